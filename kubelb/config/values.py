@@ -1,0 +1,88 @@
+"""The values that settings are made of: durations, sizes, addresses; pure.
+
+Each ``parse_*`` raises :class:`ValueError` whose text says what would be right.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])?")
+_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)?")
+_SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+class Duration(float):
+    """A length of time, in seconds."""
+
+    def __str__(self) -> str:
+        return format_duration(self)
+
+
+def parse_duration(text: str) -> Duration:
+    """``"10m"``, ``"250ms"``, ``"1h30m"``; a bare number is seconds."""
+    total, end = 0.0, 0
+    for match in _DURATION.finditer(text):
+        if match.start() != end:
+            break
+        total += float(match[1]) * _UNITS[match[2] or "s"]
+        end = match.end()
+    if not text or end != len(text):
+        raise ValueError(f'not a duration: "{text}"; write for example "2s", "250ms" or "10m"')
+    return Duration(total)
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that :func:`parse_duration` reads back as the same number."""
+    for unit in ("d", "h", "m", "s", "ms"):
+        count = seconds / _UNITS[unit]
+        if count >= 1 and count == int(count) and int(count) * _UNITS[unit] == seconds:
+            return f"{int(count)}{unit}"
+    return f"{int(seconds)}s" if seconds == int(seconds) else f"{seconds!r}s"
+
+
+def parse_size(text: str) -> int:
+    """``"64KiB"``, ``"1MiB"``; a bare number is bytes."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f'not a size: "{text}"; write for example "64KiB" or "1MiB"')
+    return int(match[1]) * _SIZES[match[2] or "B"]
+
+
+class Address(msgspec.Struct, frozen=True, order=True):
+    """A TCP address. ``host`` is a name, an IPv4 or an IPv6 address, as the operator wrote it, without brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str, default_port: int | None = None) -> Address:
+    """``host:port`` or ``[ipv6]:port``; without a port only where ``default_port`` is given."""
+    host, port_text = _split(text)
+    if not host or any(c.isspace() or c in "[]/" for c in host):
+        raise ValueError(f'not an address: "{text}"; write host:port or [ipv6]:port')
+    if port_text is None:
+        if default_port is None:
+            raise ValueError(f'no port in "{text}"; write host:port or [ipv6]:port')
+        return Address(host, default_port)
+    if not (port_text.isascii() and port_text.isdigit()) or not 1 <= int(port_text) <= 65535:
+        raise ValueError(f'port out of range in "{text}"; a port is a number from 1 to 65535')
+    return Address(host, int(port_text))
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")) or ":" not in host:
+            return "", None
+        return host, rest[1:] if rest else None
+    if text.count(":") > 1:
+        raise ValueError(f'IPv6 without brackets: "{text}"; write [{text}]:port')
+    host, colon, port = text.partition(":")
+    return host, port if colon else None

@@ -1,0 +1,1 @@
+"""The process that sees the whole: status and the admin side."""

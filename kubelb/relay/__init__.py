@@ -1,0 +1,1 @@
+"""Moves the bytes of sessions; knows nothing of pools."""

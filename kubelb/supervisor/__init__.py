@@ -1,0 +1,1 @@
+"""The single-threaded parent: sockets, children, the newest snapshot."""

@@ -1,0 +1,1 @@
+"""What the supervisor and its children say to each other."""

@@ -1,0 +1,1 @@
+"""The data plane: accepts, picks, dials and relays."""
