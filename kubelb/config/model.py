@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from kubelb.config.faults import Places
 from kubelb.config.values import Address, Duration
 
 Balance = Literal["round_robin", "least_conn", "hash", "consistent_hash", "random", "random_two"]
@@ -43,7 +44,7 @@ class Pool(_Settings, frozen=True, kw_only=True):
     servers: tuple[Server, ...]
     balance: Balance = "least_conn"
     hash_key: str = "$remote_addr"
-    """For hash and consistent_hash: text in which ``$remote_addr`` stands for the client's address."""
+    """For hash and consistent_hash: a text; ``$remote_addr`` or ``${remote_addr}`` in it is the client's address."""
 
 
 class Listener(_Settings, frozen=True, kw_only=True):
@@ -106,7 +107,9 @@ class Config(_Settings, frozen=True, kw_only=True):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What a reader gives: the configuration, and one line for each setting accepted without effect."""
+    """What a reader gives: the configuration, one line for each setting accepted without effect, and where the
+    settings stood."""
 
     config: Config
     warnings: tuple[str, ...] = ()
+    places: Places = {}

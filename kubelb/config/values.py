@@ -5,13 +5,17 @@ Each ``parse_*`` raises :class:`ValueError` whose text says what would be right.
 
 from __future__ import annotations
 
+import ipaddress
 import re
+from decimal import Decimal
 
 import msgspec
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])?")
-_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)?")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhd])?")
+_SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)?")
+_PORT = re.compile(r"[0-9]{1,9}")
+_VARIABLE = re.compile(r"\$(?:\{[^}]*\}?|[A-Za-z0-9_]*)")
 _SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -41,7 +45,7 @@ def format_duration(seconds: float) -> str:
         count = seconds / _UNITS[unit]
         if count >= 1 and count == int(count) and int(count) * _UNITS[unit] == seconds:
             return f"{int(count)}{unit}"
-    return f"{int(seconds)}s" if seconds == int(seconds) else f"{seconds!r}s"
+    return f"{int(seconds)}s" if seconds == int(seconds) else f"{Decimal(repr(float(seconds))):f}s"
 
 
 def parse_size(text: str) -> int:
@@ -67,13 +71,37 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
     host, port_text = _split(text)
     if not host or any(c.isspace() or c in "[]/" for c in host):
         raise ValueError(f'not an address: "{text}"; write host:port or [ipv6]:port')
+    if ":" in host and not is_numeric(host):
+        raise ValueError(f'not an IPv6 address: "{host}"; write host:port or [ipv6]:port')
     if port_text is None:
         if default_port is None:
             raise ValueError(f'no port in "{text}"; write host:port or [ipv6]:port')
         return Address(host, default_port)
-    if not (port_text.isascii() and port_text.isdigit()) or not 1 <= int(port_text) <= 65535:
+    if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= 65535:
         raise ValueError(f'port out of range in "{text}"; a port is a number from 1 to 65535')
     return Address(host, int(port_text))
+
+
+def check_hash_key(text: str) -> str:
+    """``text`` as it is; :class:`ValueError`: it has a variable other than ``$remote_addr`` or ``${remote_addr}``."""
+    for match in _VARIABLE.finditer(text):
+        if match[0] not in ("$remote_addr", "${remote_addr}"):
+            raise ValueError(f'unknown variable "{match[0]}" in a hash key; only $remote_addr can be used')
+    return text
+
+
+def is_numeric(host: str) -> bool:
+    """Is it an IPv4 or IPv6 address, which no name service needs to know?"""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def same_host(host: str) -> str:
+    """A text that is equal for hosts that are the same: addresses in one form, names in lower case."""
+    return str(ipaddress.ip_address(host)) if is_numeric(host) else host.lower()
 
 
 def _split(text: str) -> tuple[str, str | None]:

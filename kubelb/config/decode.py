@@ -1,0 +1,151 @@
+"""Plain values, as TOML has them, into the model's types, with a fault for each value that does not fit; pure.
+
+The types are walked here and not by msgspec alone, because msgspec stops at the first fault and does not name the
+keys of tables.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at, fault_of
+from kubelb.config.model import Config, Server
+from kubelb.config.values import Address, Duration, parse_address, parse_duration
+
+_PARSERS: Mapping[object, Callable[[str], object]] = {Address: parse_address, Duration: parse_duration}
+_NAMES: Mapping[object, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    str: "text in quotes",
+    Address: '"host:port"',
+    Duration: 'a time like "10m"',
+}
+
+
+def decode_config(table: Mapping[str, object], places: Places) -> Config:
+    """The configuration; :class:`ConfigFault` with all unknown keys, missing keys and wrong types."""
+    decoder = _Decoder(places)
+    config = decoder.decode(Config, table, ())
+    if decoder.faults:
+        raise ConfigFault(*decoder.faults)
+    return typing.cast(Config, config)
+
+
+class _Decoder:
+    """Each method gives the value as the wanted type, or notes a fault and gives None."""
+
+    def __init__(self, places: Places) -> None:
+        self.faults: list[Fault] = []
+        self._places = places
+
+    def decode(self, kind: Any, value: object, key: Key) -> Any:
+        if kind is Server and isinstance(value, str):
+            address = self._parsed(Address, value, key)
+            return Server(address=address) if address else None
+        if kind in _PARSERS:
+            return self._parsed(kind, value, key)
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return self._struct(kind, value, key)
+        if typing.get_origin(kind) is tuple:
+            return self._tuple(kind, value, key)
+        if typing.get_origin(kind) is dict:
+            return self._dict(kind, value, key)
+        return self._plain(kind, value, key)
+
+    def _fault(self, key: Key, what: str, instead: str | None = None) -> None:
+        self.faults.append(fault_at(self._places, key, what, instead))
+
+    def _parsed(self, kind: Any, value: object, key: Key) -> Any:
+        if not isinstance(value, str):
+            return self._wrong(kind, value, key)
+        try:
+            return _PARSERS[kind](value)
+        except ValueError as error:
+            fault = fault_of(error)
+            return self._fault(key, fault.what, fault.instead)
+
+    def _struct(self, kind: type[msgspec.Struct], value: object, key: Key) -> Any:
+        if not isinstance(value, dict):
+            return self._wrong(kind, value, key)
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        before = len(self.faults)
+        for name in value:
+            if name not in fields:
+                self._fault((*key, name), "unknown key", _suggest(name, list(fields)))
+        for name, field in fields.items():
+            if field.required and name not in value:
+                self._fault((*key, name), "missing", f"write {_describe(field.type)}")
+        known = {
+            field.name: self.decode(_without_none(field.type), value[name], (*key, name))
+            for name, field in fields.items()
+            if name in value
+        }
+        return kind(**known) if len(self.faults) == before else None
+
+    def _tuple(self, kind: Any, value: object, key: Key) -> Any:
+        if not isinstance(value, list):
+            return self._wrong(kind, value, key)
+        item = typing.get_args(kind)[0]
+        return tuple(self.decode(item, part, (*key, i)) for i, part in enumerate(value))
+
+    def _dict(self, kind: Any, value: object, key: Key) -> Any:
+        if not isinstance(value, dict):
+            return self._wrong(kind, value, key)
+        item = typing.get_args(kind)[1]
+        return {name: self.decode(item, part, (*key, name)) for name, part in value.items()}
+
+    def _plain(self, kind: Any, value: object, key: Key) -> Any:
+        try:
+            return msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            return self._wrong(kind, value, key)
+
+    def _wrong(self, kind: Any, value: object, key: Key) -> None:
+        self._fault(key, f"not {_show(value)}", f"write {_describe(kind)}")
+
+
+def _without_none(kind: Any) -> Any:
+    """TOML has no null: leaving a key out is how None is written."""
+    if not _is_union(kind):
+        return kind
+    return typing.Union[tuple(part for part in typing.get_args(kind) if part is not types.NoneType)]  # noqa: UP007
+
+
+def _is_union(kind: Any) -> bool:
+    return typing.get_origin(kind) in (typing.Union, types.UnionType)
+
+
+def _describe(kind: Any) -> str:
+    *parts, last = _choices(kind)
+    return f"{', '.join(parts)} or {last}" if parts else last
+
+
+def _choices(kind: Any) -> list[str]:
+    if kind in _NAMES:
+        return [_NAMES[kind]]
+    if typing.get_origin(kind) is Literal:
+        return [f'"{choice}"' for choice in typing.get_args(kind)]
+    if _is_union(kind):
+        return [choice for part in typing.get_args(kind) for choice in _choices(part)]
+    return ["a list [...]" if typing.get_origin(kind) is tuple else "a table"]
+
+
+def _show(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, dict):
+        return "a table"
+    return "a list" if isinstance(value, list) else str(value)
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"

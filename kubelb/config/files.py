@@ -1,0 +1,32 @@
+"""Read the operator's files, with a fault for whatever may be wrong with one. Opens and closes them itself; used
+before the processes start and, later, in the control process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from kubelb.config.faults import ConfigFault, Fault
+
+MAX_BYTES: Final = 1 << 20
+"""No configuration is larger; a larger file is a mistake, and is not read to its end."""
+
+
+def read_text(path: str) -> str:
+    """The file's text. :class:`ConfigFault`: it cannot be read, is larger than :data:`MAX_BYTES`, or not UTF-8."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigFault(Fault(file=path, what=f"cannot be read: {reason}")) from None
+    except ValueError as error:
+        raise ConfigFault(Fault(file=path, what=f"cannot be read: {error}")) from None
+    if len(data) > MAX_BYTES:
+        raise ConfigFault(Fault(file=path, what="larger than 1 MiB", instead="give a configuration file"))
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        what = f"not UTF-8: byte 0x{data[error.start]:02x}"
+        raise ConfigFault(Fault(file=path, line=line, what=what)) from None

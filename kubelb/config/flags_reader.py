@@ -1,0 +1,144 @@
+"""The command line's ``--listen`` and ``--server`` into the model, and the flags that override a file; pure."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
+
+import msgspec
+
+from kubelb.config.faults import ConfigFault, Fault, Key, Place, fault_of
+from kubelb.config.model import Balance, Config, Listener, Loaded, LogLevel, Pool, Server
+from kubelb.config.values import Address, parse_address, parse_duration
+
+POOL = "kube-apiserver"
+"""The name of the only pool of a proxy that is given by flags."""
+
+_PLACES: dict[Key, Place] = {
+    ("pool", POOL): Place(path="--server"),
+    ("pool", POOL, "balance"): Place(path="--balance"),
+    ("listener", 0): Place(path="--listen"),
+    ("listener", 0, "connect_timeout"): Place(path="--connect-timeout"),
+    ("listener", 0, "idle_timeout"): Place(path="--idle-timeout"),
+}
+
+_T = TypeVar("_T")
+
+
+class Flags(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole proxy on the command line, as typed; None or empty: not given."""
+
+    listen: tuple[str, ...] = ()
+    server: tuple[str, ...] = ()
+    balance: str | None = None
+    connect_timeout: str | None = None
+    idle_timeout: str | None = None
+
+    def given(self) -> tuple[str, ...]:
+        """The flags that were given, by their names on the command line."""
+        return tuple(_flag(name) for name in self.__struct_fields__ if getattr(self, name) not in (None, ()))
+
+
+class Overrides(msgspec.Struct, frozen=True, kw_only=True):
+    """Flags that go before what the file says; None: not given."""
+
+    runtime_dir: str | None = None
+    workers: int | Literal["auto"] | None = None
+    threads: int | Literal["auto", "per-connection"] | None = None
+    pin: bool | None = None
+    log_level: LogLevel | None = None
+    access_log: bool | None = None
+
+
+NO_OVERRIDES = Overrides()
+
+
+def read_flags(flags: Flags) -> Loaded:
+    """The proxy the flags describe, its rules not yet checked; :class:`ConfigFault` with all flags that are wrong."""
+    reader = _FlagsReader()
+    listens = [reader.take("listen", parse_address, text) for text in flags.listen]
+    servers = [reader.take("server", parse_address, text) for text in flags.server]
+    balance = reader.take("balance", _parse_balance, flags.balance)
+    connect_timeout = reader.take("connect_timeout", parse_duration, flags.connect_timeout)
+    idle_timeout = reader.take("idle_timeout", parse_duration, flags.idle_timeout)
+    for name in ("listen", "server"):
+        if not getattr(flags, name):
+            reader.faults.append(Fault(path=_flag(name), what="missing", instead="give at least one host:port"))
+    if reader.faults:
+        raise ConfigFault(*reader.faults)
+    listener = Listener(listen=_present(listens), pool=POOL, idle_timeout=idle_timeout)
+    if connect_timeout is not None:
+        listener = msgspec.structs.replace(listener, connect_timeout=connect_timeout)
+    pool = Pool(servers=tuple(Server(address=address) for address in _present(servers)))
+    if balance is not None:
+        pool = msgspec.structs.replace(pool, balance=balance)
+    return Loaded(Config(listeners=(listener,), pools={POOL: pool}), places=_PLACES)
+
+
+def override(loaded: Loaded, overrides: Overrides) -> Loaded:
+    """``loaded`` with what the overriding flags say, in the settings' places too."""
+    config, places = loaded.config, dict(loaded.places)
+    for name in ("runtime_dir", "workers", "threads", "pin"):
+        value = getattr(overrides, name)
+        if value is not None:
+            config = msgspec.structs.replace(config, **{name: value})
+            places[(name,)] = Place(path=_flag(name))
+    log = config.log
+    if overrides.log_level is not None:
+        log = msgspec.structs.replace(log, level=overrides.log_level)
+    if overrides.access_log is not None:
+        log = msgspec.structs.replace(log, access=overrides.access_log)
+    return Loaded(msgspec.structs.replace(config, log=log), loaded.warnings, places)
+
+
+def parse_workers(text: str) -> int | Literal["auto"]:
+    """``auto`` or a number; :class:`ValueError`: neither."""
+    if text == "auto":
+        return "auto"
+    return _parse_number(text, 'a number or "auto"')
+
+
+def parse_threads(text: str) -> int | Literal["auto", "per-connection"]:
+    """``auto``, ``per-connection`` or a number; :class:`ValueError`: none of them."""
+    if text == "auto":
+        return "auto"
+    if text == "per-connection":
+        return "per-connection"
+    return _parse_number(text, 'a number, "auto" or "per-connection"')
+
+
+def _parse_number(text: str, right: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError(f'not "{text}"; write {right}')
+    return int(text)
+
+
+def _parse_balance(text: str) -> Balance:
+    for name in typing.get_args(Balance):
+        if text == name:
+            return typing.cast(Balance, name)
+    raise ValueError(f'not "{text}"; one of {", ".join(typing.get_args(Balance))}')
+
+
+class _FlagsReader:
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+
+    def take(self, name: str, parse: Callable[[str], _T], text: str | None) -> _T | None:
+        """The flag's value, or None where it is not given or wrong, which is noted."""
+        if text is None:
+            return None
+        try:
+            return parse(text)
+        except ValueError as error:
+            self.faults.append(msgspec.structs.replace(fault_of(error), path=_flag(name)))
+            return None
+
+
+def _present(addresses: Sequence[Address | None]) -> tuple[Address, ...]:
+    return tuple(address for address in addresses if address is not None)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,157 @@
+"""nginx's directives that need no translation: which have no effect here and why, which are refused and why; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_ACCEPT = "has no effect, kubelb's threads accept in their own way"
+_FOREGROUND = "has no effect, kubelb runs in the foreground under its own supervisor"
+_NO_BUFFER = "has no effect, bytes are spliced in the kernel without a buffer"
+_NO_FILES = "has no effect, the health endpoints serve no files"
+_ENDPOINT = "has no effect on the fixed answers of a health endpoint"
+_LOG = "has no effect, logs go to standard error in kubelb's own form"
+_HASHES = "has no effect, kubelb keeps no such table"
+
+
+def _each(names: str, why: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), why)
+
+
+RIGHT: Mapping[str, str] = {
+    "tcp_nodelay": "on",
+    "daemon": "off",
+    "master_process": "on",
+    "proxy_half_close": "on",
+    "proxy_next_upstream": "on",
+    "proxy_next_upstream_timeout": "0",
+    "proxy_next_upstream_tries": "0",
+    "proxy_download_rate": "0",
+    "proxy_upload_rate": "0",
+    "proxy_socket_keepalive": "on",
+    "proxy_protocol": "off",
+    "proxy_ssl": "off",
+    "ssl_preread": "off",
+    "access_log": "off",
+}
+"""Directives that, with this value, ask for what kubelb does anyway."""
+
+_MAIN = {
+    "user": "has no effect, kubelb keeps the user it is started as",
+    "pid": "has no effect, the pid file is in kubelb's runtime directory",
+    "lock_file": _ACCEPT,
+    "daemon": _FOREGROUND,
+    "master_process": _FOREGROUND,
+    "working_directory": "has no effect, kubelb stays where it is started",
+    "load_module": "has no effect, the proxy is built in",
+    "worker_priority": "has no effect, priority is whoever starts kubelb's to give",
+    "worker_rlimit_core": "has no effect, the limit is whoever starts kubelb's to give",
+    "env": "has no effect, kubelb's processes keep the environment",
+    "pcre_jit": "has no effect, there are no regular expressions",
+    "thread_pool": "has no effect, kubelb sizes its own thread pools",
+    "timer_resolution": "has no effect, kubelb reads the clock when it needs it",
+}
+_EVENTS = {
+    "worker_connections": "has no effect, sessions are limited by file descriptors only",
+    "multi_accept": _ACCEPT,
+    "accept_mutex": _ACCEPT,
+    "accept_mutex_delay": _ACCEPT,
+    "use": "has no effect, it is always epoll",
+    "worker_aio_requests": "has no effect, there is no file input or output",
+    "debug_connection": "has no effect, choose the level in error_log",
+}
+_STREAM = {
+    "access_log": _LOG,
+    "log_format": _LOG,
+    "open_log_file_cache": _LOG,
+    "error_log": "has no effect here, only the outermost error_log counts",
+    "proxy_buffer_size": _NO_BUFFER,
+    "proxy_half_close": "has no effect, a half-closed session lives until both sides are closed",
+    "proxy_requests": "has no effect on TCP",
+    "proxy_responses": "has no effect on TCP",
+    "proxy_socket_keepalive": "has no effect, keepalive is always on",
+    "preread_buffer_size": _NO_BUFFER,
+    "preread_timeout": _NO_BUFFER,
+    "tcp_nodelay": "has no effect, small pieces are always sent at once",
+    "variables_hash_bucket_size": _HASHES,
+    "variables_hash_max_size": _HASHES,
+}
+_UPSTREAM = {"zone": "has no effect, all workers share the servers' state anyway"}
+_HTTP = {
+    **_each("access_log log_format log_not_found log_subrequest open_log_file_cache", _LOG),
+    "error_log": "has no effect here, only the outermost error_log counts",
+    **_each("aio aio_write autoindex directio index open_file_cache root sendfile types", _NO_FILES),
+    **_each(
+        "server_names_hash_bucket_size server_names_hash_max_size types_hash_bucket_size "
+        "types_hash_max_size variables_hash_bucket_size variables_hash_max_size",
+        _HASHES,
+    ),
+    **_each(
+        "client_body_timeout client_body_buffer_size client_header_buffer_size "
+        "client_header_timeout client_max_body_size etag gzip gzip_types gzip_vary "
+        "keepalive_requests keepalive_timeout large_client_header_buffers lingering_close "
+        "reset_timedout_connection send_timeout server_tokens tcp_nodelay tcp_nopush",
+        _ENDPOINT,
+    ),
+}
+_HTTP_SERVER = {**_HTTP, "server_name": "has no effect, a health endpoint answers whatever name is asked for"}
+
+HARMLESS: Mapping[str, Mapping[str, str]] = {
+    "main": _MAIN,
+    "events": _EVENTS,
+    "stream": _STREAM,
+    "stream server": _STREAM,
+    "upstream": _UPSTREAM,
+    "http": _HTTP,
+    "http server": _HTTP_SERVER,
+    "location": _HTTP,
+}
+"""By context: directives that change nothing here, and why."""
+
+_TLS = "TLS is passed through, not ended here"
+_TLS_OUT = "TLS is passed through, not begun here"
+_ACCESS = "kubelb does not filter clients; use the firewall"
+_LIMIT = "kubelb does not limit clients or bandwidth"
+_VARIABLES = "kubelb knows no variables but $remote_addr in hash"
+_RESOLVER = "names are resolved once, when the configuration is read"
+_RETRIES = "every usable server is tried once, for as long as it takes"
+_FIXED = "a location here gives a fixed answer (return) or stub_status"
+
+REFUSED: Mapping[str, str] = {
+    "mail": "kubelb carries TCP streams, not mail",
+    "ssl_engine": _TLS,
+    "ssl_preread": "TLS is passed through unread",
+    **_each(
+        "ssl ssl_certificate ssl_certificate_key ssl_protocols ssl_ciphers ssl_client_certificate "
+        "ssl_verify_client ssl_session_cache ssl_session_timeout ssl_prefer_server_ciphers",
+        _TLS,
+    ),
+    **_each(
+        "proxy_ssl proxy_ssl_certificate proxy_ssl_certificate_key proxy_ssl_name "
+        "proxy_ssl_protocols proxy_ssl_server_name proxy_ssl_trusted_certificate proxy_ssl_verify "
+        "proxy_ssl_session_reuse",
+        _TLS_OUT,
+    ),
+    "proxy_protocol": "the PROXY protocol is not sent",
+    "proxy_protocol_timeout": "the PROXY protocol is not read",
+    "proxy_bind": "connections to servers leave from the address the kernel picks",
+    **_each("allow deny satisfy auth_basic", _ACCESS),
+    **_each("limit_conn limit_conn_zone limit_req limit_req_zone", _LIMIT),
+    **_each("proxy_download_rate proxy_upload_rate limit_rate", _LIMIT),
+    **_each("proxy_next_upstream proxy_next_upstream_timeout proxy_next_upstream_tries", _RETRIES),
+    **_each("map geo split_clients set geoip_country", _VARIABLES),
+    **_each("resolver resolver_timeout", _RESOLVER),
+    **_each("least_time sticky ip_hash state queue", "this way of balancing is not supported"),
+    "keepalive": "a session has its own connection to a server, none is kept for others",
+    "upstream": "only a stream's upstream is proxied; http serves health endpoints only",
+    "return": "a fixed answer is given by a location of an http server only",
+    **_each("proxy_pass rewrite try_files alias if add_header error_page", _FIXED),
+}
+"""Why well-known directives are refused, wherever they are not harmless."""
+
+_REPEATABLE = (
+    "access_log add_header allow debug_connection deny env error_log error_page geo if limit_conn limit_conn_zone "
+    "listen load_module location log_format map return rewrite server server_name set split_clients thread_pool "
+    "types upstream"
+)
+REPEATABLE = frozenset(_REPEATABLE.split())
+"""Directives nginx takes more than once in a block."""

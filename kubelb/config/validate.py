@@ -1,0 +1,171 @@
+"""The rules that hold for a configuration whatever form it was written in; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from kubelb.config.faults import Fault, Key, Places, fault_at, fault_of
+from kubelb.config.model import Config, HttpServer, Listener, Location, Pool, Server
+from kubelb.config.values import Address, Duration, check_hash_key, is_numeric, same_host
+
+MAX_RELAY_THREADS: Final = 64
+"""Rows of the shared counters (:data:`kubelb.stats.ROWS`): each relay thread of each worker writes one."""
+MAX_SERVERS: Final = 255
+"""Columns of the shared counters (:data:`kubelb.stats.SLOTS`), less the one for the row as a whole."""
+MAX_DURATION: Final = Duration(10 * 366 * 86400)
+"""Seconds; every timer of the kernel and of Python can still hold it."""
+
+_HASHING = ("hash", "consistent_hash")
+_WITHOUT_BACKUP = (*_HASHING, "random", "random_two")
+_ANY = ("0.0.0.0", "::")
+
+_Problem = tuple[Key, str, str | None]
+"""The setting, what is wrong with it, and what would be right."""
+
+
+def validate(config: Config, places: Places) -> tuple[Fault, ...]:
+    """Everything that is wrong with ``config``, in the order of the model; ``places`` says where it was read."""
+    return tuple(fault_at(places, *problem) for problem in _problems(config))
+
+
+def unused_pools(config: Config) -> tuple[str, ...]:
+    """One line for each pool that no listener sends sessions to."""
+    used = {listener.pool for listener in config.listeners}
+    return tuple(f'pool "{name}": no listener sends sessions to it' for name in config.pools if name not in used)
+
+
+def _problems(config: Config) -> Iterator[_Problem]:
+    yield from _process_problems(config)
+    if not config.listeners:
+        yield (), "nothing to do: no listener", "give at least one address to listen on, and a pool of servers"
+    for i, listener in enumerate(config.listeners):
+        yield from _listener_problems(("listener", i), listener, config)
+    for name, pool in config.pools.items():
+        yield from _pool_problems(("pool", name), pool)
+    if (count := sum(len(pool.servers) for pool in config.pools.values())) > MAX_SERVERS:
+        yield (), f"{count} servers in all pools", f"at most {MAX_SERVERS} can be counted"
+    for i, endpoint in enumerate(config.http):
+        yield from _http_problems(("http", i), endpoint)
+    yield from _address_problems(config)
+
+
+def _process_problems(config: Config) -> Iterator[_Problem]:
+    for name in ("workers", "threads", "max_open_files"):
+        value = getattr(config, name)
+        if isinstance(value, int) and value < 1:
+            yield (name,), f"{value} is too few", "write 1 or more"
+    workers = config.workers if isinstance(config.workers, int) else 1
+    threads = config.threads if isinstance(config.threads, int) else 1
+    if workers * threads > MAX_RELAY_THREADS:
+        key = "threads" if threads > 1 else "workers"
+        what = f"{workers} workers with {threads} relay thread{'s' * (threads > 1)} each"
+        yield (key,), what, f"at most {MAX_RELAY_THREADS} relay threads in all"
+    if not config.runtime_dir:
+        yield ("runtime_dir",), "empty", "write a directory"
+    yield from _duration_problems(("shutdown_timeout",), config.shutdown_timeout)
+
+
+def _listener_problems(key: Key, listener: Listener, config: Config) -> Iterator[_Problem]:
+    if not listener.listen:
+        yield (*key, "listen"), "no address", "give at least one, for example 127.0.0.1:6443"
+    if listener.pool not in config.pools:
+        known = ", ".join(f'"{name}"' for name in config.pools)
+        yield (*key, "pool"), f'no pool "{listener.pool}"', f"defined: {known}" if known else "no pool is defined"
+    yield from _duration_problems((*key, "connect_timeout"), listener.connect_timeout)
+    yield from _duration_problems((*key, "idle_timeout"), listener.idle_timeout)
+
+
+def _duration_problems(key: Key, duration: Duration | None) -> Iterator[_Problem]:
+    if duration is not None and not 0 < duration <= MAX_DURATION:
+        yield key, "zero or too long", "write a time above 0 and up to ten years"
+
+
+def _pool_problems(key: Key, pool: Pool) -> Iterator[_Problem]:
+    if not pool.servers:
+        yield (*key, "servers"), "no servers", "give at least one"
+    elif all(server.down for server in pool.servers):
+        yield (*key, "servers"), "every server is down", "leave at least one up"
+    elif all(server.backup for server in pool.servers):
+        yield (*key, "servers"), "every server is a backup", "leave at least one that is not"
+    yield from _hash_key_problems((*key, "hash_key"), pool)
+    seen: dict[tuple[str, int], int] = {}
+    for i, server in enumerate(pool.servers):
+        here = (*key, "servers", i)
+        first = seen.setdefault((same_host(server.address.host), server.address.port), i)
+        if first != i:
+            yield (*here, "address"), f"{server.address} is in the pool already", "write it once, with a weight"
+        if server.backup and pool.balance in _WITHOUT_BACKUP:
+            yield (*here, "backup"), f"balance {pool.balance} knows no backup", "leave one of the two out"
+        yield from _server_problems(here, server)
+
+
+def _hash_key_problems(key: Key, pool: Pool) -> Iterator[_Problem]:
+    if pool.balance not in _HASHING and pool.hash_key != Pool(servers=()).hash_key:
+        yield key, f"balance {pool.balance} does not hash", "leave hash_key out, or write balance hash"
+    try:
+        check_hash_key(pool.hash_key)
+    except ValueError as error:
+        fault = fault_of(error)
+        yield key, fault.what, fault.instead
+
+
+def _server_problems(key: Key, server: Server) -> Iterator[_Problem]:
+    if not 1 <= server.weight <= 65535:
+        yield (*key, "weight"), f"{server.weight} is out of range", "write a number from 1 to 65535"
+    if server.max_fails < 0:
+        yield (*key, "max_fails"), f"{server.max_fails} is too few", "write 0 (never left out) or more"
+    if server.max_conns < 0:
+        yield (*key, "max_conns"), f"{server.max_conns} is too few", "write 0 (no limit) or more"
+    if server.fail_timeout:
+        yield from _duration_problems((*key, "fail_timeout"), server.fail_timeout)
+
+
+def _http_problems(key: Key, endpoint: HttpServer) -> Iterator[_Problem]:
+    if not endpoint.listen:
+        yield (*key, "listen"), "no address", "give at least one, for example 127.0.0.1:8081"
+    if not endpoint.locations:
+        yield (*key, "location"), "no location", "give at least one, with a path"
+    seen: set[tuple[str, bool]] = set()
+    for i, location in enumerate(endpoint.locations):
+        here = (*key, "location", i)
+        if (location.path, location.exact) in seen:
+            yield (*here, "path"), f'duplicate location "{location.path}"', None
+        seen.add((location.path, location.exact))
+        yield from _location_problems(here, location)
+
+
+def _location_problems(key: Key, location: Location) -> Iterator[_Problem]:
+    if not location.path.startswith("/"):
+        yield (*key, "path"), f'"{location.path}" is not a path', "begin it with /"
+    if not 200 <= location.status <= 599:
+        yield (*key, "status"), f"{location.status} is not a final HTTP status", "write a number from 200 to 599"
+    if not location.content_type.isprintable():
+        yield (*key, "content_type"), "not a media type", 'write for example "text/plain"'
+    if location.stub_status and (location.body or location.status != 200):
+        yield (*key, "stub_status"), "stub_status makes the answer itself", "leave status and body out"
+
+
+def _address_problems(config: Config) -> Iterator[_Problem]:
+    taken: list[Address] = []
+    for key, address in _listens(config):
+        if not is_numeric(address.host):
+            yield key, f'"{address.host}" is a name', f"write an address, for example 127.0.0.1:{address.port}"
+        elif other := next((other for other in taken if _overlap(address, other)), None):
+            yield key, f"{address} is taken: {other} is listened on already", "write each address once"
+        taken.append(address)
+
+
+def _listens(config: Config) -> Iterator[tuple[Key, Address]]:
+    for i, listener in enumerate(config.listeners):
+        yield from ((("listener", i, "listen", j), address) for j, address in enumerate(listener.listen))
+    for i, endpoint in enumerate(config.http):
+        yield from ((("http", i, "listen", j), address) for j, address in enumerate(endpoint.listen))
+
+
+def _overlap(one: Address, other: Address) -> bool:
+    """Can the two not be bound together? An IPv6 socket takes no IPv4 here."""
+    if one.port != other.port or (":" in one.host) != (":" in other.host):
+        return False
+    hosts = {same_host(one.host), same_host(other.host)}
+    return len(hosts) == 1 or not hosts.isdisjoint(_ANY)

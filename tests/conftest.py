@@ -1,0 +1,9 @@
+"""What all tests have in common."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("kubelb", deadline=None)
+settings.load_profile("kubelb")

@@ -1,0 +1,70 @@
+"""Hypothesis strategies for whole configurations."""
+
+from __future__ import annotations
+
+import typing
+
+from hypothesis import strategies as st
+
+from kubelb.config.model import Balance, Config, HttpServer, Listener, Location, Log, LogLevel, Pool, Server
+from kubelb.config.values import Address, Duration
+
+hosts = st.one_of(st.ip_addresses().map(str), st.from_regex(r"[a-z0-9_-]{1,12}(\.[a-z]{1,5})?", fullmatch=True))
+addresses = st.builds(Address, hosts, st.integers(1, 65535))
+durations = st.one_of(st.integers(0, 10**6).map(Duration), st.floats(0, 1e9).map(Duration))
+counts = st.integers(0, 2**31)
+balances: st.SearchStrategy[Balance] = st.sampled_from(typing.get_args(Balance))
+levels: st.SearchStrategy[LogLevel] = st.sampled_from(typing.get_args(LogLevel))
+
+servers = st.builds(
+    Server,
+    address=addresses,
+    weight=counts,
+    max_fails=counts,
+    fail_timeout=durations,
+    max_conns=counts,
+    backup=st.booleans(),
+    down=st.booleans(),
+)
+plain_servers = st.builds(Server, address=addresses)
+pools = st.builds(
+    Pool,
+    servers=st.lists(st.one_of(plain_servers, servers), max_size=5).map(tuple),
+    balance=balances,
+    hash_key=st.text(max_size=20),
+)
+listeners = st.builds(
+    Listener,
+    listen=st.lists(addresses, max_size=3).map(tuple),
+    pool=st.text(max_size=10),
+    connect_timeout=durations,
+    idle_timeout=st.none() | durations,
+)
+locations = st.builds(
+    Location,
+    path=st.text(max_size=10),
+    exact=st.booleans(),
+    status=counts,
+    body=st.text(),
+    content_type=st.text(max_size=10),
+    stub_status=st.booleans(),
+)
+http_servers = st.builds(
+    HttpServer,
+    listen=st.lists(addresses, max_size=2).map(tuple),
+    locations=st.lists(locations, max_size=3).map(tuple),
+)
+configs = st.builds(
+    Config,
+    workers=counts | st.just("auto"),
+    threads=counts | st.sampled_from(["auto", "per-connection"]),
+    pin=st.booleans(),
+    runtime_dir=st.text(max_size=10),
+    max_open_files=st.none() | counts,
+    shutdown_timeout=st.none() | durations,
+    log=st.builds(Log, level=levels, access=st.booleans()),
+    listeners=st.lists(listeners, max_size=3).map(tuple),
+    pools=st.dictionaries(st.text(max_size=8), pools, max_size=3),
+    http=st.lists(http_servers, max_size=2).map(tuple),
+)
+"""Every form the model can have, allowed or not."""

@@ -1,0 +1,153 @@
+"""TOML in: every fault with its line, its key path and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from kubelb.config.faults import ConfigFault, Fault
+from kubelb.config.model import Config, HttpServer, Listener, Location, Log, Pool, Server
+from kubelb.config.toml_reader import parse_toml
+from kubelb.config.values import Address, Duration
+
+_WHOLE = """\
+workers = 2
+threads = "per-connection"
+pin = true
+runtime_dir = "/tmp/x"
+max_open_files = 1024
+shutdown_timeout = "10s"
+[log]
+level = "debug"
+access = true
+[[listener]]
+listen = ["127.0.0.1:6443", "[::1]:6443"]
+pool = "kube-apiserver"
+connect_timeout = "250ms"
+idle_timeout = "10m"
+[pool.kube-apiserver]
+balance = "consistent_hash"
+hash_key = "a$remote_addr"
+servers = [
+    "10.0.0.11:6443",
+    { address = "b:6443", weight = 2, max_fails = 0, fail_timeout = "1m", max_conns = 9, down = true },
+]
+[[http]]
+listen = ["127.0.0.1:8081"]
+[[http.location]]
+path = "/healthz"
+exact = true
+status = 503
+body = "no"
+content_type = "text/html"
+[[http.location]]
+path = "/stub_status"
+stub_status = true
+"""
+
+
+def test_everything() -> None:
+    down = Server(
+        address=Address("b", 6443), weight=2, max_fails=0, fail_timeout=Duration(60), max_conns=9, down=True
+    )
+    assert parse_toml(_WHOLE, "F").config == Config(
+        workers=2,
+        threads="per-connection",
+        pin=True,
+        runtime_dir="/tmp/x",
+        max_open_files=1024,
+        shutdown_timeout=Duration(10),
+        log=Log(level="debug", access=True),
+        listeners=(
+            Listener(
+                listen=(Address("127.0.0.1", 6443), Address("::1", 6443)),
+                pool="kube-apiserver",
+                connect_timeout=Duration(0.25),
+                idle_timeout=Duration(600),
+            ),
+        ),
+        pools={
+            "kube-apiserver": Pool(
+                servers=(Server(address=Address("10.0.0.11", 6443)), down),
+                balance="consistent_hash",
+                hash_key="a$remote_addr",
+            )
+        },
+        http=(
+            HttpServer(
+                listen=(Address("127.0.0.1", 8081),),
+                locations=(
+                    Location(path="/healthz", exact=True, status=503, body="no", content_type="text/html"),
+                    Location(path="/stub_status", stub_status=True),
+                ),
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("wrokers = 2\n", ['F:1: wrokers: unknown key; did you mean "workers"?']),
+        (
+            "[log]\nfoo = 1\nlevel = 'loud'\n",
+            [
+                "F:2: log.foo: unknown key; known here: level, access",
+                'F:3: log.level: not "loud"; write "debug", "info", "warning" or "error"',
+            ],
+        ),
+        ("workers = 1.5\n", ['F:1: workers: not 1.5; write a whole number or "auto"']),
+        ("workers = true\n", ['F:1: workers: not true; write a whole number or "auto"']),
+        ("threads = 'many'\n", ['F:1: threads: not "many"; write a whole number, "auto" or "per-connection"']),
+        ("pin = 'yes'\n", ['F:1: pin: not "yes"; write true or false']),
+        ("runtime_dir = 1\n", ["F:1: runtime_dir: not 1; write text in quotes"]),
+        ("shutdown_timeout = 10\n", ['F:1: shutdown_timeout: not 10; write a time like "10m"']),
+        (
+            "shutdown_timeout = '10 minutes'\n",
+            ['F:1: shutdown_timeout: not a duration: "10 minutes"; write for example "2s", "250ms" or "10m"'],
+        ),
+        ("listener = {}\n", ["F:1: listener: not a table; write a list [...]"]),
+        ("pool = []\n", ["F:1: pool: not a list; write a table"]),
+        ("log = 1\n", ["F:1: log: not 1; write a table"]),
+        (
+            "\n[[listener]]\nlisten = '127.0.0.1:1'\n",
+            [
+                "F:2: listener[0].pool: missing; write text in quotes",
+                'F:3: listener[0].listen: not "127.0.0.1:1"; write a list [...]',
+            ],
+        ),
+        (
+            "[pool.'a b']\nservers = [\n  'a:1',\n  'a:99999',\n  { weight = 1 },\n  7 ]\n",
+            [
+                'F:4: pool."a b".servers[1]: port out of range in "a:99999"; a port is a number from 1 to 65535',
+                'F:5: pool."a b".servers[2].address: missing; write "host:port"',
+                'F:6: pool."a b".servers[3]: not 7; write a table',
+            ],
+        ),
+        ("a = \n", ["F:1: not TOML: Invalid value"]),
+        ("pin = true\npin = true\n", ["F:2: not TOML: Cannot overwrite a value"]),
+        ("a = 1\nb = [1", ["F:2: not TOML: Unclosed array"]),
+    ],
+)
+def test_faults(text: str, faults: list[str]) -> None:
+    with pytest.raises(ConfigFault) as caught:
+        parse_toml(text, "F")
+    assert [str(fault) for fault in caught.value.faults] == faults
+
+
+def test_an_empty_text_is_the_defaults() -> None:
+    assert parse_toml("", "F").config == Config()
+
+
+@given(st.text(alphabet=st.sampled_from("ab=.[]{}\"'\\#, \n\r1\x00")))
+@example("a = " + "[" * 5000 + "]" * 5000)
+def test_nothing_but_a_fault_escapes(text: str) -> None:
+    faults: Sequence[Fault] = ()
+    try:
+        parse_toml(text, "F")
+    except ConfigFault as error:
+        faults = error.faults
+    assert all("\n" not in str(fault) for fault in faults)
