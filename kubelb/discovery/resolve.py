@@ -1,0 +1,92 @@
+"""Configured names into addresses: the first snapshot.
+
+Runs in the command, before any process is forked, and is the only place that asks the name service. Owns no file
+descriptor.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kubelb import snapshot
+from kubelb.config import model
+from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at
+from kubelb.config.validate import MAX_SERVERS
+from kubelb.config.values import Address, is_numeric
+
+Lookup = Callable[..., Any]
+"""As :func:`socket.getaddrinfo`."""
+
+
+def resolve(
+    config: model.Config, places: Places | None = None, lookup: Lookup = socket.getaddrinfo
+) -> snapshot.Snapshot:
+    """Version 1 of the snapshot: slots count from 1 over all pools, and a name has one server for each address it
+    resolves to, in the order of ``lookup`` (nginx's ``ngx_inet_resolve_host``, src/core/ngx_inet.c).
+
+    :class:`ConfigFault` with every name that does not resolve, placed by ``places``, or more addresses than slots.
+    """
+    resolver = _Resolver(places or {}, lookup)
+    pools = tuple(resolver.pool(name, pool) for name, pool in config.pools.items())
+    if resolver.faults:
+        raise ConfigFault(*resolver.faults)
+    if resolver.slots > MAX_SERVERS:
+        what = f"the servers resolve to {resolver.slots} addresses"
+        raise ConfigFault(fault_at(places or {}, (), what, f"at most {MAX_SERVERS} can be counted"))
+    return snapshot.Snapshot(version=1, listeners=tuple(_listeners(config)), pools=pools, log=config.log)
+
+
+class _Resolver:
+    def __init__(self, places: Places, lookup: Lookup) -> None:
+        self.faults: list[Fault] = []
+        self.slots = 0
+        self._places = places
+        self._lookup = lookup
+
+    def pool(self, name: str, pool: model.Pool) -> snapshot.Pool:
+        servers = [
+            server
+            for i, configured in enumerate(pool.servers)
+            for server in self._servers(configured, ("pool", name, "servers", i))
+        ]
+        return snapshot.Pool(name=name, balance=pool.balance, hash_key=pool.hash_key, servers=tuple(servers))
+
+    def _servers(self, server: model.Server, key: Key) -> Iterator[snapshot.Server]:
+        for address in self._addresses(server.address, key):
+            self.slots += 1
+            yield snapshot.Server(
+                slot=self.slots,
+                name=str(server.address),
+                address=address,
+                weight=server.weight,
+                max_fails=server.max_fails,
+                fail_timeout=float(server.fail_timeout),
+                max_conns=server.max_conns,
+                backup=server.backup,
+                down=server.down,
+            )
+
+    def _addresses(self, address: Address, key: Key) -> list[snapshot.SocketAddress]:
+        if is_numeric(address.host):
+            return [(address.host, address.port)]
+        try:
+            found = self._lookup(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        except (socket.gaierror, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+            self.faults.append(fault_at(self._places, key, f'"{address.host}" does not resolve: {reason}'))
+            return []
+        return list(dict.fromkeys((entry[4][0], entry[4][1]) for entry in found))
+
+
+def _listeners(config: model.Config) -> Iterator[snapshot.Listener]:
+    """One for each address, in configured order: sockets are bound in the same one."""
+    for listener in config.listeners:
+        for address in listener.listen:
+            yield snapshot.Listener(
+                address=str(address),
+                pool=listener.pool,
+                connect_timeout=float(listener.connect_timeout),
+                idle_timeout=None if listener.idle_timeout is None else float(listener.idle_timeout),
+            )

@@ -1,0 +1,118 @@
+"""The first snapshot, by a name service that is given."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from kubelb import snapshot
+from kubelb.config.faults import ConfigFault, Key, Place
+from kubelb.config.model import Config, Listener, Log, Pool, Server
+from kubelb.config.values import Address, Duration, parse_address
+from kubelb.discovery.resolve import resolve
+
+_NAMES = {
+    "two": ["10.0.0.9", "fd00::9", "10.0.0.9"],
+    "one": ["10.0.0.1"],
+    "many": [f"10.1.0.{i}" for i in range(254)],
+}
+
+
+def _lookup(host: str, port: int, **how: Any) -> list[Any]:
+    assert how == {"type": socket.SOCK_STREAM, "flags": socket.AI_ADDRCONFIG}
+    if host not in _NAMES:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return [(0, 0, 0, "", (address, port, 0, 0)) for address in _NAMES[host]]
+
+
+def _config(**pools: list[str]) -> Config:
+    servers = {name: tuple(Server(address=parse_address(text)) for text in texts) for name, texts in pools.items()}
+    return Config(pools={name: Pool(servers=members) for name, members in servers.items()})
+
+
+def test_snapshot() -> None:
+    server = Server(
+        address=Address("two", 6443),
+        weight=2,
+        max_fails=3,
+        fail_timeout=Duration(4),
+        max_conns=5,
+        backup=True,
+        down=True,
+    )
+    config = Config(
+        log=Log(access=True),
+        listeners=(
+            Listener(listen=(Address("127.0.0.1", 1), Address("::1", 1)), pool="b", idle_timeout=Duration(9)),
+            Listener(listen=(Address("127.0.0.1", 2),), pool="a", connect_timeout=Duration(1)),
+        ),
+        pools={
+            "b": Pool(servers=(Server(address=Address("10.0.0.2", 6443)), server), balance="round_robin"),
+            "a": Pool(servers=(Server(address=Address("fd00::1", 1)),), balance="hash", hash_key="x$remote_addr"),
+        },
+    )
+    changes: dict[str, Any] = {
+        "weight": 2,
+        "max_fails": 3,
+        "fail_timeout": 4.0,
+        "max_conns": 5,
+        "backup": True,
+        "down": True,
+    }
+    assert resolve(config, lookup=_lookup) == snapshot.Snapshot(
+        version=1,
+        log=Log(access=True),
+        listeners=(
+            snapshot.Listener(address="127.0.0.1:1", pool="b", connect_timeout=2.0, idle_timeout=9.0),
+            snapshot.Listener(address="[::1]:1", pool="b", connect_timeout=2.0, idle_timeout=9.0),
+            snapshot.Listener(address="127.0.0.1:2", pool="a", connect_timeout=1.0, idle_timeout=None),
+        ),
+        pools=(
+            snapshot.Pool(
+                name="b",
+                balance="round_robin",
+                hash_key="$remote_addr",
+                servers=(
+                    snapshot.Server(slot=1, name="10.0.0.2:6443", address=("10.0.0.2", 6443)),
+                    snapshot.Server(slot=2, name="two:6443", address=("10.0.0.9", 6443), **changes),
+                    snapshot.Server(slot=3, name="two:6443", address=("fd00::9", 6443), **changes),
+                ),
+            ),
+            snapshot.Pool(
+                name="a",
+                balance="hash",
+                hash_key="x$remote_addr",
+                servers=(snapshot.Server(slot=4, name="[fd00::1]:1", address=("fd00::1", 1)),),
+            ),
+        ),
+    )
+
+
+def test_addresses_never_touch_the_name_service() -> None:
+    def lookup(*_: Any, **__: Any) -> Any:
+        raise AssertionError
+
+    assert len(resolve(_config(a=["10.0.0.1:1", "[fd00::1]:1"]), lookup=lookup).pools[0].servers) == 2
+
+
+def test_every_name_that_does_not_resolve_is_told() -> None:
+    places: dict[Key, Place] = {("pool", "a", "servers", 0): Place("F", 3)}
+    with pytest.raises(ConfigFault) as caught:
+        resolve(_config(a=["no:1", "one:1"], b=["neither:1"]), places, _lookup)
+    assert [str(fault) for fault in caught.value.faults] == [
+        'F:3: pool.a.servers[0]: "no" does not resolve: Name or service not known',
+        'pool.b.servers[0]: "neither" does not resolve: Name or service not known',
+    ]
+
+
+def test_what_is_no_host_name_does_not_resolve() -> None:
+    with pytest.raises(ConfigFault, match=r'pool\.a\.servers\[0\]: "a\.\.b" does not resolve: not a host name'):
+        resolve(_config(a=["a..b:1"]), lookup=socket.getaddrinfo)
+
+
+def test_more_addresses_than_slots() -> None:
+    assert len(resolve(_config(a=["many:1", "one:1"]), lookup=_lookup).pools[0].servers) == 255
+    with pytest.raises(ConfigFault, match="the servers resolve to 256 addresses; at most 255 can be counted"):
+        resolve(_config(a=["many:1", "two:1"]), lookup=_lookup)
