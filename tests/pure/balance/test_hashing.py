@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kubelb.balance.hashing import ConsistentHash, Hash
+from kubelb.snapshot import Server
+from tests.pure.balance.pools import a_pool, a_server, keys, subsets, weights
+
+_RNG = random.Random(0)
+_KEYS = [f"10.{number % 7}.{number // 256}.{number % 256}" for number in range(2000)]
+
+distinct_servers = st.lists(
+    st.tuples(st.integers(1, 200), st.integers(1, 5)), min_size=2, max_size=9, unique_by=lambda s: s[0]
+)
+
+
+def _named(servers: Sequence[tuple[int, int]]) -> list[Server]:
+    return [a_server(number, weight=weight) for number, weight in servers]
+
+
+def _homes(servers: Sequence[Server], allowed: Sequence[int] | None = None) -> list[str]:
+    """The name of the server that each key goes to."""
+    selector = ConsistentHash(servers)
+    allowed = range(len(servers)) if allowed is None else allowed
+    return [servers[selector.pick(allowed, [], key, _RNG)].name for key in _KEYS]
+
+
+@settings(max_examples=25, deadline=None)
+@given(distinct_servers, st.data())
+def test_a_removed_server_moves_its_own_keys_only(numbers: list[tuple[int, int]], data: st.DataObject) -> None:
+    servers = _named(numbers)
+    gone = data.draw(st.sampled_from(servers))
+    before, after = _homes(servers), _homes([server for server in servers if server is not gone])
+    assert all(home in (new, gone.name) for home, new in zip(before, after, strict=True))
+
+
+@settings(max_examples=25, deadline=None)
+@given(distinct_servers, st.data())
+def test_a_server_that_is_not_eligible_moves_its_own_keys_only(
+    numbers: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    servers = _named(numbers)
+    away = data.draw(st.integers(0, len(servers) - 1))
+    before = _homes(servers)
+    after = _homes(servers, [position for position in range(len(servers)) if position != away])
+    assert all(home in (new, servers[away].name) for home, new in zip(before, after, strict=True))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 200), min_size=2, max_size=9, unique=True))
+def test_an_added_server_takes_about_its_share(numbers: list[int]) -> None:
+    *old, new = _named([(number, 1) for number in numbers])
+    before, after = _homes(old), _homes([*old, new])
+    moved = [home for home, now in zip(before, after, strict=True) if home != now]
+    assert len(moved) == after.count(new.name)
+    assert len(moved) <= 1.5 * len(_KEYS) / len(numbers)
+
+
+@given(st.data(), weights, keys)
+def test_the_pick_depends_on_the_key_alone_until_turns_are_taken(
+    data: st.DataObject, weights: list[int], key: str
+) -> None:
+    servers = a_pool("hash", weights).servers
+    everybody = range(len(weights))
+    for selector in (Hash(servers), ConsistentHash(servers)):
+        first = selector.pick(everybody, [], key, _RNG)
+        for other in data.draw(st.lists(keys, max_size=5)):
+            selector.pick(data.draw(subsets(len(weights))), [], other, _RNG)
+        assert selector.pick(everybody, [], key, _RNG) == first
+
+
+@settings(max_examples=25, deadline=None)
+@given(weights)
+def test_plain_hash_gives_keys_by_weight(weights: list[int]) -> None:
+    selector = Hash(a_pool("hash", weights).servers)
+    homes = [selector.pick(range(len(weights)), [], key, _RNG) for key in _KEYS]
+    for position, weight in enumerate(weights):
+        expected = len(_KEYS) * weight / sum(weights)
+        assert abs(homes.count(position) - expected) <= 5 * expected**0.5 + 5
+
+
+def test_servers_of_one_name_share_its_keys_in_turn() -> None:
+    servers = [a_server(1), a_server(2, name="api:6443"), a_server(3, name="api:6443")]
+    selector = ConsistentHash(servers)
+    alone = ConsistentHash(servers[:2])
+    shared = [key for key in _KEYS if alone.pick([0, 1], [], key, _RNG) == 1]
+    picks = [selector.pick([0, 1, 2], [], key, _RNG) for key in shared]
+    assert picks == [1, 2] * (len(shared) // 2) + [1] * (len(shared) % 2)
+
+
+def test_servers_of_one_name_have_the_points_of_the_heaviest() -> None:
+    both = [a_server(1, weight=1), a_server(1, weight=3), a_server(2)]
+    assert _homes(both) == _homes([a_server(1, weight=3), a_server(2)])
+
+
+@given(weights, weights, keys)
+def test_backups_are_hashed_apart(primaries: list[int], spares: list[int], key: str) -> None:
+    first = list(a_pool("hash", primaries).servers)
+    second = [a_server(100 + number, weight=weight, backup=True) for number, weight in enumerate(spares)]
+    plain = [a_server(100 + number, weight=weight) for number, weight in enumerate(spares)]
+    for kind in (Hash, ConsistentHash):
+        both, count = kind([*first, *second]), len(first)
+        among_first = both.pick(range(count), [], key, _RNG)
+        among_second = both.pick(range(count, count + len(second)), [], key, _RNG)
+        assert among_first == kind(first).pick(range(count), [], key, _RNG)
+        assert among_second - count == kind(plain).pick(range(len(plain)), [], key, _RNG)

@@ -1,0 +1,74 @@
+"""A real nginx for a test: its own directory and ports, started as a child and ended by its pid.
+
+nginx cannot listen on port 0, but it takes over listening sockets that it inherits (its binary upgrade): the test
+binds what the kernel gives (:func:`listen`), writes the ports into the configuration and hands the sockets on. So no
+port is guessed, and a client may connect at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ERROR_LOG = "error.log"
+STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+PREAMBLE = f"""\
+load_module {STREAM_MODULE};
+pid nginx.pid;
+error_log stderr notice;
+"""
+"""What a configuration for :func:`running_nginx` begins with."""
+
+
+def missing(component: str) -> NoReturn:
+    """Skip the test by the name of what it lacks; on CI nothing may be lacking, so fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{component} is missing")
+    pytest.skip(f"{component} is missing")
+
+
+def require_nginx() -> str:
+    """The path of nginx; without it, or without its stream module, the test does not run."""
+    if not STREAM_MODULE.exists():
+        missing("libnginx-mod-stream")
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") or missing("nginx")
+
+
+def listen(host: str = "127.0.0.1") -> socket.socket:
+    """A listening socket on a port of the kernel's choice."""
+    return socket.create_server((host, 0), backlog=511)
+
+
+@contextmanager
+def running_nginx(
+    directory: Path, config: str, listeners: Sequence[socket.socket], *, under: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run nginx on ``config`` with ``directory`` as its prefix; leave when it has ended.
+
+    ``listeners`` become nginx's own where ``config`` listens on their addresses, and are closed here. nginx 1.22
+    crashes on them with ``master_process off``. ``under`` is a command that ends by becoming the one after it.
+    Raises :class:`AssertionError` with nginx's log when it did not run to the end.
+    """
+    command = [*under, require_nginx(), "-p", str(directory), "-c", "nginx.conf", "-g", "daemon off;"]
+    (directory / "nginx.conf").write_text(config)
+    fds = [listener.fileno() for listener in listeners]
+    inherited = {"NGINX": "".join(f"{fd};" for fd in fds)} if fds else {}
+    with (directory / ERROR_LOG).open("wb") as log:
+        process = subprocess.Popen(command, env={**os.environ, **inherited}, pass_fds=fds, stderr=log)
+    for listener in listeners:
+        listener.close()
+    try:
+        yield process
+    finally:
+        process.terminate()
+        if process.wait() not in (0, -signal.SIGTERM):
+            raise AssertionError(f"nginx ended with {process.returncode}: {(directory / ERROR_LOG).read_text()}")
