@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 import os
-from enum import IntEnum
 
 ROWS = 64
 SLOTS = 256
@@ -18,8 +17,11 @@ _WORDS = 16
 _STRIDE = SLOTS * _WORDS
 
 
-class Count(IntEnum):
-    """The words of a slot. Times are nanoseconds of the monotonic clock, bytes are bytes."""
+class Count:
+    """The words of a slot. Times are nanoseconds of the monotonic clock, bytes are bytes.
+
+    Plain numbers, not an enum: every new connection computes with them a dozen times.
+    """
 
     ACTIVE = 0
     """Sessions alive now, from the moment their server was picked."""
@@ -45,13 +47,13 @@ class Row:
     def __init__(self, words: memoryview, index: int) -> None:
         self._words = words[index * _STRIDE : (index + 1) * _STRIDE]
 
-    def add(self, slot: int, count: Count, n: int = 1) -> None:
+    def add(self, slot: int, count: int, n: int = 1) -> None:
         self._words[slot * _WORDS + count] += n
 
-    def put(self, slot: int, count: Count, value: int) -> None:
+    def put(self, slot: int, count: int, value: int) -> None:
         self._words[slot * _WORDS + count] = value
 
-    def get(self, slot: int, count: Count) -> int:
+    def get(self, slot: int, count: int) -> int:
         return self._words[slot * _WORDS + count]
 
     def forget_live(self) -> None:
@@ -79,17 +81,17 @@ class Table:
     def row(self, index: int) -> Row:
         return Row(self._words, index)
 
-    def total(self, slot: int, count: Count) -> int:
+    def total(self, slot: int, count: int) -> int:
         """The sum over all rows."""
         first = slot * _WORDS + count
         return sum(self._words[first : first + self.rows * _STRIDE : _STRIDE])
 
-    def latest(self, slot: int, count: Count) -> int:
+    def latest(self, slot: int, count: int) -> int:
         """The greatest over all rows: of a time, when it last happened."""
         first = slot * _WORDS + count
         return max(self._words[first : first + self.rows * _STRIDE : _STRIDE])
 
-    def each(self, slot: int, count: Count) -> list[int]:
+    def each(self, slot: int, count: int) -> list[int]:
         """The value of every row, in order."""
         first = slot * _WORDS + count
         return list(self._words[first : first + self.rows * _STRIDE : _STRIDE])

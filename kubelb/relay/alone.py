@@ -1,0 +1,102 @@
+"""A thread for one session: while it moves bulk data, or always where sessions do not share threads.
+
+The same mover as a shared relay thread's, with longer steps and nothing else to do between them. The thread owns
+the session until it ends or, where it is to return, until it has been quiet for a while; either way it tells the
+relay thread it came from, and ends itself.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection
+
+from kubelb import log
+from kubelb.relay.mover import Mover
+from kubelb.relay.pipes import BULK, SHARED, Pool
+from kubelb.relay.session import End, Session
+
+_QUIET = 1.0
+"""Seconds without a byte after which a session returns."""
+
+Post = Callable[[Callable[[], None]], None]
+
+
+class Alone:
+    """Drives a mover that holds one session. Until :meth:`start` the session stays with whoever has it."""
+
+    def __init__(self, session: Session, zero_copy: bool, returns: bool) -> None:
+        """``returns``: it goes back when it is quiet. Raises :class:`OSError` when descriptors have run out."""
+        self.session = session
+        self._returns = returns
+        self._end: End | None = None
+        self._mover = Mover(Pool(BULK if returns else SHARED, zero_copy), self, time.monotonic())
+
+    def start(
+        self,
+        give_back: Callable[[Session], None],
+        ended: Callable[[Session, End], None],
+        post: Post,
+        cpus: Collection[int] | None,
+    ) -> None:
+        """From now on the session is this thread's; ``give_back`` or ``ended`` is called through ``post``.
+
+        ``cpus``: where it may run, None for where the caller may. Raises :class:`RuntimeError` when the system
+        has no room for another thread.
+        """
+
+        def run() -> None:
+            if cpus is not None:
+                os.sched_setaffinity(0, cpus)
+            end = self._move()
+            self.close()
+            post(lambda: give_back(self.session) if end is None else ended(self.session, end))
+
+        threading.Thread(target=run, name=f"alone-{self.session.up.src}", daemon=True).start()
+
+    def moved(self, session: Session) -> None:
+        """As the mover's ledger: the accounts are kept where the session came from."""
+
+    def ended(self, session: Session, end: End) -> None:
+        """As the mover's ledger."""
+        self._end = end
+
+    def _move(self) -> End | None:
+        """Move until the session has ended (says how) or is to return (None; it is released)."""
+        mover = self._mover
+        try:
+            mover.adopt(self.session)
+            while self._end is None:
+                events = mover.epoll.poll(self._patience(), 2)
+                mover.now = time.monotonic()
+                for fd, mask in events:
+                    flow = mover.flows.get(fd)
+                    if flow is not None:
+                        mover.woken(flow, mask)
+                if not events and self._waited_enough():
+                    if self._returns:
+                        mover.release(self.session)
+                        return None
+                    mover.end(self.session, End.IDLE)
+        except Exception:
+            log.get().exception("internal_error", thread=threading.current_thread().name)
+            if self._end is None:
+                mover.end(self.session, End.SERVER_RESET)
+        mover.reap()
+        return self._end
+
+    def _allowed(self) -> float | None:
+        """Seconds of silence."""
+        return _QUIET if self._returns else self.session.idle_timeout
+
+    def _patience(self) -> float:
+        allowed = self._allowed()
+        return -1 if allowed is None else max(0.0, self.session.moved_at + allowed - time.monotonic())
+
+    def _waited_enough(self) -> bool:
+        allowed = self._allowed()
+        return allowed is not None and self.session.moved_at + allowed <= self._mover.now
+
+    def close(self) -> None:
+        self._mover.close()

@@ -1,0 +1,28 @@
+"""What bytes pass through between two sockets: the seam between the zero-copy path and the copying one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Conduit(Protocol):
+    """Empty between steps, unless its last step left ``held`` bytes that the destination would not take."""
+
+    size: int
+    """Bytes that one step moves at most."""
+    held: int
+    """Bytes read and not yet written."""
+
+    def step(self, src: int, dst: int) -> int:
+        """Move what ``src`` has to ``dst``: bytes read, 0 at the end of file. Only while nothing is held.
+
+        Raises :class:`BlockingIOError` when there is nothing to read, :class:`OSError` when a socket failed.
+        """
+
+    def drain(self, dst: int) -> None:
+        """Write what is held, as far as ``dst`` takes it. Raises :class:`OSError` when it failed."""
+
+    def salvage(self) -> bytes:
+        """What is held, taken out."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,57 @@
+"""One direction of a session: its states and what its socket is watched for; pure.
+
+A flow is OPEN while it reads, BLOCKED while bytes it has read cannot be written, SHUT once its source has ended
+and the end was passed on. It reads only with nothing held back, so the end of the source is always met OPEN:
+
+    ========  =========  ========
+    state     event      next
+    ========  =========  ========
+    OPEN      STUCK      BLOCKED    the destination took less than was read
+    OPEN      END        SHUT       end of file from the source
+    BLOCKED   DRAINED    OPEN       the destination took the rest
+    ========  =========  ========
+
+A session is over when both its flows are SHUT, or at the first error of either socket.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+READ = 0x0001 | 0x2000
+"""EPOLLIN and EPOLLRDHUP: bytes, or the end, can be read."""
+WRITE = 0x0004
+"""EPOLLOUT."""
+
+
+class State(IntEnum):
+    OPEN = 0
+    BLOCKED = 1
+    SHUT = 2
+
+
+class Event(IntEnum):
+    STUCK = 0
+    DRAINED = 1
+    END = 2
+
+
+_NEXT = {
+    (State.OPEN, Event.STUCK): State.BLOCKED,
+    (State.OPEN, Event.END): State.SHUT,
+    (State.BLOCKED, Event.DRAINED): State.OPEN,
+}
+
+
+_READS = {State.OPEN: READ, State.BLOCKED: 0, State.SHUT: 0}
+_WRITES = {State.OPEN: 0, State.BLOCKED: WRITE, State.SHUT: 0}
+
+
+def after(state: State, event: Event) -> State:
+    """Raises :class:`KeyError` for an event that cannot happen in that state."""
+    return _NEXT[state, event]
+
+
+def interest(out: State, into: State) -> int:
+    """What a socket is watched for: ``out`` is the flow that reads it, ``into`` the one that writes it."""
+    return _READS[out] | _WRITES[into]

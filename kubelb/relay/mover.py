@@ -1,0 +1,234 @@
+"""Moves the bytes of the sessions it holds, as its epoll says they are ready.
+
+The engine of every relay thread, shared or alone. It runs on the thread that polls it and owns that epoll, the
+conduits, and both sockets of each session it holds. Watching is level-triggered, so a step need not empty a
+socket to be told again, and a flow's sockets are watched anew only when its state changes.
+
+Sockets of ended sessions are closed by :meth:`Mover.reap`, after all events of one poll: no event of that poll
+can then meet a newer session under an old descriptor.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterable
+
+from kubelb.relay import flow as states
+from kubelb.relay.flow import Event, State
+from kubelb.relay.pipes import Pool
+from kubelb.relay.session import End, Flow, Ledger, Session
+from kubelb.relay.splice import REFUSALS
+
+_OPEN, _BLOCKED, _SHUT = State.OPEN, State.BLOCKED, State.SHUT
+_IN = select.EPOLLIN
+_GONE = select.EPOLLERR | select.EPOLLHUP
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER on, 0 seconds: closing sends a reset."""
+_BULK_STREAK = 8
+"""Full steps in a row that make a session bulk."""
+
+
+class Mover:
+    """``now``, in seconds of the monotonic clock, is set by the driver before it hands on the events of a poll."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        ledger: Ledger,
+        now: float,
+        bulk: Callable[[Session], None] = lambda session: None,
+        fell_back: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``bulk`` is told of a session that keeps filling its steps; ``fell_back`` once, when splice is refused."""
+        self.epoll = select.epoll()
+        self.flows: dict[int, Flow] = {}
+        """By the descriptor they read."""
+        self.now = now
+        self._pool = pool
+        self._conduit = pool.take()
+        self._ledger = ledger
+        self._bulk = bulk
+        self._fell_back = fell_back
+        self._closing: list[Session] = []
+
+    def adopt(self, session: Session) -> None:
+        """From now on the session is this mover's."""
+        for flow in (session.up, session.down):
+            self.flows[flow.src] = flow
+            flow.watched = states.interest(flow.state, flow.back.state)
+            self.epoll.register(flow.src, flow.watched)
+
+    def release(self, session: Session) -> None:
+        """Let go of the session, bytes it holds and all; the caller owns it then."""
+        for flow in (session.up, session.down):
+            del self.flows[flow.src]
+            if flow.watched >= 0:
+                self.epoll.unregister(flow.src)
+
+    def woken(self, flow: Flow, mask: int) -> None:
+        """``mask`` is what epoll reports of the flow's source; for EPOLLIN alone :meth:`read` is the short way."""
+        into = flow.back
+        if into.state is _BLOCKED and mask & (states.WRITE | _GONE):
+            self._drain(into)
+        if mask & select.EPOLLRDHUP:
+            self._read_to_the_end(flow)
+        elif flow.state is _OPEN:
+            if mask & (_IN | _GONE):
+                self.read(flow)
+        elif mask & _GONE and self._holds(flow):
+            self._look_after(flow)
+
+    def _read_to_the_end(self, flow: Flow) -> None:
+        """The end has arrived, so what is before it is all there: no need to wait for another event."""
+        moved = -1
+        while flow.state is _OPEN and moved != flow.moved and self._holds(flow):
+            moved = flow.moved
+            self.read(flow)
+
+    def _holds(self, flow: Flow) -> bool:
+        return self.flows.get(flow.src) is flow
+
+    def read(self, flow: Flow) -> None:
+        """Move what the flow's source has. The flow is OPEN."""
+        conduit = self._conduit
+        try:
+            count = conduit.step(flow.src, flow.dst)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._step_failed(flow, error)
+            return
+        flow.moved += count
+        flow.moved_at = self.now
+        if conduit.held:
+            self._block(flow)
+        elif not count:
+            self._shut(flow)
+        elif count == conduit.size:
+            self._full_step(flow)
+
+    def _block(self, flow: Flow) -> None:
+        """The flow adopts the conduit with what is in it, and the mover takes another."""
+        flow.held, self._conduit = self._conduit, self._pool.take()
+        self._become(flow, Event.STUCK)
+
+    def _drain(self, flow: Flow) -> None:
+        conduit = flow.held
+        assert conduit is not None
+        before = conduit.held
+        try:
+            conduit.drain(flow.dst)
+        except OSError:
+            self._reset_by(flow.back)
+            return
+        if conduit.held != before:
+            flow.moved_at = self.now
+        if not conduit.held:
+            flow.held = None
+            self._pool.give(conduit)
+            self._become(flow, Event.DRAINED)
+
+    def _shut(self, flow: Flow) -> None:
+        flow.state = states.after(flow.state, Event.END)
+        session = flow.session
+        if session.over:
+            self.end(session, End.CLOSED)
+            return
+        try:
+            (session.server if flow is session.up else session.client).shutdown(socket.SHUT_WR)
+        except OSError:
+            self._reset_by(flow.back)
+        else:
+            self._watch(flow)
+
+    def _become(self, flow: Flow, event: Event) -> None:
+        flow.state = states.after(flow.state, event)
+        self._watch(flow)
+        self._watch(flow.back)
+
+    def _watch(self, flow: Flow) -> None:
+        wanted = states.interest(flow.state, flow.back.state)
+        if flow.watched < 0:
+            self.epoll.register(flow.src, wanted)
+        elif wanted != flow.watched:
+            self.epoll.modify(flow.src, wanted)
+        flow.watched = wanted
+
+    def _full_step(self, flow: Flow) -> None:
+        adjoining = flow.streak_end == flow.moved - self._conduit.size
+        flow.streak = flow.streak + 1 if adjoining else 1
+        flow.streak_end = flow.moved
+        if flow.streak >= _BULK_STREAK:
+            flow.streak = 0
+            self._bulk(flow.session)
+
+    def _look_after(self, flow: Flow) -> None:
+        """Its source reports an error or hang-up while it does not read."""
+        error = self._source(flow).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error or flow.state is _SHUT:
+            self._reset_by(flow)
+        elif flow.watched >= 0:
+            # Both ends have ended orderly and only held-back bytes remain: epoll would report that for ever.
+            self.epoll.unregister(flow.src)
+            flow.watched = -1
+
+    def _step_failed(self, flow: Flow, error: OSError) -> None:
+        if error.errno in REFUSALS and self._pool.zero_copy:
+            self._stop_splicing(flow)
+            return
+        written = self._conduit.held > 0
+        if written:
+            self._conduit.salvage()
+        self._reset_by(flow.back if written else flow)
+
+    def _stop_splicing(self, flow: Flow) -> None:
+        self._conduit = self._pool.fall_back(self._conduit)
+        self._fell_back()
+        if self._conduit.held:
+            flow.moved += self._conduit.held
+            self._block(flow)
+        else:
+            self.read(flow)
+
+    def _source(self, flow: Flow) -> socket.socket:
+        return flow.session.client if flow is flow.session.up else flow.session.server
+
+    def _reset_by(self, flow: Flow) -> None:
+        """The flow's source has failed: the other side is to see a reset too."""
+        session = flow.session
+        self.end(session, End.CLIENT_RESET if flow is session.up else End.SERVER_RESET)
+
+    def end(self, session: Session, end: End) -> None:
+        """Close both sides: by a reset, unless both had ended or all that was read was also written."""
+        cut = end in (End.CLIENT_RESET, End.SERVER_RESET)
+        for flow in (session.up, session.down):
+            del self.flows[flow.src]
+            if flow.held is not None:
+                cut = True
+                self._pool.give(flow.held)
+                flow.held = None
+        if cut:
+            for sock in (session.client, session.server):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._closing.append(session)
+        self._ledger.ended(session, end)
+
+    def reap(self) -> None:
+        """Close the sockets of the sessions that ended since the last call."""
+        while self._closing:
+            session = self._closing.pop()
+            session.client.close()
+            session.server.close()
+            # A session and its flows refer to each other; apart, they are freed at once.
+            del session.up.back, session.down.back, session.up.session, session.down.session
+
+    def sessions(self) -> Iterable[Session]:
+        return [flow.session for flow in self.flows.values() if flow is flow.session.up]
+
+    def close(self) -> None:
+        """Once no session is held."""
+        self._pool.give(self._conduit)
+        self._pool.close()
+        self.epoll.close()

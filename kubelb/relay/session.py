@@ -1,0 +1,114 @@
+"""A client connection paired with its server connection: two flows, two sockets, what is counted of them.
+
+Whoever holds a session, one relay thread at a time, owns both its sockets and the conduits its flows hold.
+"""
+
+from __future__ import annotations
+
+import socket
+from enum import Enum
+from typing import Protocol
+
+from kubelb.relay.conduit import Conduit
+from kubelb.relay.flow import State
+
+
+class End(Enum):
+    """Why a session ended."""
+
+    CLOSED = "closed"
+    """Both sides had ended."""
+    CLIENT_RESET = "client_reset"
+    SERVER_RESET = "server_reset"
+    IDLE = "idle"
+
+
+class Ledger(Protocol):
+    """Who keeps the books: told by the thread that holds a session, between its steps."""
+
+    def moved(self, session: Session) -> None:
+        """Bytes may have moved: see :meth:`Session.uncounted`. About once a second while anything moves."""
+
+    def ended(self, session: Session, end: End) -> None:
+        """Over; its sockets are being closed."""
+
+
+class Flow:
+    """One direction. ``src`` and ``dst`` are file descriptors, ``back`` is the other direction."""
+
+    __slots__ = (
+        "back",
+        "dst",
+        "held",
+        "moved",
+        "moved_at",
+        "session",
+        "src",
+        "state",
+        "streak",
+        "streak_end",
+        "watched",
+    )
+
+    back: Flow
+    session: Session
+
+    def __init__(self, src: int, dst: int, now: float) -> None:
+        self.src = src
+        self.dst = dst
+        self.state = State.OPEN
+        self.moved = 0
+        """Bytes read."""
+        self.moved_at = now
+        """Seconds of the monotonic clock."""
+        self.streak = 0
+        """How many steps in a row moved all that a step can; the last of them ended at ``streak_end``."""
+        self.streak_end = 0
+        self.held: Conduit | None = None
+        """The conduit with the bytes that the destination would not take, while BLOCKED."""
+        self.watched = -1
+        """What ``src`` is watched for; -1: it is not registered."""
+
+
+class Session:
+    """``slot`` is the server's column in the shared counters, ``idle_timeout`` in seconds (None: no limit)."""
+
+    __slots__ = ("about", "client", "counted", "down", "idle_timeout", "server", "slot", "up", "wheel_key")
+
+    def __init__(
+        self,
+        client: socket.socket,
+        server: socket.socket,
+        slot: int,
+        now: float,
+        idle_timeout: float | None = None,
+        about: object = None,
+    ) -> None:
+        """Both sockets are non-blocking. ``about`` is the opener's own and comes back with the session's end."""
+        self.client = client
+        self.server = server
+        self.slot = slot
+        self.idle_timeout = idle_timeout
+        self.about = about
+        self.wheel_key = 0
+        self.counted = (0, 0)
+        """Bytes up and down that are already in the shared counters."""
+        self.up = Flow(client.fileno(), server.fileno(), now)
+        self.down = Flow(self.up.dst, self.up.src, now)
+        self.up.back, self.down.back = self.down, self.up
+        self.up.session = self.down.session = self
+
+    @property
+    def over(self) -> bool:
+        return self.up.state is State.SHUT and self.down.state is State.SHUT
+
+    @property
+    def moved_at(self) -> float:
+        """When bytes last moved, in either direction."""
+        return max(self.up.moved_at, self.down.moved_at)
+
+    def uncounted(self) -> tuple[int, int]:
+        """Bytes up and down since the last call."""
+        up, down = self.counted
+        self.counted = (self.up.moved, self.down.moved)
+        return self.up.moved - up, self.down.moved - down

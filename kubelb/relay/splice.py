@@ -1,0 +1,63 @@
+"""The zero-copy conduit: a pipe between two sockets, splice(2) on both sides of it.
+
+The pages of the received segments move into the pipe and on into the other socket; the bytes are never copied
+to user space. A step's write asks for exactly what was read, so nothing is corked by a SPLICE_F_MORE left set.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from os import splice
+
+_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+REFUSALS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
+"""The errnos by which a kernel or a sandbox says that it will not splice these sockets at all."""
+
+
+class SplicePipe:
+    """A :class:`~kubelb.relay.conduit.Conduit`. Owns both ends of its pipe."""
+
+    __slots__ = ("_read", "_write", "held", "size")
+
+    def __init__(self, room: int, size: int) -> None:
+        """A pipe of ``room`` bytes, or what the limits allow (fs.pipe-max-size, fs.pipe-user-pages-soft)."""
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            room = fcntl.fcntl(self._write, fcntl.F_SETPIPE_SZ, room)
+        except PermissionError:
+            room = fcntl.fcntl(self._write, fcntl.F_GETPIPE_SZ)
+        self.size = min(size, room)
+        self.held = 0
+
+    def step(self, src: int, dst: int) -> int:
+        count = splice(src, self._write, self.size, None, None, _FLAGS)
+        if count:
+            try:
+                moved = splice(self._read, dst, count, None, None, _FLAGS)
+            except BlockingIOError:
+                self.held = count
+            except OSError:
+                self.held = count
+                raise
+            else:
+                if moved != count:
+                    self.held = count - moved
+        return count
+
+    def drain(self, dst: int) -> None:
+        try:
+            while self.held:
+                self.held -= splice(self._read, dst, self.held, None, None, _FLAGS)
+        except BlockingIOError:
+            pass
+
+    def salvage(self) -> bytes:
+        data = os.read(self._read, self.held) if self.held else b""
+        self.held = 0
+        return data
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)

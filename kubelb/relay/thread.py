@@ -1,0 +1,254 @@
+"""A relay thread: one epoll, many sessions, and whatever else its worker does without waiting.
+
+Everything that happens on it happens between two polls: steps of sessions, handlers of other descriptors
+(listening sockets, dials under way), deadlines, and calls posted by other threads. It owns its mover's sessions
+and its own wake-up eventfd. A session that turns bulk is lent to a thread of its own (:mod:`kubelb.relay.alone`)
+and comes back when it goes quiet; its accounts stay here.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from kubelb import log
+from kubelb.relay.alone import Alone
+from kubelb.relay.mover import Mover
+from kubelb.relay.pipes import SHARED, Pool
+from kubelb.relay.session import End, Ledger, Session
+from kubelb.relay.wheel import Wheel
+
+_EVENTS = 32
+"""Events taken from one poll at most."""
+_COUNTING = 1.0
+"""Seconds between two entries into the books."""
+_ALONE = 64
+"""Bulk sessions that have a thread of their own at the same time, at most."""
+
+_NEVER = math.inf
+_IN = select.EPOLLIN
+
+Handler = Callable[[int], None]
+"""Called with what epoll reports."""
+
+
+class Waiting(Protocol):
+    """What can have a deadline on a relay thread."""
+
+    wheel_key: int
+
+    def expired(self) -> None: ...
+
+
+class RelayThread:
+    """Made anywhere; from :meth:`run` on all but :meth:`post` and :meth:`stop` is for its own thread only."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        zero_copy: bool = True,
+        share: bool = True,
+        alone_cpus: Collection[int] | None = None,
+    ) -> None:
+        """``share``: sessions share this thread; else each gets one of its own.
+
+        ``alone_cpus``: where threads of a single session may run, if not where this one may.
+        """
+        self._ledger = ledger
+        self._share = share
+        self._alone_cpus = alone_cpus
+        self._mover = Mover(
+            Pool(SHARED, zero_copy), self, time.monotonic(), bulk=self._lend_bulk, fell_back=self._fell_back
+        )
+        self._zero_copy = zero_copy
+        self._handlers: dict[int, Handler] = {}
+        self._wheel: Wheel[Session | Waiting] = Wheel()
+        self._lent: set[Session] = set()
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._moving = False
+        self._count_at = _NEVER
+        self._look_at = _NEVER
+        self._stopped = False
+        self.busy = False
+        """Whether the last poll found several things to do."""
+        self.watch(self._wakeup, select.EPOLLIN, self._run_posted)
+
+    @property
+    def now(self) -> float:
+        """Seconds of the monotonic clock, as of the last poll."""
+        return self._mover.now
+
+    def adopt(self, session: Session) -> None:
+        """From now on the session and its sockets are this thread's."""
+        if session.idle_timeout is not None:
+            self._put(session, session.moved_at + session.idle_timeout)
+        if self._share or not self._lend(session, returns=False):
+            self._mover.adopt(session)
+
+    def watch(self, fd: int, mask: int, handler: Handler) -> None:
+        """Call ``handler`` whenever epoll reports something of ``fd``, which stays the caller's."""
+        self._handlers[fd] = handler
+        self._mover.epoll.register(fd, mask)
+
+    def unwatch(self, fd: int) -> None:
+        del self._handlers[fd]
+        self._mover.epoll.unregister(fd)
+
+    def set_deadline(self, entry: Waiting, seconds: float) -> None:
+        self._put(entry, self._mover.now + seconds)
+
+    def _put(self, entry: Session | Waiting, deadline: float) -> None:
+        self._wheel.put(entry, deadline)
+        self._look_at = min(self._look_at, deadline)
+
+    def drop_deadline(self, entry: Waiting) -> None:
+        self._wheel.discard(entry)
+
+    def post(self, call: Callable[[], None]) -> None:
+        """From any thread: have ``call`` run on this one, soon."""
+        self._inbox.append(call)
+        os.eventfd_write(self._wakeup, 1)
+
+    def stop(self) -> None:
+        """From any thread: have :meth:`run` return."""
+        self.post(self._stop)
+
+    def _stop(self) -> None:
+        self._stopped = True
+
+    def run(self) -> None:
+        """Until :meth:`stop`. A fault that is our own ends the session or handler it struck, and is logged."""
+        mover, flows, handlers = self._mover, self._mover.flows, self._handlers
+        poll, monotonic, read = self._mover.epoll.poll, time.monotonic, self._mover.read
+        while not self._stopped:
+            events = poll(self._patience(), _EVENTS)
+            now = mover.now = monotonic()
+            self.busy = len(events) > 1
+            for fd, mask in events:
+                flow = flows.get(fd)
+                try:
+                    if flow is None:
+                        if fd in handlers:
+                            handlers[fd](mask)
+                    elif mask == _IN:
+                        read(flow)
+                    else:
+                        mover.woken(flow, mask)
+                except Exception:
+                    self._contain(fd)
+            if events and not self._moving:
+                self._begin_moving()
+            mover.reap()
+            if now >= self._look_at:
+                self._keep_time()
+
+    def _contain(self, fd: int) -> None:
+        log.get().exception("internal_error", fd=fd)
+        flow = self._mover.flows.get(fd)
+        if flow is not None:
+            self._mover.end(flow.session, End.SERVER_RESET)
+
+    def _patience(self) -> float:
+        """Seconds the next poll may wait; -1: for ever."""
+        return -1 if self._look_at == _NEVER else max(0.0, self._look_at - self._mover.now)
+
+    def _begin_moving(self) -> None:
+        self._moving = True
+        self._count_at = self._mover.now + _COUNTING
+        self._look_at = min(self._look_at, self._count_at)
+
+    def _keep_time(self) -> None:
+        """Do what is due, and find out when the next thing is."""
+        now = self._mover.now
+        if now >= self._count_at:
+            self._count(now)
+        for entry in self._wheel.due(now):
+            if isinstance(entry, Session):
+                self._maybe_idle(entry)
+            else:
+                entry.expired()
+        self._mover.reap()
+        self._look_at = min(self._wheel.next_due() or _NEVER, self._count_at)
+
+    def _count(self, now: float) -> None:
+        """Enter into the books what moved; as long as something does, again in a while."""
+        for session in (*self._mover.sessions(), *self._lent):
+            self._ledger.moved(session)
+        self._moving = bool(self._lent)
+        self._count_at = now + _COUNTING if self._lent else _NEVER
+
+    def _maybe_idle(self, session: Session) -> None:
+        assert session.idle_timeout is not None
+        deadline = session.moved_at + session.idle_timeout
+        if deadline > self._mover.now or session in self._lent:
+            self._wheel.put(session, max(deadline, self._mover.now + 1 / 64))
+        else:
+            self._mover.end(session, End.IDLE)
+
+    def _run_posted(self, mask: int) -> None:
+        os.eventfd_read(self._wakeup)
+        for _ in range(len(self._inbox)):
+            self._inbox.popleft()()
+
+    def moved(self, session: Session) -> None:
+        """As the mover's ledger."""
+        self._ledger.moved(session)
+
+    def ended(self, session: Session, end: End) -> None:
+        """As the mover's ledger."""
+        if session.idle_timeout is not None:
+            self._wheel.discard(session)
+        self._ledger.moved(session)
+        self._ledger.ended(session, end)
+
+    def _lend_bulk(self, session: Session) -> None:
+        if len(self._lent) < _ALONE:
+            self._lend(session, returns=True)
+
+    def _lend(self, session: Session, returns: bool) -> bool:
+        """Give the session a thread of its own, if there are descriptors and memory for one."""
+        try:
+            thread = Alone(session, self._zero_copy, returns)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            return False
+        held = session.up.src in self._mover.flows
+        if held:
+            self._mover.release(session)
+        try:
+            thread.start(self._taken_back, self._lent_ended, self.post, self._alone_cpus)
+        except RuntimeError:
+            thread.close()
+            if held:
+                self._mover.adopt(session)
+            return False
+        self._lent.add(session)
+        return True
+
+    def _taken_back(self, session: Session) -> None:
+        self._lent.discard(session)
+        self._mover.adopt(session)
+
+    def _lent_ended(self, session: Session, end: End) -> None:
+        self._lent.discard(session)
+        self.ended(session, end)
+
+    def _fell_back(self) -> None:
+        self._zero_copy = False
+        log.get().warning("splice_refused", effect="bytes are copied instead")
+
+    def close(self) -> None:
+        """After :meth:`run`: give back the descriptors. Sessions still held are cut."""
+        for session in self._mover.sessions():
+            self._mover.end(session, End.SERVER_RESET)
+        self._mover.reap()
+        self._mover.close()
+        os.close(self._wakeup)

@@ -1,0 +1,56 @@
+"""Lazy deadlines; pure.
+
+An entry stands in the bucket of its deadline. For an idle session that is the moment at which it would have been
+silent for too long if nothing moved again: moving bytes touches nothing here; when the bucket comes up the owner
+looks at when bytes last moved and ends the session or puts it into a later bucket. (Varghese and Lauck's hashed
+timing wheels, SOSP 1987, with a heap of the used buckets in place of the ring.)
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Generic, Protocol, TypeVar
+
+
+class Entry(Protocol):
+    """What can stand in the wheel; ``wheel_key`` is the wheel's own."""
+
+    wheel_key: int
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Wheel(Generic[E]):
+    """Buckets of ``tick`` seconds; an entry comes up at its deadline or up to one tick later, never before."""
+
+    def __init__(self, tick: float = 1 / 64) -> None:
+        self._tick = tick
+        self._buckets: dict[int, set[E]] = {}
+        self._keys: list[int] = []
+
+    def put(self, entry: E, deadline: float) -> None:
+        """``deadline`` in seconds of the owner's clock. Not for an entry that stands in the wheel."""
+        key = int(deadline / self._tick) + 1
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = set()
+            heapq.heappush(self._keys, key)
+        bucket.add(entry)
+        entry.wheel_key = key
+
+    def discard(self, entry: E) -> None:
+        bucket = self._buckets.get(entry.wheel_key)
+        if bucket is not None:
+            bucket.discard(entry)
+
+    def due(self, now: float) -> list[E]:
+        """Take out what has come up."""
+        found: list[E] = []
+        while self._keys and self._keys[0] * self._tick <= now:
+            found.extend(self._buckets.pop(heapq.heappop(self._keys)))
+        return found
+
+    def next_due(self) -> float | None:
+        """When the first bucket comes up; it may turn out to be empty."""
+        return self._keys[0] * self._tick if self._keys else None
