@@ -1,0 +1,165 @@
+"""The HTTP the control process speaks: the state on admin.sock, and the configured health endpoints over TCP.
+
+Runs in control. One thread, ``admin``, polls all sockets; each listening socket has one more thread on which
+its requests are answered, so a busy endpoint never keeps an operator from admin.sock. The ``admin`` thread owns
+the sockets and connections and closes them. The supervisor holds the listening sockets too, so they outlive
+this process and clients wait in their queues until the next one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import create_server
+
+from kubelb import log
+from kubelb.config.model import HttpServer
+from kubelb.control import endpoint
+from kubelb.control.endpoint import Answer, Figures
+from kubelb.control.status import Clients, Status
+
+_CONNECTIONS = 128
+"""All endpoints together have at most so many connections."""
+_ADMIN_CONNECTIONS = 32
+"""As many more are kept for admin.sock."""
+_SETTINGS = {
+    "threads": 1,
+    "ident": "kubelb",
+    "channel_timeout": 75,
+    "max_request_header_size": 32 << 10,
+    "max_request_body_size": 64 << 10,
+    "clear_untrusted_proxy_headers": False,
+    "log_socket_errors": False,
+}
+_TURN = 30.0
+"""Seconds after which the poll returns even when nothing happens, so that idle connections are closed."""
+
+Environ = dict[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+Application = Callable[[Environ, StartResponse], list[bytes]]
+
+
+class Admin:
+    """A context manager: inside it the sockets are served."""
+
+    def __init__(
+        self,
+        admin: socket.socket,
+        http: Sequence[tuple[socket.socket, HttpServer]],
+        status: Callable[[], Status],
+        clients: Callable[[], Clients],
+    ) -> None:
+        """The sockets listen already, and are this object's from now on."""
+        self._clients = clients
+        self._accepted = 0
+        self._numbers = itertools.count(1)
+        self._map: dict[int, Any] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="admin")
+        _pass_on_warnings()
+        limit = _CONNECTIONS + 2 * (len(http) + 1)
+        self._admin = self._server(admin, _status_application(status), limit + _ADMIN_CONNECTIONS)
+        self._endpoints = [self._server(sock, self._endpoint_application(server), limit) for sock, server in http]
+        for server in self._endpoints:
+            server.channel_class = self._accept
+
+    def __enter__(self) -> Admin:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._admin.pull_trigger()
+        self._thread.join()
+
+    def _server(self, sock: socket.socket, application: Application, limit: int) -> Any:
+        return create_server(application, map=self._map, sockets=[sock], connection_limit=limit, **_SETTINGS)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                # poll() and not select(), which cannot take a descriptor above 1023.
+                wasyncore.loop(timeout=_TURN, use_poll=True, map=self._map, count=1)
+            for server in (self._admin, *self._endpoints):
+                server.task_dispatcher.shutdown()
+            wasyncore.close_all(self._map)
+        except Exception:
+            log.get().exception("internal_error")
+            # Without this thread the process answers nobody; the supervisor starts another.
+            os._exit(1)
+
+    def _accept(self, *arguments: Any, **options: Any) -> HTTPChannel:
+        self._accepted += 1
+        return HTTPChannel(*arguments, **options)
+
+    def _endpoint_application(self, server: HttpServer) -> Application:
+        def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
+            figures = self._figures(next(self._numbers))
+            path = environ["PATH_INFO"].encode("latin-1").decode(errors="surrogateescape")
+            answer = endpoint.answer(server.locations, environ["REQUEST_METHOD"], path, figures)
+            if answer is None:
+                # waitress closes a connection whose application raises an OSError.
+                raise ConnectionAbortedError
+            return _respond(answer, environ, start_response)
+
+        return application
+
+    def _figures(self, requests: int) -> Figures:
+        channels = [channel for server in self._endpoints for channel in list(server.active_channels.values())]
+        writing = sum(bool(channel.requests) for channel in channels)
+        reading = sum(not channel.requests and channel.request is not None for channel in channels)
+        clients = self._clients()
+        return Figures(
+            active=clients.active + len(channels),
+            accepts=clients.accepted + self._accepted,
+            requests=requests,
+            reading=reading,
+            writing=writing,
+            waiting=len(channels) - reading - writing,
+        )
+
+
+def _status_application(status: Callable[[], Status]) -> Application:
+    def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        if environ["PATH_INFO"] != "/status":
+            answer = _plain("404 Not Found", "there is only /status")
+        elif environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            answer = _plain("405 Method Not Allowed", "use GET")
+        else:
+            body = msgspec.json.encode(status())
+            answer = Answer("200 OK", (("Content-Type", "application/json"),), body)
+        return _respond(answer, environ, start_response)
+
+    return application
+
+
+def _plain(status: str, text: str) -> Answer:
+    return Answer(status, (("Content-Type", "text/plain"),), f"{text}\n".encode())
+
+
+def _respond(answer: Answer, environ: Environ, start_response: StartResponse) -> list[bytes]:
+    start_response(answer.status, [*answer.headers, ("Content-Length", str(len(answer.body)))])
+    return [answer.body] if answer.body and environ["REQUEST_METHOD"] != "HEAD" else []
+
+
+class _ToOurLog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        log.get().log(record.levelno, "admin_http", message=record.getMessage(), exc_info=record.exc_info)
+
+
+def _pass_on_warnings() -> None:
+    """Let what waitress reports through :mod:`logging` appear in our log; a queue of two requests is no news."""
+    logging.getLogger("waitress").handlers = [_ToOurLog(logging.WARNING)]
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)

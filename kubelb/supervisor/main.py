@@ -1,0 +1,214 @@
+"""The supervisor: single-threaded parent of control and the workers.
+
+Owns the listening sockets, the shared counters, the newest snapshot and the children. Its loop receives signals
+and messages, asks :mod:`kubelb.supervisor.plan` what that means, and does it. It has no policy of its own, starts
+no thread, and does nothing that can block.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kubelb import log
+from kubelb.config.model import Config, HttpServer
+from kubelb.control import main as control
+from kubelb.snapshot import Snapshot
+from kubelb.stats import Table
+from kubelb.supervisor import children, plan
+from kubelb.supervisor.children import Closable
+from kubelb.supervisor.limits import raise_open_files
+from kubelb.supervisor.listeners import listen, listen_unix
+from kubelb.supervisor.pidfile import PidFile
+from kubelb.supervisor.plan import CONTROL, Ending, Phase, Place
+from kubelb.supervisor.signals import FAST, GRACEFUL, SignalPipe
+from kubelb.wire.channel import Channel
+from kubelb.wire.messages import Message, Ready, SnapshotChanged, Stop
+from kubelb.worker import main as worker
+
+
+class Supervisor:
+    """One run, from binding to the last child's end."""
+
+    def __init__(self, config: Config, snapshot: Snapshot) -> None:
+        """Takes hold of all it needs. Raises :class:`~kubelb.config.faults.ConfigFault` for what it cannot get."""
+        self._config = config
+        self._snapshot = snapshot
+        raise_open_files(config.max_open_files)
+        runtime_dir = Path(config.runtime_dir)
+        self._pidfile = PidFile(runtime_dir)
+        self._listening = [listen(address) for listener in config.listeners for address in listener.listen]
+        self._http: list[tuple[socket.socket, HttpServer]] = [
+            (listen(address), server) for server in config.http for address in server.listen
+        ]
+        self._admin_path = runtime_dir / "admin.sock"
+        self._admin = listen_unix(self._admin_path)
+        self._cpus = sorted(os.sched_getaffinity(0))
+        workers = plan.worker_count(config.workers if isinstance(config.workers, int) else None, len(self._cpus))
+        self._threads = config.threads if isinstance(config.threads, int) else 1
+        self._table = Table(workers * self._threads)
+        self._signals = SignalPipe()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._signals, selectors.EVENT_READ, self._signalled)
+        names = [CONTROL, *(plan.worker_name(index) for index in range(workers))]
+        self._places = {name: Place(name) for name in names}
+        self._channels: dict[str, Channel] = {}
+        self._ending = Ending()
+        self._announced = False
+
+    def run(self) -> int:
+        """Until stopped; the exit status."""
+        while not plan.over(self._ending, self._places.values()):
+            for place in plan.to_spawn(self._places.values(), self._ending.phase, time.monotonic()):
+                self._spawn(place)
+            for key, _ in self._selector.select(self._patience()):
+                key.data()
+            self._end_as(plan.escalate(self._ending, self._places.values(), time.monotonic()))
+        self._clean_up()
+        log.get().info("stopped")
+        return 0
+
+    def _patience(self) -> float | None:
+        due = plan.next_look(self._places.values(), self._ending)
+        return None if due is None else max(0.0, due - time.monotonic())
+
+    def _spawn(self, place: Place) -> None:
+        run = self._control if place.name == CONTROL else self._worker(place.name)
+        kept: Sequence[Closable] = self._http_and_admin() if place.name == CONTROL else self._listening
+        everything: list[Closable] = [
+            self._pidfile,
+            *self._listening,
+            *self._http_and_admin(),
+            *self._channels.values(),
+        ]
+        pid, channel = children.spawn(
+            run,
+            place.name,
+            self._config.log.level,
+            forget=self._signals.forget,
+            not_for_it=[self._selector, *(thing for thing in everything if thing not in kept)],
+        )
+        self._channels[place.name] = channel
+        self._selector.register(channel, selectors.EVENT_READ, lambda: self._told(place.name, channel))
+        self._places[place.name] = plan.started(place, pid, time.monotonic())
+
+    def _http_and_admin(self) -> list[socket.socket]:
+        return [self._admin, *(sock for sock, _ in self._http)]
+
+    def _worker(self, name: str) -> Callable[[Channel], None]:
+        index = int(name.removeprefix("worker-"))
+
+        def run(channel: Channel) -> None:
+            worker.run(
+                worker.Setup(
+                    index=index,
+                    channel=channel,
+                    table=self._table,
+                    snapshot=self._snapshot,
+                    listening=self._listening,
+                    threads=self._threads,
+                    share=self._config.threads != "per-connection",
+                    cpus=self._cpus,
+                    pin=self._config.pin,
+                )
+            )
+
+        return run
+
+    def _control(self, channel: Channel) -> None:
+        control.run(
+            control.Setup(
+                channel=channel,
+                table=self._table,
+                snapshot=self._snapshot,
+                admin=self._admin,
+                http=tuple(self._http),
+                pid=os.getppid(),
+            )
+        )
+
+    def _told(self, name: str, channel: Channel) -> None:
+        """A child has said something, or has gone (SIGCHLD tells how)."""
+        message = channel.receive()
+        if message is None:
+            self._selector.unregister(channel)
+            channel.close()
+            del self._channels[name]
+        elif isinstance(message, Ready):
+            self._places[name] = plan.ready(self._places[name])
+            self._announce()
+        elif isinstance(message, SnapshotChanged):
+            self._snapshot = message.snapshot
+            self._send_workers(message)
+
+    def _announce(self) -> None:
+        if not self._announced and all(place.ready for place in self._places.values()):
+            self._announced = True
+            listeners = [listener.address for listener in self._snapshot.listeners]
+            log.get().info("started", listeners=listeners, workers=len(self._places) - 1, pid=os.getpid())
+
+    def _signalled(self) -> None:
+        now = time.monotonic()
+        for number in self._signals.receive():
+            if number in FAST:
+                self._end_as(plan.stop_fast(self._ending, now))
+            elif number == GRACEFUL:
+                self._end_as(plan.stop_gracefully(self._ending, self._config.shutdown_timeout, now))
+            elif number == signal.SIGCHLD:
+                self._bury()
+
+    def _end_as(self, ending: Ending) -> None:
+        """Enter the phase of the stop that was decided on, if it is a new one."""
+        if ending is self._ending:
+            return
+        self._ending = ending
+        log.get().info("stopping", how=ending.phase.name.lower())
+        if ending.phase is Phase.DRAINING:
+            for sock in self._listening:
+                sock.close()
+            self._listening = []
+            self._send_workers(Stop())
+        else:
+            self._tell_all(signal.SIGTERM if ending.phase is Phase.STOPPING else signal.SIGKILL)
+
+    def _send_workers(self, message: Message) -> None:
+        """One that does not even take its messages is stuck, and is ended to be replaced."""
+        for name, channel in self._channels.items():
+            pid = self._places[name].pid
+            if name != CONTROL and not channel.send(message) and pid is not None:
+                log.get().error("child_stuck", child=name, pid=pid)
+                os.kill(pid, signal.SIGKILL)
+
+    def _tell_all(self, number: signal.Signals) -> None:
+        for place in self._places.values():
+            if place.pid is not None:
+                os.kill(place.pid, number)
+
+    def _bury(self) -> None:
+        """Children have died: forget their live sessions, and note when to replace them."""
+        by_pid = {place.pid: place for place in self._places.values()}
+        for pid, how in children.reap():
+            place = by_pid.get(pid)
+            if place is None:
+                continue
+            self._places[place.name] = plan.died(place, time.monotonic())
+            if place.name != CONTROL:
+                self._forget_live(int(place.name.removeprefix("worker-")))
+            if self._ending.phase is Phase.RUNNING:
+                log.get().error("child_died", child=place.name, pid=pid, how=how)
+
+    def _forget_live(self, index: int) -> None:
+        for row in range(index * self._threads, (index + 1) * self._threads):
+            self._table.row(row).forget_live()
+
+    def _clean_up(self) -> None:
+        for sock in (*self._listening, *self._http_and_admin()):
+            sock.close()
+        self._admin_path.unlink(missing_ok=True)
+        self._pidfile.remove()
+        self._table.close()

@@ -1,0 +1,47 @@
+"""The runtime directory: one supervisor in it at a time, its pid in ``kubelb.pid``."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from kubelb.config.faults import ConfigFault, Fault
+
+
+class PidFile:
+    """Held by a lock on the file, which the kernel takes away with the process however that ends."""
+
+    def __init__(self, runtime_dir: Path) -> None:
+        """Raises :class:`ConfigFault` when another supervisor has the directory or it cannot be used."""
+        self.path = runtime_dir / "kubelb.pid"
+        try:
+            runtime_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ConfigFault(
+                Fault(what=f"cannot use {runtime_dir}: {reason}", instead="choose another --runtime-dir")
+            ) from None
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.read(self._fd, 32).decode("ascii", "replace").strip()
+            os.close(self._fd)
+            raise ConfigFault(
+                Fault(
+                    what=f"kubelb already runs on {runtime_dir} (pid {pid})",
+                    instead="stop it, or give this one its own --runtime-dir",
+                )
+            ) from None
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, f"{os.getpid()}\n".encode())
+
+    def remove(self) -> None:
+        """At the end of the supervisor."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go without ending the claim of whoever else has the descriptor."""
+        os.close(self._fd)

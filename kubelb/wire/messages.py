@@ -1,0 +1,47 @@
+"""The messages between the supervisor and its children; pure.
+
+Each is one SEQPACKET datagram of MessagePack, its type told by a tag.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kubelb.snapshot import Snapshot
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True):
+    """What all messages have in common."""
+
+
+class Ready(_Message, frozen=True, tag=True):
+    """Child to supervisor: it serves now."""
+
+
+class SnapshotChanged(_Message, frozen=True, tag=True):
+    """A newer picture of the pools: control to supervisor, supervisor to every worker."""
+
+    snapshot: Snapshot
+
+
+class Stop(_Message, frozen=True, tag=True):
+    """Supervisor to child: accept no more, and end once the last session has ended."""
+
+
+class Drained(_Message, frozen=True, tag=True):
+    """Worker to supervisor: stopped, and no session is left."""
+
+
+Message = Ready | SnapshotChanged | Stop | Drained
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode(data: bytes) -> Message:
+    """Raises :class:`msgspec.DecodeError` for anything that is not a message."""
+    return _decoder.decode(data)

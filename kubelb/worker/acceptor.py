@@ -1,0 +1,98 @@
+"""Takes clients from one listening socket, on a relay thread; the socket is the supervisor's and shared by all.
+
+Of the threads that wait for a listening socket the kernel wakes the one that has waited longest in its queue
+(EPOLLEXCLUSIVE wakes one), so an acceptor goes to the end of that queue after each client: sessions are dealt out
+evenly. Busy threads need not: they are not waiting, and whoever polls first finds the client. When descriptors run
+out an acceptor leaves the clients in the kernel's queue and looks again a little later.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+
+from kubelb import log
+from kubelb.relay.thread import RelayThread
+from kubelb.worker.dial import EXHAUSTED
+
+_PAUSE = 0.1
+"""Seconds without accepting after descriptors ran out."""
+_MASK = select.EPOLLIN | select.EPOLLEXCLUSIVE
+
+Welcome = Callable[[socket.socket, tuple[str, int]], None]
+"""Takes an accepted, non-blocking socket and the client's address."""
+
+
+class Acceptor:
+    """``wheel_key`` is the relay thread's."""
+
+    def __init__(self, listening: socket.socket, thread: RelayThread, welcome: Welcome) -> None:
+        """``listening`` is non-blocking."""
+        self._listening = listening
+        self._thread = thread
+        self._welcome = welcome
+        self._watching = False
+        self._stopped = False
+        self._exhausted = False
+        self.wheel_key = 0
+
+    def start(self) -> None:
+        self._thread.watch(self._listening.fileno(), _MASK, self._ready)
+        self._watching = True
+
+    def stop(self) -> None:
+        """For good, after taking the clients that are in the queue already: nobody else might."""
+        self._stopped = True
+        while self._accept():
+            pass
+        self._unwatch()
+
+    def _unwatch(self) -> None:
+        if self._watching:
+            self._thread.unwatch(self._listening.fileno())
+            self._watching = False
+
+    def _ready(self, mask: int) -> None:
+        if self._accept() and self._watching and not self._thread.busy:
+            self._unwatch()
+            self.start()
+
+    def _accept(self) -> bool:
+        """Whether there was a client, and descriptors for it."""
+        try:
+            client, address = self._listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            self.pause()
+            return False
+        if self._exhausted:
+            self._exhausted = False
+            log.get().info("accepting_resumed", listener=self._name())
+        client.setblocking(False)
+        self._welcome(client, address[:2])
+        return True
+
+    def pause(self) -> None:
+        """Descriptors ran out: leave clients in the queue for a while."""
+        if not self._watching:
+            return
+        self._unwatch()
+        self._thread.set_deadline(self, _PAUSE)
+        if not self._exhausted:
+            self._exhausted = True
+            log.get().warning(
+                "accepting_paused", listener=self._name(), reason="out of file descriptors; raise max_open_files"
+            )
+
+    def expired(self) -> None:
+        """As the relay thread's deadline: the pause is over."""
+        if not self._stopped:
+            self.start()
+
+    def _name(self) -> str:
+        host, port = self._listening.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

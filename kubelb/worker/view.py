@@ -1,0 +1,135 @@
+"""What one relay thread knows of a pool: its servers from the snapshot, their counts from the shared table.
+
+Picks a server and claims a place on it in the thread's own row of the counters: first added, then looked at in
+sum over all rows and taken back if that is too many, so ``max_conns`` holds over all workers without a lock.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Sequence
+
+from kubelb import log
+from kubelb.balance import passive
+from kubelb.balance.eligible import eligible
+from kubelb.balance.key import compile_key
+from kubelb.balance.selector import make_selector
+from kubelb.snapshot import Pool, Server
+from kubelb.stats import Count, Row, Table
+
+_NS = 1_000_000_000
+_KEYED = ("hash", "consistent_hash")
+_COUNTING = ("least_conn", "random_two")
+
+
+class PoolView:
+    """For the thread that writes ``row`` only."""
+
+    def __init__(self, pool: Pool, table: Table, row: Row, rng: random.Random) -> None:
+        self.pool = pool
+        self._table = table
+        self._row = row
+        self._rng = rng
+        self._selector = make_selector(pool)
+        self._key: Callable[[str], str] = compile_key(pool.hash_key) if pool.balance in _KEYED else lambda host: ""
+        self._counted = pool.balance in _COUNTING or any(server.max_conns for server in pool.servers)
+        unlimited = not any(s.down or s.backup or s.max_conns for s in pool.servers)
+        self._all: Sequence[int] | None = tuple(range(len(pool.servers))) if unlimited else None
+        """The positions to pick from as long as nothing has failed; None where that takes a closer look."""
+        self._failures_seen = -1
+        self._suspicious = False
+
+    def pick(self, client: str, tried: Collection[int], now: float) -> int | None:
+        """The position of a server with a place claimed on it, or None where none is left.
+
+        ``client`` is the client's IP address, ``tried`` the positions not to be picked, ``now`` in seconds of the
+        monotonic clock. The place is given back by :meth:`release`.
+        """
+        servers = self.pool.servers
+        failing = self._failing(now)
+        conns = [self._active(server) for server in servers] if self._counted else [0] * len(servers)
+        key = self._key(client)
+        well = self._all if not failing and not tried else None
+        while choice := well or eligible(servers, conns, failing, tried):
+            position = self._selector.pick(choice, conns, key, self._rng)
+            server = servers[position]
+            if self._claim(server):
+                if self._suspicious:
+                    self._note_trial(server, now)
+                return position
+            conns[position] = server.max_conns
+        return None
+
+    def _active(self, server: Server) -> int:
+        return self._table.total(server.slot, Count.ACTIVE)
+
+    def _claim(self, server: Server) -> bool:
+        self._row.add(server.slot, Count.ACTIVE)
+        if server.max_conns and self._active(server) > server.max_conns:
+            self._row.add(server.slot, Count.ACTIVE, -1)
+            return False
+        return True
+
+    def release(self, server: Server) -> None:
+        self._row.add(server.slot, Count.ACTIVE, -1)
+
+    def passed(self, server: Server, begun: float) -> None:
+        """It accepted a connection that was begun at ``begun``."""
+        self._row.add(server.slot, Count.OPENED)
+        if self._suspicious:
+            streaks = self._streaks(server)
+            window, begun_ns = int(server.fail_timeout * _NS), int(begun * _NS)
+            own = passive.after_success(self._own_streak(server), streaks, server.max_fails, window, begun_ns)
+            self._put_streak(server, own)
+
+    def failed(self, server: Server, now: float, reason: str) -> None:
+        """It did not accept a connection."""
+        self._row.add(server.slot, Count.DIAL_FAILURES)
+        self._row.add(0, Count.DIAL_FAILURES)
+        now_ns = int(now * _NS)
+        was_failing = self._is_failing(server, now_ns)
+        passed_at = self._table.latest(server.slot, Count.PASSED_AT)
+        self._put_streak(server, passive.after_failure(self._own_streak(server), passed_at, now_ns))
+        if not was_failing and self._is_failing(server, now_ns):
+            log.get().warning("server_failing", pool=self.pool.name, server=server.name, reason=reason)
+
+    def _failing(self, now: float) -> Collection[int]:
+        """Looks closer only after a failed dial of any worker, until all that failed have recovered."""
+        failures = self._table.total(0, Count.DIAL_FAILURES)
+        if failures == self._failures_seen and not self._suspicious:
+            return ()
+        self._failures_seen = failures
+        now_ns = int(now * _NS)
+        servers = self.pool.servers
+        self._suspicious = any(self._table.total(server.slot, Count.FAILS) for server in servers)
+        return {i for i, server in enumerate(servers) if self._is_failing(server, now_ns)} if self._suspicious else ()
+
+    def _is_failing(self, server: Server, now_ns: int) -> bool:
+        return passive.failing(self._streaks(server), server.max_fails, int(server.fail_timeout * _NS), now_ns)
+
+    def _note_trial(self, server: Server, now: float) -> None:
+        now_ns = int(now * _NS)
+        if passive.is_trial(self._streaks(server), server.max_fails, int(server.fail_timeout * _NS), now_ns):
+            self._row.put(server.slot, Count.TRIED_AT, now_ns)
+
+    def _streaks(self, server: Server) -> list[passive.Streak]:
+        words = (Count.FAILS, Count.FAILED_AT, Count.TRIED_AT, Count.PASSED_AT)
+        return [
+            passive.Streak(*values) for values in zip(*(self._table.each(server.slot, w) for w in words), strict=True)
+        ]
+
+    def _own_streak(self, server: Server) -> passive.Streak:
+        get = self._row.get
+        return passive.Streak(
+            fails=get(server.slot, Count.FAILS),
+            failed_at=get(server.slot, Count.FAILED_AT),
+            tried_at=get(server.slot, Count.TRIED_AT),
+            passed_at=get(server.slot, Count.PASSED_AT),
+        )
+
+    def _put_streak(self, server: Server, streak: passive.Streak) -> None:
+        put = self._row.put
+        put(server.slot, Count.FAILS, streak.fails)
+        put(server.slot, Count.FAILED_AT, streak.failed_at)
+        put(server.slot, Count.TRIED_AT, streak.tried_at)
+        put(server.slot, Count.PASSED_AT, streak.passed_at)

@@ -1,0 +1,100 @@
+"""The status document: its JSON is a promise, so it is written out here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import msgspec
+
+from kubelb import __version__
+from kubelb.control.status import Status, status
+from kubelb.snapshot import Pool, Server, Snapshot
+from kubelb.stats import Count
+
+SECOND = 10**9
+
+
+class Rows:
+    """Two rows of counters."""
+
+    def __init__(self) -> None:
+        self.words: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+
+    def total(self, slot: int, count: int) -> int:
+        return sum(self.words[slot, count])
+
+    def each(self, slot: int, count: int) -> list[int]:
+        return self.words[slot, count]
+
+
+def snapshot(*servers: Server) -> Snapshot:
+    pool = Pool(name="api", balance="least_conn", hash_key="$remote_addr", servers=servers)
+    return Snapshot(version=7, listeners=(), pools=(pool,))
+
+
+def test_the_document() -> None:
+    rows = Rows()
+    rows.words[0, Count.ACTIVE], rows.words[0, Count.OPENED] = [3, 1], [10, 11]
+    for n, count in enumerate((Count.ACTIVE, Count.OPENED, Count.BYTES_UP, Count.BYTES_DOWN), 1):
+        rows.words[5, count] = [n, 10 * n]
+    rows.words[5, Count.DIAL_FAILURES], rows.words[5, Count.RESETS] = [5, 50], [6, 60]
+    picture = snapshot(
+        Server(slot=5, name="one:6443", address=("10.0.0.1", 6443)),
+        Server(slot=6, name="[2001:db8::2]:6443", address=("2001:db8::2", 6443), backup=True, down=True),
+    )
+    quiet = {"active": 0, "opened": 0, "bytes_up": 0, "bytes_down": 0, "dial_failures": 0, "resets": 0}
+    answer = msgspec.json.encode(status(picture, rows, pid=42, now=SECOND))
+    assert msgspec.json.decode(answer) == {
+        "version": __version__,
+        "pid": 42,
+        "snapshot": 7,
+        "clients": {"active": 4, "accepted": 21},
+        "pools": [
+            {
+                "name": "api",
+                "balance": "least_conn",
+                "servers": [
+                    {
+                        "name": "one:6443",
+                        "address": "10.0.0.1:6443",
+                        "active": 11,
+                        "opened": 22,
+                        "bytes_up": 33,
+                        "bytes_down": 44,
+                        "dial_failures": 55,
+                        "resets": 66,
+                        "down": False,
+                        "backup": False,
+                        "failing": False,
+                    },
+                    {
+                        "name": "[2001:db8::2]:6443",
+                        "address": "[2001:db8::2]:6443",
+                        **quiet,
+                        "down": True,
+                        "backup": True,
+                        "failing": False,
+                    },
+                ],
+            }
+        ],
+    }
+    assert msgspec.json.decode(answer, type=Status) == status(picture, rows, pid=42, now=SECOND)
+
+
+def test_failing_is_seen_over_all_rows_and_passes() -> None:
+    rows = Rows()
+    rows.words[5, Count.FAILS] = [1, 1]
+    rows.words[5, Count.FAILED_AT] = [100 * SECOND, 101 * SECOND]
+    picture = snapshot(Server(slot=5, name="one:6443", address=("10.0.0.1", 6443), max_fails=2, fail_timeout=10))
+
+    def failing(now: int) -> bool:
+        return status(picture, rows, pid=1, now=now).pools[0].servers[0].failing
+
+    assert failing(102 * SECOND)
+    assert not failing(112 * SECOND)
+    rows.words[5, Count.PASSED_AT] = [0, 102 * SECOND]
+    assert not failing(103 * SECOND)
+    rows.words[5, Count.PASSED_AT] = [0, 0]
+    rows.words[5, Count.TRIED_AT] = [111 * SECOND, 0]
+    assert failing(112 * SECOND)
