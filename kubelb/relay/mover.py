@@ -14,6 +14,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from socket import SocketType
 
 from kubelb.relay import flow as states
 from kubelb.relay.flow import Event, State
@@ -192,7 +193,7 @@ class Mover:
         else:
             self.read(flow)
 
-    def _source(self, flow: Flow) -> socket.socket:
+    def _source(self, flow: Flow) -> SocketType:
         return flow.session.client if flow is flow.session.up else flow.session.server
 
     def _reset_by(self, flow: Flow) -> None:

@@ -5,8 +5,8 @@ Whoever holds a session, one relay thread at a time, owns both its sockets and t
 
 from __future__ import annotations
 
-import socket
 from enum import Enum
+from socket import SocketType
 from typing import Protocol
 
 from kubelb.relay.conduit import Conduit
@@ -77,8 +77,8 @@ class Session:
 
     def __init__(
         self,
-        client: socket.socket,
-        server: socket.socket,
+        client: SocketType,
+        server: SocketType,
         slot: int,
         now: float,
         idle_timeout: float | None = None,

@@ -11,16 +11,18 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
+from socket import SocketType
 
 from kubelb import log
 from kubelb.relay.thread import RelayThread
 from kubelb.worker.dial import EXHAUSTED
+from kubelb.worker.sockets import accept
 
 _PAUSE = 0.1
 """Seconds without accepting after descriptors ran out."""
 _MASK = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
-Welcome = Callable[[socket.socket, tuple[str, int]], None]
+Welcome = Callable[[SocketType, tuple[str, int]], None]
 """Takes an accepted, non-blocking socket and the client's address."""
 
 
@@ -61,7 +63,7 @@ class Acceptor:
     def _accept(self) -> bool:
         """Whether there was a client, and descriptors for it."""
         try:
-            client, address = self._listening.accept()
+            client, address = accept(self._listening)
         except (BlockingIOError, ConnectionAbortedError):
             return False
         except OSError as error:
@@ -72,8 +74,7 @@ class Acceptor:
         if self._exhausted:
             self._exhausted = False
             log.get().info("accepting_resumed", listener=self._name())
-        client.setblocking(False)
-        self._welcome(client, address[:2])
+        self._welcome(client, address)
         return True
 
     def pause(self) -> None:

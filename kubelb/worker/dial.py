@@ -12,6 +12,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from socket import SocketType
 
 from kubelb import log
 from kubelb.relay.session import Session
@@ -38,7 +39,7 @@ class Dial:
 
     def __init__(
         self,
-        client: socket.socket,
+        client: SocketType,
         client_address: tuple[str, int],
         listener: Listener,
         view: PoolView,
@@ -57,7 +58,7 @@ class Dial:
         self._tried: tuple[int, ...] = ()
         self._server: Server
         self._begun = 0.0
-        self._sock: socket.socket | None = None
+        self._sock: SocketType | None = None
         self._give_up_at = thread.now + listener.connect_timeout
         self.wheel_key = 0
 
@@ -84,7 +85,7 @@ class Dial:
                 return
             self._drop(failure)
 
-    def _connect(self, sock: socket.socket) -> int | None:
+    def _connect(self, sock: SocketType) -> int | None:
         """Start connecting; the errno if that failed at once."""
         # A server on this machine has answered by the time connect() returns; asking again tells, and saves a poll.
         code = sock.connect_ex(self._server.address)
@@ -116,7 +117,7 @@ class Dial:
             self._drop(errno.ETIMEDOUT)
         self.begin()
 
-    def _forget(self) -> socket.socket:
+    def _forget(self) -> SocketType:
         assert self._sock is not None
         self._thread.unwatch(self._sock.fileno())
         self._thread.drop_deadline(self)
@@ -130,7 +131,7 @@ class Dial:
         self._view.release(self._server)
         self._view.failed(self._server, self._thread.now, os.strerror(code).lower())
 
-    def _connected(self, sock: socket.socket) -> None:
+    def _connected(self, sock: SocketType) -> None:
         thread, listener, server = self._thread, self._listener, self._server
         self._view.passed(server, self._begun)
         visit = Visit(self._from, listener, server, thread.now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Callable, Collection, Sequence
+from socket import SocketType
 
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Listener, Snapshot
@@ -59,8 +60,8 @@ class Lane:
             self._access = AccessLog()
         self.books.record = self._access.record if wanted and self._access is not None else None
 
-    def _welcomer(self, index: int) -> Callable[[socket.socket, tuple[str, int]], None]:
-        def welcome(client: socket.socket, address: tuple[str, int]) -> None:
+    def _welcomer(self, index: int) -> Callable[[SocketType, tuple[str, int]], None]:
+        def welcome(client: SocketType, address: tuple[str, int]) -> None:
             listener: Listener = self._snapshot.listeners[index]
             self.books.accepted()
             view = self._views[listener.pool]

@@ -36,6 +36,7 @@ class PoolView:
         unlimited = not any(s.down or s.backup or s.max_conns for s in pool.servers)
         self._all: Sequence[int] | None = tuple(range(len(pool.servers))) if unlimited else None
         """The positions to pick from as long as nothing has failed; None where that takes a closer look."""
+        self._slots = [server.slot for server in pool.servers]
         self._failures_seen = -1
         self._suspicious = False
 
@@ -47,7 +48,8 @@ class PoolView:
         """
         servers = self.pool.servers
         failing = self._failing(now)
-        conns = [self._active(server) for server in servers] if self._counted else [0] * len(servers)
+        total = self._table.total
+        conns = [total(slot, Count.ACTIVE) for slot in self._slots] if self._counted else [0] * len(servers)
         key = self._key(client)
         well = self._all if not failing and not tried else None
         while choice := well or eligible(servers, conns, failing, tried):

@@ -1,0 +1,1 @@
+"""The balancers that are measured, a file each."""
