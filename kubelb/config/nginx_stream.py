@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kubelb.config.hash_key import compile_key
 from kubelb.config.model import Balance, Listener, Pool, Server
 from kubelb.config.nginx_syntax import Directive, Handler, Notes, parse_count, parse_time, take_listen, walk
-from kubelb.config.values import Address, Duration, check_hash_key, parse_address
+from kubelb.config.values import Address, Duration, parse_address
 
 _CONNECT_TIMEOUT = Duration(60)
 _IDLE_TIMEOUT = Duration(600)
@@ -171,7 +172,8 @@ class _Upstream:
         key, *how = directive.args
         if how not in ([], ["consistent"]):
             raise ValueError(f'invalid parameter "{how[0]}"; only "consistent" may follow the key')
-        self._hashing = {"hash_key": check_hash_key(key)}
+        compile_key(key)
+        self._hashing = {"hash_key": key}
         self._choose("consistent_hash" if how else "hash")
 
     def _random(self, directive: Directive) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from kubelb.config.faults import Fault, Key, Places, fault_at, fault_of
+from kubelb.config.hash_key import compile_key
 from kubelb.config.model import Config, HttpServer, Listener, Location, Pool, Server
-from kubelb.config.values import Address, Duration, check_hash_key, is_numeric, same_host
+from kubelb.config.values import Address, Duration, is_numeric, same_host
 
 MAX_RELAY_THREADS: Final = 64
 """Rows of the shared counters (:data:`kubelb.stats.ROWS`): each relay thread of each worker writes one."""
@@ -104,7 +105,7 @@ def _hash_key_problems(key: Key, pool: Pool) -> Iterator[_Problem]:
     if pool.balance not in _HASHING and pool.hash_key != Pool(servers=()).hash_key:
         yield key, f"balance {pool.balance} does not hash", "leave hash_key out, or write balance hash"
     try:
-        check_hash_key(pool.hash_key)
+        compile_key(pool.hash_key)
     except ValueError as error:
         fault = fault_of(error)
         yield key, fault.what, fault.instead

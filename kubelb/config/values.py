@@ -15,7 +15,6 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhd])?")
 _SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)?")
 _PORT = re.compile(r"[0-9]{1,9}")
-_VARIABLE = re.compile(r"\$(?:\{[^}]*\}?|[A-Za-z0-9_]*)")
 _SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -80,14 +79,6 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
     if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= 65535:
         raise ValueError(f'port out of range in "{text}"; a port is a number from 1 to 65535')
     return Address(host, int(port_text))
-
-
-def check_hash_key(text: str) -> str:
-    """``text`` as it is; :class:`ValueError`: it has a variable other than ``$remote_addr`` or ``${remote_addr}``."""
-    for match in _VARIABLE.finditer(text):
-        if match[0] not in ("$remote_addr", "${remote_addr}"):
-            raise ValueError(f'unknown variable "{match[0]}" in a hash key; only $remote_addr can be used')
-    return text
 
 
 def is_numeric(host: str) -> bool:

@@ -31,7 +31,7 @@ def _beyond(target: int, hard: int) -> int:
     """Privileged processes may raise the hard limit; the others make do with it."""
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (target, target))
-    except (ValueError, PermissionError):
+    except (ValueError, PermissionError, OverflowError):
         log.get().warning("max_open_files_lowered", wanted=target, allowed=hard, reason="hard limit (ulimit -Hn)")
         return hard
     return target

@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from kubelb import log
@@ -42,12 +43,15 @@ class Supervisor:
         raise_open_files(config.max_open_files)
         runtime_dir = Path(config.runtime_dir)
         self._pidfile = PidFile(runtime_dir)
-        self._listening = [listen(address) for listener in config.listeners for address in listener.listen]
-        self._http: list[tuple[socket.socket, HttpServer]] = [
-            (listen(address), server) for server in config.http for address in server.listen
-        ]
-        self._admin_path = runtime_dir / "admin.sock"
-        self._admin = listen_unix(self._admin_path)
+        with ExitStack() as undo:
+            undo.callback(self._pidfile.remove)
+            self._listening = [listen(address) for listener in config.listeners for address in listener.listen]
+            self._http: list[tuple[socket.socket, HttpServer]] = [
+                (listen(address), server) for server in config.http for address in server.listen
+            ]
+            self._admin_path = runtime_dir / "admin.sock"
+            self._admin = listen_unix(self._admin_path)
+            undo.pop_all()
         self._cpus = sorted(os.sched_getaffinity(0))
         workers = plan.worker_count(config.workers if isinstance(config.workers, int) else None, len(self._cpus))
         self._threads = config.threads if isinstance(config.threads, int) else 1

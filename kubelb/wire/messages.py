@@ -44,4 +44,7 @@ def encode(message: Message) -> bytes:
 
 def decode(data: bytes) -> Message:
     """Raises :class:`msgspec.DecodeError` for anything that is not a message."""
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None

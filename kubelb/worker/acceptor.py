@@ -61,21 +61,27 @@ class Acceptor:
             self.start()
 
     def _accept(self) -> bool:
-        """Whether there was a client, and descriptors for it."""
+        """Whether there was a client and descriptors for it, so that there may be another."""
         try:
             client, address = accept(self._listening)
-        except (BlockingIOError, ConnectionAbortedError):
+        except BlockingIOError:
+            self._caught_up()
             return False
+        except ConnectionAbortedError:
+            return True
         except OSError as error:
             if error.errno not in EXHAUSTED:
                 raise
             self.pause()
             return False
+        self._welcome(client, address)
+        return True
+
+    def _caught_up(self) -> None:
+        """Nobody waits, and there is a descriptor for the next (the kernel looks for that first)."""
         if self._exhausted:
             self._exhausted = False
             log.get().info("accepting_resumed", listener=self._name())
-        self._welcome(client, address)
-        return True
 
     def pause(self) -> None:
         """Descriptors ran out: leave clients in the queue for a while."""
@@ -90,9 +96,11 @@ class Acceptor:
             )
 
     def expired(self) -> None:
-        """As the relay thread's deadline: the pause is over."""
+        """As the relay thread's deadline: the pause is over. Who had to wait comes first."""
         if not self._stopped:
             self.start()
+            while self._watching and self._accept():
+                pass
 
     def _name(self) -> str:
         host, port = self._listening.getsockname()[:2]

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 from kubelb import log
 from kubelb.balance import passive
 from kubelb.balance.eligible import eligible
-from kubelb.balance.key import compile_key
 from kubelb.balance.selector import make_selector
+from kubelb.config.hash_key import compile_key
 from kubelb.snapshot import Pool, Server
 from kubelb.stats import Count, Row, Table
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from kubelb.balance.eligible import eligible
-from kubelb.balance.key import compile_key
 from kubelb.balance.passive import Streak, after_failure, failing
 from kubelb.balance.selector import make_selector
+from kubelb.config.hash_key import compile_key
 from kubelb.config.model import Balance
 from kubelb.config.values import Address
 from kubelb.snapshot import Pool, Server, SocketAddress

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from kubelb.config.values import (
     Address,
     Duration,
-    check_hash_key,
     format_duration,
     parse_address,
     parse_duration,
@@ -83,17 +82,6 @@ def test_same_host() -> None:
     assert same_host("0::1") == same_host("::1")
     assert same_host("LocalHost") == same_host("localhost")
     assert same_host("10.0.0.1") != same_host("10.0.0.2")
-
-
-@pytest.mark.parametrize("key", ["", "a", "$remote_addr", "a${remote_addr}b$remote_addr-c"])
-def test_hash_keys(key: str) -> None:
-    assert check_hash_key(key) == key
-
-
-@pytest.mark.parametrize("key", ["$", "$x", "${remote_addr", "${}", "$remote_addrx", "$remote_addr$"])
-def test_not_hash_keys(key: str) -> None:
-    with pytest.raises(ValueError, match=r"unknown variable .* in a hash key; only \$remote_addr can be used"):
-        check_hash_key(key)
 
 
 def test_a_duration_shows_as_it_is_written() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
+_VARIABLE = re.compile(r"\$(?:\{[^}]*\}?|[A-Za-z0-9_]*)")
 
 
 def compile_key(template: str) -> Callable[[str], str]:
@@ -15,14 +15,9 @@ def compile_key(template: str) -> Callable[[str], str]:
     """
     parts, end = [], 0
     for match in _VARIABLE.finditer(template):
-        name = match[1] or match[2]
-        if name != "remote_addr":
-            raise ValueError(
-                f'unknown variable "${name}" in the hash key "{template}"; only $remote_addr can be used'
-            )
+        if match[0] not in ("$remote_addr", "${remote_addr}"):
+            raise ValueError(f'unknown variable "{match[0]}" in a hash key; only $remote_addr can be used')
         parts.append(template[end : match.start()])
         end = match.end()
     parts.append(template[end:])
-    if any("$" in part for part in parts):
-        raise ValueError(f'a "$" without a variable in the hash key "{template}"; write $remote_addr')
     return lambda client: client.join(parts)
