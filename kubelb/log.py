@@ -5,11 +5,16 @@ JSON, one object a line, unless standard error is a terminal. Set up once a proc
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -33,9 +38,24 @@ def set_up(level: str, process: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=_lossy(sys.stderr.fileno())),
         cache_logger_on_first_use=False,
     )
+
+
+class _Lossy(io.FileIO):
+    """What cannot be written is lost: the proxy outlives whoever reads its log, and a full disk."""
+
+    def write(self, data: ReadableBuffer) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def _lossy(fd: int) -> TextIO:
+    """Writes each line at once and whole; ``fd`` stays the caller's."""
+    return io.TextIOWrapper(_Lossy(fd, "w", closefd=False), errors="backslashreplace", write_through=True)
 
 
 def get() -> FilteringBoundLogger:

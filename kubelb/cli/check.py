@@ -11,15 +11,16 @@ from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve
 
 
-def check(sources: Sources, overrides: Overrides = NO_OVERRIDES) -> int:
-    """Say what is wrong, one line a fault on standard error, or that nothing is; the exit status."""
+def check(sources: Sources, overrides: Overrides = NO_OVERRIDES, quiet: bool = False) -> int:
+    """Say what is wrong, one line a fault on standard error, or that nothing is, unless ``quiet``; the exit status."""
     try:
         loaded = load(sources, overrides)
         show_warnings(loaded.warnings)
         resolve(loaded.config, loaded.places)
     except ConfigFault as error:
         return show_faults(error)
-    print(printable(f"{sources.name()}: ok"))
+    if not quiet:
+        print(printable(f"{sources.name()}: ok"))
     return 0
 
 

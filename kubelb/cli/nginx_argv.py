@@ -20,6 +20,8 @@ class Command(msgspec.Struct, frozen=True):
 
     what: str
     file: str = _DEFAULT_FILE
+    quiet: bool = False
+    """Of a check: say only what is wrong."""
 
 
 class UsageFault(Exception):
@@ -31,7 +33,7 @@ def parse(arguments: Sequence[str]) -> Command:
 
     Raises :class:`UsageFault`.
     """
-    what, file = "run", _DEFAULT_FILE
+    what, file, quiet = "run", _DEFAULT_FILE, False
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
@@ -47,8 +49,8 @@ def parse(arguments: Sequence[str]) -> Command:
                 if letter == "g":
                     _only_daemon_off(value)
             else:
-                what = _action(letter, what)
-    return Command(what, file)
+                what, quiet = _action(letter, what), quiet or letter == "q"
+    return Command(what, file, quiet)
 
 
 def _file(value: str) -> str:
@@ -94,7 +96,7 @@ def _do(command: Command) -> int:
     if command.what == "check":
         from kubelb.cli.check import check
 
-        return check(sources)
+        return check(sources, quiet=command.quiet)
     from kubelb.cli.run import run
 
     return run(sources)

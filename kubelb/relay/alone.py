@@ -26,12 +26,16 @@ Post = Callable[[Callable[[], None]], None]
 class Alone:
     """Drives a mover that holds one session. Until :meth:`start` the session stays with whoever has it."""
 
-    def __init__(self, session: Session, zero_copy: bool, returns: bool) -> None:
-        """``returns``: it goes back when it is quiet. Raises :class:`OSError` when descriptors have run out."""
+    def __init__(self, session: Session, zero_copy: bool, returns: bool, fell_back: Callable[[], None]) -> None:
+        """``returns``: it goes back when it is quiet; ``fell_back`` is told on its thread when splice is refused.
+
+        Raises :class:`OSError` when descriptors have run out.
+        """
         self.session = session
         self._returns = returns
         self._end: End | None = None
-        self._mover = Mover(Pool(BULK if returns else SHARED, zero_copy), self, time.monotonic())
+        pool = Pool(BULK if returns else SHARED, zero_copy)
+        self._mover = Mover(pool, self, time.monotonic(), fell_back=fell_back)
 
     def start(
         self,

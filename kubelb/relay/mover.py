@@ -73,12 +73,14 @@ class Mover:
         into = flow.back
         if into.state is _BLOCKED and mask & (states.WRITE | _GONE):
             self._drain(into)
+            if not self._holds(flow):
+                return
         if mask & select.EPOLLRDHUP:
             self._read_to_the_end(flow)
         elif flow.state is _OPEN:
             if mask & (_IN | _GONE):
                 self.read(flow)
-        elif mask & _GONE and self._holds(flow):
+        elif mask & _GONE:
             self._look_after(flow)
 
     def _read_to_the_end(self, flow: Flow) -> None:

@@ -49,11 +49,12 @@ class Pool:
         return CopyBuffer(self._sizing.step)
 
     def give(self, conduit: Conduit) -> None:
-        """Take back an emptied conduit; one with bytes in it is thrown away with them."""
-        if conduit.held or len(self._spare) >= _SPARE or isinstance(conduit, SplicePipe) is not self.zero_copy:
-            conduit.close()
-        else:
+        """Take back an emptied conduit; one with bytes in it is thrown away with them, one for longer steps too."""
+        fits = not conduit.held and conduit.size <= self._sizing.step
+        if fits and len(self._spare) < _SPARE and isinstance(conduit, SplicePipe) is self.zero_copy:
             self._spare.append(conduit)
+        else:
+            conduit.close()
 
     def fall_back(self, conduit: Conduit) -> CopyBuffer:
         """Splice was refused: from now on copy. Gives a buffer that holds what ``conduit`` held, and closes that."""

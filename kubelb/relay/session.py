@@ -108,7 +108,7 @@ class Session:
         return max(self.up.moved_at, self.down.moved_at)
 
     def uncounted(self) -> tuple[int, int]:
-        """Bytes up and down since the last call."""
+        """Bytes up and down since the last call; another thread may be moving some meanwhile."""
         up, down = self.counted
-        self.counted = (self.up.moved, self.down.moved)
-        return self.up.moved - up, self.down.moved - down
+        self.counted = now_up, now_down = self.up.moved, self.down.moved
+        return now_up - up, now_down - down

@@ -15,6 +15,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Protocol
 
 from kubelb import log
@@ -170,10 +171,7 @@ class RelayThread:
         if now >= self._count_at:
             self._count(now)
         for entry in self._wheel.due(now):
-            if isinstance(entry, Session):
-                self._maybe_idle(entry)
-            else:
-                entry.expired()
+            self._call(partial(self._maybe_idle, entry) if isinstance(entry, Session) else entry.expired)
         self._mover.reap()
         self._look_at = min(self._wheel.next_due() or _NEVER, self._count_at)
 
@@ -195,7 +193,14 @@ class RelayThread:
     def _run_posted(self, mask: int) -> None:
         os.eventfd_read(self._wakeup)
         for _ in range(len(self._inbox)):
-            self._inbox.popleft()()
+            self._call(self._inbox.popleft())
+
+    def _call(self, call: Callable[[], None]) -> None:
+        """A fault of one is not to keep others from being called."""
+        try:
+            call()
+        except Exception:
+            log.get().exception("internal_error")
 
     def moved(self, session: Session) -> None:
         """As the mover's ledger."""
@@ -215,7 +220,7 @@ class RelayThread:
     def _lend(self, session: Session, returns: bool) -> bool:
         """Give the session a thread of its own, if there are descriptors and memory for one."""
         try:
-            thread = Alone(session, self._zero_copy, returns)
+            thread = Alone(session, self._zero_copy, returns, lambda: self.post(self._fell_back))
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
@@ -242,8 +247,10 @@ class RelayThread:
         self.ended(session, end)
 
     def _fell_back(self) -> None:
-        self._zero_copy = False
-        log.get().warning("splice_refused", effect="bytes are copied instead")
+        """Here, or on a session's own thread: said once."""
+        if self._zero_copy:
+            self._zero_copy = False
+            log.get().warning("splice_refused", effect="bytes are copied instead")
 
     def close(self) -> None:
         """After :meth:`run`: give back the descriptors. Sessions still held are cut."""

@@ -52,7 +52,7 @@ def ready(place: Place) -> Place:
 
 def died(place: Place, now: float) -> Place:
     young = place.young_deaths + 1 if now - place.started_at < _YOUNG else 0
-    pause = 0.0 if young <= 1 else min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (young - 2))
+    pause = 0.0 if young <= 1 else min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(young - 2, 16))
     return replace(place, pid=None, ready=False, young_deaths=young, spawn_at=now + pause)
 
 

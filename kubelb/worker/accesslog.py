@@ -21,9 +21,10 @@ class AccessLog:
     """Made and used after the fork, as it starts a thread."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[dict[str, object]] = queue.Queue(_QUEUED)
+        self._queue: queue.Queue[dict[str, object] | None] = queue.Queue(_QUEUED)
         self._lost = 0
-        threading.Thread(target=self._write, name="access-log", daemon=True).start()
+        self._thread = threading.Thread(target=self._write, name="access-log", daemon=True)
+        self._thread.start()
 
     def record(self, visit: Visit, session: Session, end: End) -> None:
         """From any relay thread."""
@@ -43,9 +44,13 @@ class AccessLog:
         except queue.Full:
             self._lost += 1
 
+    def close(self) -> None:
+        """Once no more is recorded: until all is written."""
+        self._queue.put(None)
+        self._thread.join()
+
     def _write(self) -> None:
-        while True:
-            fields = self._queue.get()
+        while (fields := self._queue.get()) is not None:
             lost, self._lost = self._lost, 0
             if lost:
                 fields["records_lost"] = lost

@@ -81,3 +81,8 @@ class Lane:
         self.books.emptied = emptied
         if not self.books.clients:
             emptied()
+
+    def close(self) -> None:
+        """From any thread, once the relay thread has stopped: until the access log is written."""
+        if self._access is not None:
+            self._access.close()

@@ -81,6 +81,8 @@ class _Worker:
             thread.start()
         self._channel.send(Ready())
         main.thread.run()
+        for lane in self._lanes:
+            lane.close()
         self._channel.send(Drained())
 
     def _told(self, mask: int) -> None:

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from kubelb.supervisor import plan
+from kubelb.supervisor.plan import CONTROL, Ending, Phase, Place
+
+LONGEST_PAUSE = 10.0
+OLD = 10.0
+
+times = st.floats(0, 1e6)
+pauses = st.sampled_from([0.0, 0.1, 1.0, 5.0, OLD, 3600.0]) | st.floats(0, 100)
+phases = st.sampled_from(Phase)
+endings = st.one_of(
+    st.just(Ending()),
+    st.builds(Ending, st.just(Phase.DRAINING), st.none() | times),
+    st.builds(Ending, st.just(Phase.STOPPING), times),
+    st.just(Ending(Phase.KILLING)),
+)
+places = st.builds(
+    Place,
+    name=st.sampled_from([CONTROL, "worker-0", "worker-1"]),
+    pid=st.none() | st.integers(1, 1 << 22),
+    ready=st.booleans(),
+    started_at=times,
+    young_deaths=st.integers(0, 100_000),
+    spawn_at=times,
+)
+
+
+@given(places, times)
+def test_a_dead_child_is_replaced_within_bounds(place: Place, lived: float) -> None:
+    now = place.started_at + lived
+    dead = plan.died(replace(place, pid=7), now)
+    assert now <= dead.spawn_at <= now + LONGEST_PAUSE
+    assert dead.pid is None
+    assert not dead.ready
+    assert plan.to_spawn([dead], Phase.RUNNING, dead.spawn_at) == [dead]
+
+
+@given(st.lists(st.floats(0, 9), min_size=2, max_size=40))
+def test_pauses_grow_while_it_keeps_dying_young(lives: list[float]) -> None:
+    place, now, before = Place("worker-0"), 0.0, 0.0
+    for number, lived in enumerate(lives, 1):
+        place = plan.died(plan.started(place, number, now), now + lived)
+        pause = place.spawn_at - (now + lived)
+        assert pause >= before - 1e-6
+        assert (number == 1) == (pause == 0.0)
+        now, before = place.spawn_at, pause
+
+
+@given(places, st.floats(OLD, 1e6))
+def test_a_child_that_lived_starts_afresh(place: Place, lived: float) -> None:
+    begun = plan.started(place, 7, 0.0)
+    assert plan.died(begun, lived) == replace(begun, pid=None, ready=False, young_deaths=0, spawn_at=lived)
+
+
+@given(st.lists(places), phases, times)
+def test_only_empty_places_are_filled_and_only_while_running(chosen: list[Place], phase: Phase, now: float) -> None:
+    spawned = plan.to_spawn(chosen, phase, now)
+    due = [place for place in chosen if place.pid is None and place.spawn_at <= now]
+    assert spawned == (due if phase is Phase.RUNNING else [])
+
+
+@given(st.lists(places), phases, st.none() | times)
+def test_it_looks_again_when_the_next_thing_is_due(chosen: list[Place], phase: Phase, deadline: float | None) -> None:
+    empty = [place.spawn_at for place in chosen if place.pid is None and phase is Phase.RUNNING]
+    due = [*empty, *([] if deadline is None else [deadline])]
+    assert plan.next_look(chosen, Ending(phase, deadline)) == (min(due) if due else None)
+
+
+@given(endings, st.none() | times, times)
+def test_a_stop_never_becomes_gentler(ending: Ending, timeout: float | None, now: float) -> None:
+    order = list(Phase)
+    for after in (
+        plan.stop_gracefully(ending, timeout, now),
+        plan.stop_fast(ending, now),
+        plan.escalate(ending, [], now),
+        plan.escalate(ending, [Place("worker-0", pid=1)], now),
+    ):
+        assert order.index(after.phase) >= order.index(ending.phase)
+        assert after is ending or after.phase is not ending.phase
+
+
+@pytest.mark.parametrize(("configured", "cpus", "count"), [(None, 1, 1), (None, 4, 4), (None, 64, 4), (7, 2, 7)])
+def test_a_worker_a_cpu_but_not_too_many(configured: int | None, cpus: int, count: int) -> None:
+    assert plan.worker_count(configured, cpus) == count
+
+
+class _Supervisor(RuleBasedStateMachine):
+    """A run as the supervisor's loop does it, over children that die when they like.
+
+    Children obey TERM or not, as drawn; nobody survives KILL.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.places: dict[str, Place] = {}
+        self.ending = Ending()
+        self.pid = 0
+        self.names: set[str] = set()
+
+    @initialize(workers=st.integers(1, 4))
+    def start(self, workers: int) -> None:
+        self.names = {CONTROL, *(plan.worker_name(index) for index in range(workers))}
+        self.places = {name: Place(name) for name in self.names}
+        self.spawn()
+
+    def spawn(self) -> None:
+        for place in plan.to_spawn(self.places.values(), self.ending.phase, self.now):
+            self.pid += 1
+            self.places[place.name] = plan.started(place, self.pid, self.now)
+
+    def turn(self) -> None:
+        """What follows every wake-up."""
+        escalated = plan.escalate(self.ending, self.places.values(), self.now)
+        if escalated.phase is Phase.KILLING and escalated is not self.ending:
+            self.kill_all()
+        self.ending = escalated
+        self.spawn()
+
+    def kill_all(self) -> None:
+        for place in self.living():
+            self.places[place.name] = plan.died(place, self.now)
+
+    def living(self) -> list[Place]:
+        return [place for place in self.places.values() if place.pid is not None]
+
+    @property
+    def over(self) -> bool:
+        return plan.over(self.ending, self.places.values())
+
+    @rule(pause=pauses)
+    def wait(self, pause: float) -> None:
+        self.now += pause
+        self.turn()
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data())
+    def a_child_dies(self, data: st.DataObject) -> None:
+        place = data.draw(st.sampled_from(self.living()))
+        self.places[place.name] = plan.died(place, self.now)
+        self.turn()
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data())
+    def a_child_is_ready(self, data: st.DataObject) -> None:
+        place = data.draw(st.sampled_from(self.living()))
+        self.places[place.name] = plan.ready(place)
+
+    @rule(timeout=st.none() | pauses)
+    def stop_gracefully(self, timeout: float | None) -> None:
+        self.ending = plan.stop_gracefully(self.ending, timeout, self.now)
+        self.turn()
+
+    @rule()
+    def stop_fast(self) -> None:
+        self.ending = plan.stop_fast(self.ending, self.now)
+        self.turn()
+
+    @invariant()
+    def no_place_is_lost(self) -> None:
+        assert {place.name for place in self.places.values()} == self.names
+        assert all(name == place.name for name, place in self.places.items())
+
+    @invariant()
+    def while_running_every_place_is_filled_or_waits_for_its_time(self) -> None:
+        if self.ending.phase is Phase.RUNNING:
+            assert not self.over
+            assert all(place.pid or self.now < place.spawn_at <= self.now + LONGEST_PAUSE for place in self.all())
+
+    def all(self) -> list[Place]:
+        return list(self.places.values())
+
+    @invariant()
+    def it_drains_as_long_as_a_worker_lives_and_stops_as_long_as_anybody_does(self) -> None:
+        workers = [place for place in self.living() if place.name != CONTROL]
+        assert self.ending.phase is not Phase.DRAINING or workers
+        assert self.over == (self.ending.phase in (Phase.STOPPING, Phase.KILLING) and not self.living())
+
+    def teardown(self) -> None:
+        """A fast stop always comes to its end by looking only when :func:`plan.next_look` says so."""
+        if not self.names:
+            return
+        self.ending = plan.stop_fast(self.ending, self.now)
+        while not self.over:
+            due = plan.next_look(self.places.values(), self.ending)
+            assert due is not None
+            self.now = max(self.now, due)
+            self.turn()
+
+
+TestSupervisor = _Supervisor.TestCase
+TestSupervisor.settings = settings(deadline=None)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_a_graceful_stop_becomes_fast_and_then_kills(begun: float, timeout: float) -> None:
+    stuck = [Place(CONTROL, pid=1), Place("worker-0", pid=2)]
+    ending = plan.stop_gracefully(Ending(), timeout, begun)
+    phases_seen = [ending.phase]
+    while ending.deadline is not None:
+        ending = plan.escalate(ending, stuck, ending.deadline)
+        phases_seen.append(ending.phase)
+    assert phases_seen == [Phase.DRAINING, Phase.STOPPING, Phase.KILLING]
+
+
+def test_a_graceful_stop_without_a_limit_waits_for_workers_for_ever_and_for_control_not_at_all() -> None:
+    ending = plan.stop_gracefully(Ending(), None, 1.0)
+    control, worker = Place(CONTROL, pid=1), Place("worker-0", pid=2)
+    assert plan.escalate(ending, [control, worker], 1e12) is ending
+    assert plan.next_look([control, worker], ending) is None
+    assert plan.escalate(ending, [control, Place("worker-0")], 2.0).phase is Phase.STOPPING

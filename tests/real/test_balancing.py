@@ -1,0 +1,321 @@
+"""How the real proxy deals sessions to its servers, with all of its workers."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from kubelb.config.model import Balance, Server
+from kubelb.config.values import Address, Duration
+from kubelb.snapshot import SocketAddress
+from tests.support.eventually import eventually
+from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
+from tests.support.proxy import DEADLINE, Proxy, a_proxy, reserved, running, sessions_by_thread
+
+HOUR = Duration(3600)
+_HOSTS = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+
+
+@pytest.fixture(scope="module")
+def staying() -> Iterator[list[SocketAddress]]:
+    with IdentityServers(_HOSTS, stay=True) as servers:
+        yield servers.addresses
+
+
+@pytest.fixture(scope="module")
+def answering() -> Iterator[list[SocketAddress]]:
+    with IdentityServers(_HOSTS) as servers:
+        yield servers.addresses
+
+
+@pytest.fixture
+def refusers() -> Iterator[list[SocketAddress]]:
+    with refusing(_HOSTS) as addresses:
+        yield addresses
+
+
+def member(
+    address: SocketAddress,
+    weight: int = 1,
+    max_fails: int = 1,
+    fail_timeout: Duration = HOUR,
+    max_conns: int = 0,
+    backup: bool = False,
+    down: bool = False,
+) -> Server:
+    return Server(
+        address=Address(*address),
+        weight=weight,
+        max_fails=max_fails,
+        fail_timeout=fail_timeout,
+        max_conns=max_conns,
+        backup=backup,
+        down=down,
+    )
+
+
+@contextmanager
+def kept(address: SocketAddress, count: int) -> Iterator[Counter[str]]:
+    """So many sessions, opened one after the other: how many each server got."""
+    with ExitStack() as held:
+        names: Counter[str] = Counter()
+        for _ in range(count):
+            client, name = keep(address)
+            held.callback(leave, client)
+            names[name] += 1
+        yield names
+
+
+def names_of(addresses: Sequence[SocketAddress]) -> list[str]:
+    return [name_of(address) for address in addresses]
+
+
+def used_threads(proxy: Proxy) -> int:
+    return sum(count > 0 for worker in proxy.workers() for count in sessions_by_thread(worker))
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(2, "auto"), (1, 2)])
+def test_sessions_are_spread_over_workers_and_threads(
+    tmp_path: Path, staying: list[SocketAddress], workers: int, threads: int | Literal["auto"]
+) -> None:
+    with a_proxy(tmp_path, staying, workers=workers, threads=threads) as proxy, kept(proxy.address, 120):
+        shares = [count for worker in proxy.workers() for count in sessions_by_thread(worker)]
+        assert sum(shares) == 120
+        assert len(shares) == 2
+        # Equal on an idle machine; on a busy one who is kept from its CPU is passed over.
+        assert min(shares) >= 40
+
+
+def test_least_conn_is_global(tmp_path: Path, staying: list[SocketAddress]) -> None:
+    with a_proxy(tmp_path, staying, "least_conn") as proxy, kept(proxy.address, 30) as names:
+        assert names == dict.fromkeys(names_of(staying), 10)
+        assert used_threads(proxy) == 2
+        assert [server.active for server in proxy.servers()] == [10, 10, 10]
+
+
+def test_least_conn_fills_the_one_that_was_left(tmp_path: Path, staying: list[SocketAddress]) -> None:
+    with a_proxy(tmp_path, staying, "least_conn") as proxy, ExitStack() as held, ExitStack() as leaving:
+        for _ in range(18):
+            client, name = keep(proxy.address)
+            (leaving if name == name_of(staying[1]) else held).callback(leave, client)
+        leaving.close()
+        eventually(lambda: [server.active for server in proxy.servers()] == [6, 0, 6], "one is left by all")
+        with kept(proxy.address, 6) as names:
+            assert names == {name_of(staying[1]): 6}
+
+
+@pytest.mark.parametrize(("balance", "workers"), [("least_conn", 2), ("round_robin", 1)])
+def test_shares_follow_weights(tmp_path: Path, staying: list[SocketAddress], balance: Balance, workers: int) -> None:
+    weights = (5, 2, 1)
+    servers = [member(address, weight=weight) for address, weight in zip(staying, weights, strict=True)]
+    with a_proxy(tmp_path, servers, balance, workers=workers) as proxy, kept(proxy.address, 32) as names:
+        assert names == dict(zip(names_of(staying), (20, 8, 4), strict=True))
+
+
+def test_a_backup_is_used_only_when_no_primary_accepts(
+    tmp_path: Path, answering: list[SocketAddress], refusers: list[SocketAddress]
+) -> None:
+    primary, backup = answering[:2]
+    servers = [member(refusers[0]), member(backup, backup=True), member(primary)]
+    with a_proxy(tmp_path, servers) as proxy:
+        assert {ask(proxy.address) for _ in range(10)} == {name_of(primary)}
+    servers = [member(refusers[0]), member(backup, backup=True), member(refusers[1])]
+    with a_proxy(tmp_path, servers) as proxy:
+        assert {ask(proxy.address) for _ in range(10)} == {name_of(backup)}
+
+
+def test_one_that_is_down_is_never_dialled(tmp_path: Path, answering: list[SocketAddress]) -> None:
+    down, *others = answering
+    servers = [member(down, down=True), *map(member, others)]
+    with a_proxy(tmp_path, servers, "round_robin") as proxy:
+        assert {ask(proxy.address) for _ in range(12)} == set(names_of(others))
+        first = proxy.servers()[0]
+        assert (first.down, first.opened, first.dial_failures) == (True, 0, 0)
+
+
+def try_keep(address: SocketAddress) -> socket.socket | None:
+    """A session, or None where the client was reset, be it before it noticed that it was connected."""
+    with suppress(ConnectionResetError):
+        client, name = keep(address)
+        if name:
+            return client
+        client.close()
+    return None
+
+
+def test_max_conns_holds_over_all_workers(tmp_path: Path, staying: list[SocketAddress]) -> None:
+    with (
+        a_proxy(tmp_path, [member(staying[0], max_conns=5)]) as proxy,
+        ThreadPoolExecutor(16) as pool,
+        ExitStack() as held,
+    ):
+        served = [client for client in pool.map(lambda _: try_keep(proxy.address), range(48)) if client]
+        for client in served:
+            held.callback(leave, client)
+        assert 0 < len(served) <= 5
+        held.enter_context(kept(proxy.address, 5 - len(served)))
+        assert proxy.servers()[0].active == 5
+        for _ in range(4):
+            assert_reset(proxy.address)
+        leave(served[0])
+        eventually(lambda: proxy.servers()[0].active == 4, "the session is over")
+        with kept(proxy.address, 1) as names:
+            assert names == {name_of(staying[0]): 1}
+            assert_reset(proxy.address)
+
+
+def test_sessions_over_max_conns_go_to_the_others(tmp_path: Path, staying: list[SocketAddress]) -> None:
+    servers = [member(staying[0], weight=100, max_conns=3), member(staying[1])]
+    with a_proxy(tmp_path, servers) as proxy, kept(proxy.address, 12) as names:
+        assert names == {name_of(staying[0]): 3, name_of(staying[1]): 9}
+
+
+@pytest.mark.parametrize("balance", ["hash", "consistent_hash"])
+def test_a_client_sticks_to_its_server(tmp_path: Path, staying: list[SocketAddress], balance: Balance) -> None:
+    sources = [f"127.{n}.{n * 7 % 256}.{n * 13 % 255 + 1}" for n in range(1, 13)]
+    with a_proxy(tmp_path, staying, balance) as proxy, ExitStack() as held:
+        reached: dict[str, set[str]] = {source: set() for source in sources}
+        for source in sources * 4:
+            client, name = keep(proxy.address, source)
+            held.callback(leave, client)
+            reached[source].add(name)
+        assert used_threads(proxy) == 2
+        assert all(len(names) == 1 for names in reached.values())
+        assert set().union(*reached.values()) == set(names_of(staying))
+
+
+def assert_reset(address: SocketAddress) -> None:
+    """No hang and no orderly end: the client is told that it has not been served."""
+    with pytest.raises(ConnectionResetError), socket.create_connection(address, timeout=DEADLINE) as client:
+        client.recv(1)
+
+
+def test_when_all_refuse_the_client_is_reset(
+    tmp_path: Path, answering: list[SocketAddress], refusers: list[SocketAddress]
+) -> None:
+    refusing = [member(refusers[0]), member(refusers[1], max_fails=0), member(refusers[2], backup=True)]
+    with a_proxy(tmp_path, [*refusing, member(answering[0], down=True)]) as proxy:
+        for number in range(1, 7):
+            assert_reset(proxy.address)
+            assert [server.dial_failures for server in proxy.servers()] == [number, number, number, 0]
+        assert proxy.status().clients.active == 0
+        assert [server.active for server in proxy.servers()] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("balance", ["least_conn", "round_robin", "hash", "random_two"])
+def test_when_one_refuses_no_client_notices(
+    tmp_path: Path, answering: list[SocketAddress], refusers: list[SocketAddress], balance: Balance
+) -> None:
+    servers = [member(refusers[0], max_fails=0), *map(member, answering[:2])]
+    with a_proxy(tmp_path, servers, balance) as proxy:
+        names = {ask(proxy.address, f"127.0.{n}.1") for n in range(24)}
+        assert names == set(names_of(answering[:2]))
+        assert proxy.servers()[0].dial_failures > 0
+
+
+@contextmanager
+def a_black_hole() -> Iterator[SocketAddress]:
+    """An address that neither accepts nor refuses: a listening socket whose queue is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as held:
+        address: SocketAddress = listener.getsockname()
+        for _ in range(3):
+            client = held.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(address)
+        yield address
+
+
+def test_one_that_does_not_answer_is_skipped(tmp_path: Path, answering: list[SocketAddress]) -> None:
+    with a_black_hole() as hole:
+        servers = [member(hole), member(answering[0])]
+        with a_proxy(tmp_path, servers, "round_robin", connect_timeout=0.2) as proxy:
+            assert {ask(proxy.address) for _ in range(12)} == {name_of(answering[0])}
+            (failing,) = proxy.log.wait_for("server_failing")
+            assert failing["server"] == name_of(hole)
+            assert failing["reason"] == "connection timed out"
+            assert 1 <= proxy.servers()[0].dial_failures <= 2
+
+
+def test_when_none_answers_the_client_is_reset(tmp_path: Path) -> None:
+    with a_black_hole() as hole, a_proxy(tmp_path, [hole], connect_timeout=0.1) as proxy:
+        assert_reset(proxy.address)
+        assert proxy.servers()[0].active == 0
+
+
+@contextmanager
+def a_sleeper() -> Iterator[socket.socket]:
+    """A socket that refuses until it is told to listen; then connections are made without anybody accepting them."""
+    with socket.socket() as sleeper:
+        sleeper.bind(("127.0.0.1", 0))
+        sleeper.settimeout(DEADLINE)
+        yield sleeper
+
+
+def test_a_failing_server_is_left_alone_by_all_workers(tmp_path: Path, staying: list[SocketAddress]) -> None:
+    with a_sleeper() as sleeper:
+        servers = [member(sleeper.getsockname(), weight=100, max_fails=2), *map(member, staying)]
+        with a_proxy(tmp_path, servers) as proxy:
+            with kept(proxy.address, 2):
+                assert proxy.servers()[0].failing
+            sleeper.listen()
+            with kept(proxy.address, 30) as names:
+                assert used_threads(proxy) == 2
+                assert sum(names.values()) == 30
+            sleeper.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                sleeper.accept()
+            first = proxy.servers()[0]
+            assert (first.failing, first.dial_failures, first.opened) == (True, 2, 0)
+            assert [record["server"] for record in proxy.log.events("server_failing")] == [
+                name_of(sleeper.getsockname())
+            ]
+
+
+def test_a_server_that_is_back_is_used_again(tmp_path: Path, answering: list[SocketAddress]) -> None:
+    with a_sleeper() as sleeper:
+        servers = [member(sleeper.getsockname(), fail_timeout=Duration(0.2)), member(answering[0], backup=True)]
+        with a_proxy(tmp_path, servers) as proxy:
+            assert ask(proxy.address) == name_of(answering[0])
+            assert proxy.servers()[0].dial_failures == 1
+            sleeper.listen()
+            eventually(lambda: not proxy.servers()[0].failing, "fail_timeout is over")
+            with ExitStack() as held:
+                for _ in range(10):
+                    held.enter_context(socket.create_connection(proxy.address))
+                    server, _ = sleeper.accept()
+                    held.enter_context(server)
+                assert used_threads(proxy) == 2
+            assert proxy.servers()[0].dial_failures == 1
+
+
+def test_a_server_that_stays_away_is_tried_once_a_while(tmp_path: Path, answering: list[SocketAddress]) -> None:
+    with a_sleeper() as sleeper:
+        servers = [member(sleeper.getsockname(), fail_timeout=Duration(0.3)), member(answering[0], backup=True)]
+        with a_proxy(tmp_path, servers) as proxy:
+            begun = time.monotonic()
+            asked = 0
+            while proxy.servers()[0].dial_failures < 4:
+                assert ask(proxy.address) == name_of(answering[0])
+                asked += 1
+            assert time.monotonic() - begun >= 3 * 0.3
+            assert asked > 4
+
+
+def test_ipv6_both_ways(tmp_path: Path) -> None:
+    try:
+        servers = IdentityServers(["::1"])
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with servers, reserved("::1") as listen:
+        flags = ("--listen", name_of(listen), "--server", name_of(servers.addresses[0]))
+        with running(tmp_path, *flags) as proxy:
+            assert proxy.addresses == [listen]
+            assert ask(listen) == name_of(servers.addresses[0])

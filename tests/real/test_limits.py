@@ -1,0 +1,132 @@
+"""File descriptors: as many as there may be, too few to start, and none left while running."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import select
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.identity import IdentityServers, ask, keep, leave, name_of
+from tests.support.proxy import DEADLINE, EchoServers, a_proxy, echoes
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[IdentityServers]:
+    with EchoServers() as echo_servers:
+        yield echo_servers
+
+
+def open_files(soft: int, hard: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def limit(process: psutil.Process) -> tuple[int, int]:
+    """Soft and hard."""
+    text = Path("/proc", str(process.pid), "limits").read_text()
+    match = re.search(r"^Max open files +(\d+) +(\d+)", text, re.MULTILINE)
+    assert match
+    return int(match[1]), int(match[2])
+
+
+def test_all_that_may_be_open_is_taken(tmp_path: Path, servers: IdentityServers) -> None:
+    with a_proxy(tmp_path, servers.addresses, prepare=open_files(256, 1024)) as proxy:
+        assert {limit(child) for child in proxy.children()} == {(1024, 1024)}
+
+
+def test_a_smaller_number_can_be_configured(tmp_path: Path, servers: IdentityServers) -> None:
+    with a_proxy(tmp_path, servers.addresses, prepare=open_files(256, 1024), max_open_files=300) as proxy:
+        assert {limit(child)[0] for child in proxy.children()} == {300}
+
+
+def test_a_larger_number_is_had_where_privileges_allow_it(tmp_path: Path, servers: IdentityServers) -> None:
+    with a_proxy(tmp_path, servers.addresses, prepare=open_files(256, 1024), max_open_files=2048) as proxy:
+        (got,) = {limit(child)[0] for child in proxy.children()}
+        lowered = proxy.log.events("max_open_files_lowered", wanted=2048, allowed=1024)
+        assert (got, len(lowered)) in ((2048, 0), (1024, 1))
+
+
+def test_no_machine_has_so_many(tmp_path: Path, servers: IdentityServers) -> None:
+    with a_proxy(tmp_path, servers.addresses, prepare=open_files(256, 1024), max_open_files=10**20) as proxy:
+        assert {limit(child) for child in proxy.children()} == {(1024, 1024)}
+        assert len(proxy.log.events("max_open_files_lowered", wanted=10**20, allowed=1024)) == 1
+
+
+def as_nobody_with(soft: int, hard: int) -> Callable[[], None]:
+    def prepare() -> None:
+        open_files(soft, hard)()
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+    return prepare
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_without_privileges_it_makes_do_with_the_hard_limit(tmp_path: Path, servers: IdentityServers) -> None:
+    (tmp_path / "run").mkdir()
+    os.chown(tmp_path / "run", 65534, 65534)
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    with a_proxy(tmp_path, servers.addresses, prepare=as_nobody_with(256, 1024), max_open_files=2048) as proxy:
+        assert {limit(child) for child in proxy.children()} == {(1024, 1024)}
+        assert len(proxy.log.events("max_open_files_lowered", wanted=2048, allowed=1024)) == 1
+
+
+def served(clients: Sequence[socket.socket]) -> list[socket.socket]:
+    """Those a server has greeted, by now."""
+    return select.select(clients, [], [], 0)[0]
+
+
+def greeting(client: socket.socket) -> str:
+    return client.recv(256).decode().rstrip("\n")
+
+
+def waits(worker: psutil.Process) -> int:
+    """How often it has gone to sleep."""
+    return worker.num_ctx_switches().voluntary
+
+
+def used(worker: psutil.Process) -> float:
+    """CPU seconds."""
+    times = worker.cpu_times()
+    return times.user + times.system
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_without_descriptors_it_waits_and_goes_on(tmp_path: Path, servers: IdentityServers, odd: bool) -> None:
+    """``odd``: one descriptor more, so that the last client is accepted and its server cannot be dialled."""
+    allowed = 128 + odd
+    with (
+        a_proxy(tmp_path, servers.addresses, workers=1, max_open_files=allowed, connect_timeout=DEADLINE) as proxy,
+        ExitStack() as held,
+    ):
+        (worker,) = proxy.workers()
+        first, _ = keep(proxy.address)
+        held.enter_context(first)
+        clients = [held.enter_context(socket.create_connection(proxy.address, timeout=DEADLINE)) for _ in range(80)]
+        proxy.log.wait_for("accepting_paused")
+        waited, worked = waits(worker), used(worker)
+        eventually(lambda: waits(worker) >= waited + 8, "it sleeps between two looks")
+        assert used(worker) - worked < 0.5
+        lucky = served(clients)
+        assert 40 < len(lucky) < 80
+        leave(first)
+        eventually(lambda: len(served(clients)) > len(lucky), "the place is taken")
+        assert not proxy.log.events("accepting_resumed")
+        for client in (*lucky, *(client for client in clients if client not in lucky)):
+            assert greeting(client) == name_of(servers.addresses[0])
+            assert echoes(client)
+            leave(client)
+        assert ask(proxy.address) == name_of(servers.addresses[0])
+        assert len(proxy.log.events("accepting_paused")) == len(proxy.log.events("accepting_resumed")) == 1
+        eventually(lambda: proxy.servers()[0].active == 0, "all have left")
+        assert proxy.servers()[0].dial_failures == 0

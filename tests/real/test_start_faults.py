@@ -1,0 +1,180 @@
+"""A proxy that cannot start says why in one line and exits with 1, or 2 for a wrong command line; nothing is left."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.identity import name_of
+from tests.support.proxy import DEADLINE, KUBELB, reserved
+
+SERVER = ("--server", "127.0.0.1:9")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+def kubelb(*arguments: str | Path, prepare: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(KUBELB), *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        preexec_fn=prepare,
+        check=False,
+    )
+
+
+def nobody() -> None:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+
+@pytest.fixture
+def runtime_dir(tmp_path: Path) -> Iterator[Path]:
+    """One that anybody may use, and that has to be as empty in the end."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    directory.chmod(0o777)
+    for parent in directory.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    yield directory
+    assert list(directory.iterdir()) == []
+
+
+@pytest.fixture
+def free() -> Iterator[str]:
+    with reserved() as address:
+        yield name_of(address)
+
+
+def assert_fault(run: subprocess.CompletedProcess[str], line: str) -> None:
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", line + "\n")
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        yield name_of(holder.getsockname())
+
+
+TAKEN = (
+    "cannot listen on {}: address already in use; "
+    "stop what listens there (ss -ltnp shows it) or choose another address"
+)
+
+
+def test_the_port_is_taken(runtime_dir: Path, taken: str) -> None:
+    run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", taken, *SERVER)
+    assert_fault(run, TAKEN.format(taken))
+
+
+def test_the_second_port_is_taken(runtime_dir: Path, free: str, taken: str) -> None:
+    run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", free, "--listen", taken, *SERVER)
+    assert_fault(run, TAKEN.format(taken))
+
+
+def test_the_port_of_the_health_endpoint_is_taken(tmp_path: Path, runtime_dir: Path, free: str, taken: str) -> None:
+    file = tmp_path / "kubelb.toml"
+    file.write_text(f"""
+        listener = [{{ listen = ["{free}"], pool = "a" }}]
+        pool.a.servers = ["127.0.0.1:9"]
+        http = [{{ listen = ["{taken}"], location = [{{ path = "/healthz" }}] }}]
+    """)
+    assert_fault(kubelb("run", "--runtime-dir", runtime_dir, "--config", file), TAKEN.format(taken))
+
+
+def test_no_address_of_this_machine(runtime_dir: Path) -> None:
+    run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", "192.0.2.1:6443", *SERVER)
+    assert_fault(
+        run,
+        "cannot listen on 192.0.2.1:6443: cannot assign requested address; listen on an address of this machine",
+    )
+
+
+@as_root
+@pytest.mark.skipif(
+    int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80, reason="anybody may use port 80"
+)
+def test_a_privileged_port(runtime_dir: Path) -> None:
+    run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", "127.0.0.1:80", *SERVER, prepare=nobody)
+    assert_fault(
+        run, "cannot listen on 127.0.0.1:80: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+    )
+
+
+@as_root
+def test_a_runtime_directory_of_somebody_else(runtime_dir: Path, free: str) -> None:
+    runtime_dir.chmod(0o755)
+    run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", free, *SERVER, prepare=nobody)
+    assert_fault(run, f"cannot use {runtime_dir}: permission denied; choose another --runtime-dir")
+    run = kubelb("run", "--runtime-dir", runtime_dir / "new", "--listen", free, *SERVER, prepare=nobody)
+    assert_fault(run, f"cannot use {runtime_dir}/new: permission denied; choose another --runtime-dir")
+
+
+def test_a_runtime_directory_that_is_a_file(tmp_path: Path, free: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert_fault(
+        kubelb("run", "--runtime-dir", file, "--listen", free, *SERVER),
+        f"cannot use {file}: file exists; choose another --runtime-dir",
+    )
+    assert file.read_text() == "mine"
+
+
+def test_a_runtime_directory_with_too_long_a_name(runtime_dir: Path, free: str) -> None:
+    long = runtime_dir / ("x" * 100)
+    run = kubelb("run", "--runtime-dir", long, "--listen", free, *SERVER)
+    assert_fault(run, f"cannot listen on {long}/admin.sock: AF_UNIX path too long; choose another --runtime-dir")
+    long.rmdir()
+
+
+def test_something_else_in_the_place_of_the_admin_socket(runtime_dir: Path, free: str) -> None:
+    (runtime_dir / "admin.sock").mkdir()
+    run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", free, *SERVER)
+    assert_fault(run, f"cannot listen on {runtime_dir}/admin.sock: Is a directory; choose another --runtime-dir")
+    (runtime_dir / "admin.sock").rmdir()
+
+
+def test_too_few_descriptors(runtime_dir: Path, free: str) -> None:
+    run = kubelb(
+        *("run", "--runtime-dir", runtime_dir, "--listen", free, *SERVER),
+        prepare=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+    )
+    assert_fault(run, "only 64 files may be open; allow 128 or more (ulimit -n, LimitNOFILE=)")
+
+
+def test_too_few_descriptors_wanted(tmp_path: Path, runtime_dir: Path, free: str) -> None:
+    file = tmp_path / "kubelb.toml"
+    file.write_text(f"""
+        max_open_files = 100
+        listener = [{{ listen = ["{free}"], pool = "a" }}]
+        pool.a.servers = ["127.0.0.1:9"]
+    """)
+    run = kubelb("run", "--runtime-dir", runtime_dir, "--config", file)
+    assert_fault(run, "only 100 files may be open; allow 128 or more (ulimit -n, LimitNOFILE=)")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["walk"],
+        ["run", "--walk"],
+        ["run", "--listen"],
+        ["run", "--workers", "some"],
+        ["run", "--threads", "some"],
+        ["run", "--log-level", "loud"],
+        ["run", "file.toml"],
+    ],
+)
+def test_a_wrong_command_line(runtime_dir: Path, arguments: list[str]) -> None:
+    run = kubelb(*arguments)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.splitlines()[-1].startswith("Error: ")
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,177 @@
+"""The structure of the code itself: who may import whom, what is pure, and where processes and threads begin."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kubelb
+
+ROOT = Path(kubelb.__file__).parent
+FILES = {str(file.relative_to(ROOT)): file for file in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(file.read_text()) for name, file in FILES.items()}
+
+LAYERS = {
+    "__init__.py": 0,
+    "stats.py": 0,
+    "log.py": 0,
+    "standin": 0,
+    "config": 1,
+    "snapshot.py": 2,
+    "wire": 3,
+    "balance": 4,
+    "discovery": 4,
+    "health": 4,
+    "relay": 5,
+    "worker": 6,
+    "control": 6,
+    "supervisor": 7,
+    "cli": 8,
+    "__main__.py": 9,
+}
+PURE = {
+    *(f"balance/{name}.py" for name in ("eligible", "hashing", "least_conn", "passive")),
+    *(f"balance/{name}.py" for name in ("random_two", "round_robin", "selector")),
+    *(f"config/{name}.py" for name in ("cp_hosts", "decode", "faults", "flags_reader", "hash_key", "model")),
+    *(f"config/nginx_{name}.py" for name in ("directives", "http", "stream", "syntax", "translate")),
+    *(f"config/{name}.py" for name in ("toml_lines", "toml_writer", "validate", "values")),
+    *(f"control/{name}.py" for name in ("endpoint", "status")),
+    *(f"relay/{name}.py" for name in ("flow", "wheel")),
+    "snapshot.py",
+    "standin/kubeconfig.py",
+    "supervisor/plan.py",
+    "wire/messages.py",
+}
+IMPURE = {
+    *("asyncio", "ctypes", "fcntl", "logging", "mmap", "os", "pathlib", "queue", "secrets", "select", "selectors"),
+    *("signal", "socket", "ssl", "structlog", "subprocess", "sys", "tempfile", "threading", "time", "uuid"),
+}
+THREADS = re.compile(r"relay/alone|worker/main|worker/accesslog|control/\w+|cli/demo\w*|standin/\w+")
+PLACES = {
+    "click": re.compile(r"cli/\w+"),
+    "crossplane": re.compile(r"config/nginx_reader"),
+    "rich": re.compile(r"cli/\w+"),
+    "structlog": re.compile(r"log"),
+    "tomli": re.compile(r"config/toml_\w+"),
+    "trustme": re.compile(r"standin/certificates"),
+    "waitress": re.compile(r"control/admin"),
+}
+"""Third parties that are spoken to in one place."""
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every module that is imported, dotted, wherever that is done; a name out of one counts as one too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def without_typing(tree: ast.Module) -> ast.Module:
+    """The code without what only a type checker reads."""
+
+    class Cut(ast.NodeTransformer):
+        def visit_If(self, node: ast.If) -> ast.AST | None:
+            return None if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else node
+
+    cut = Cut().visit(ast.parse(ast.unparse(tree)))
+    assert isinstance(cut, ast.Module)
+    return cut
+
+
+def file_of(module: str) -> str | None:
+    """Which of our files ``kubelb.a.b`` is, or is a name out of; None: it is not ours."""
+    first, *parts = module.split(".")
+    if first != "kubelb":
+        return None
+    while parts and "/".join(parts) + ".py" not in FILES and "/".join((*parts, "__init__.py")) not in FILES:
+        parts.pop()
+    file = "/".join(parts) + ".py"
+    return file if file in FILES else "/".join((*parts, "__init__.py"))
+
+
+def part(file: str) -> str:
+    """The folder, or the file where it stands in none."""
+    return file.partition("/")[0]
+
+
+def calls(tree: ast.AST, *names: str) -> bool:
+    """Whether ``module.name(`` or ``name(`` is there, called or otherwise used."""
+    return any(isinstance(node, (ast.Attribute, ast.Name)) and ast.unparse(node) in names for node in ast.walk(tree))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_module_imports_its_own_folder_and_lower_layers_only(file: str) -> None:
+    for module in imports(TREES[file]):
+        other = file_of(module)
+        if other is not None and part(other) != part(file):
+            assert LAYERS[part(other)] < LAYERS[part(file)], f"{file} imports {other}"
+
+
+def test_every_folder_has_a_layer() -> None:
+    assert {part(file) for file in FILES} <= set(LAYERS)
+
+
+def test_the_pure_modules_call_themselves_so() -> None:
+    openings = {file: (ast.get_docstring(tree) or "").partition("\n\n")[0] for file, tree in TREES.items()}
+    declared = {file for file, text in openings.items() if re.search(r"\bpure\b", text, re.IGNORECASE)}
+    assert {file for file in declared if not file.endswith("__init__.py")} == PURE
+
+
+@pytest.mark.parametrize("file", sorted(PURE))
+def test_a_pure_module_does_nothing(file: str) -> None:
+    tree = without_typing(TREES[file])
+    for module in imports(tree):
+        assert module.partition(".")[0] not in IMPURE
+        # What the words of the shared counters mean is known without having them.
+        assert file_of(module) in (None, "__init__.py", *PURE) or module == "kubelb.stats.Count", module
+    assert not calls(tree, "open", "print", "input")
+    drawn = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert {name for name in drawn if name.startswith("random.")} <= {"random.Random"}
+
+
+def test_only_one_place_forks() -> None:
+    assert [file for file, tree in TREES.items() if calls(tree, "os.fork", "fork")] == ["supervisor/children.py"]
+    for file, tree in TREES.items():
+        modules = {module.partition(".")[0] for module in imports(tree)}
+        assert not modules & {"multiprocessing", "concurrent", "asyncio", "_thread", "pty"}, file
+        assert not calls(tree, "os.forkpty", "os.posix_spawn", "os.system", "os.popen"), file
+
+
+def test_threads_begin_only_where_they_are_meant_to() -> None:
+    for file, tree in TREES.items():
+        if calls(tree, "threading.Thread", "Thread", "threading.Timer"):
+            assert THREADS.fullmatch(file.removesuffix(".py")), file
+
+
+@pytest.mark.parametrize("package", PLACES)
+def test_a_third_party_is_spoken_to_in_one_place(package: str) -> None:
+    users = {file for file, tree in TREES.items() if package in {m.partition(".")[0] for m in imports(tree)}}
+    assert users
+    assert all(PLACES[package].fullmatch(file.removesuffix(".py")) for file in users)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.endswith("__init__.py")])
+def test_a_package_begins_with_what_it_is(file: str) -> None:
+    docstring, *rest = TREES[file].body
+    assert isinstance(docstring, ast.Expr)
+    assert ast.get_docstring(TREES[file])
+    assert [ast.unparse(node).partition(" = ")[0] for node in rest] == (
+        ["__version__"] if file == "__init__.py" else []
+    )
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES.values()}))
+def test_every_folder_is_a_package(folder: Path) -> None:
+    assert (folder / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if not file.endswith("__init__.py")])
+def test_every_module_says_what_it_is(file: str) -> None:
+    assert ast.get_docstring(TREES[file])
