@@ -20,6 +20,11 @@ from kubelb.relay.session import End, Session
 _QUIET = 1.0
 """Seconds without a byte after which a session returns."""
 
+
+def _too_late(fd: int, mask: int) -> None:
+    """An event of the one session after it has ended in the same poll."""
+
+
 Post = Callable[[Callable[[], None]], None]
 
 
@@ -74,10 +79,7 @@ class Alone:
             while self._end is None:
                 events = mover.epoll.poll(self._patience(), 2)
                 mover.now = time.monotonic()
-                for fd, mask in events:
-                    flow = mover.flows.get(fd)
-                    if flow is not None:
-                        mover.woken(flow, mask)
+                mover.handle(events, _too_late)
                 if not events and self._waited_enough():
                     if self._returns:
                         mover.release(self.session)

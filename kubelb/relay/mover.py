@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterable
 from socket import SocketType
 
+from kubelb import log
 from kubelb.relay import flow as states
 from kubelb.relay.flow import Event, State
 from kubelb.relay.pipes import Pool
@@ -29,6 +30,9 @@ _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER on, 0 seconds: closing sends a reset."""
 _BULK_STREAK = 8
 """Full steps in a row that make a session bulk."""
+
+Handler = Callable[[int, int], None]
+"""Takes a descriptor and what epoll reports of it."""
 
 
 class Mover:
@@ -68,8 +72,42 @@ class Mover:
             if flow.watched >= 0:
                 self.epoll.unregister(flow.src)
 
+    def handle(self, events: list[tuple[int, int]], other: Handler) -> None:
+        """The events of one poll; those of descriptors that are no session's go to ``other``.
+
+        A fault that is our own ends the session or stays with the descriptor it struck, and is logged.
+        """
+        flows, now = self.flows, self.now
+        for fd, mask in events:
+            flow = flows.get(fd)
+            try:
+                if flow is None:
+                    other(fd, mask)
+                elif mask == _IN:
+                    # As _read() does it, without the calls: this is where small talk spends its time.
+                    conduit = self._conduit
+                    try:
+                        count = conduit.step(fd, flow.dst)
+                    except OSError as error:
+                        self._step_failed(flow, error)
+                        continue
+                    flow.moved += count
+                    flow.moved_at = now
+                    if conduit.held or not count or count == conduit.size:
+                        self._after_step(flow, count)
+                else:
+                    self.woken(flow, mask)
+            except Exception:
+                self._contain(fd)
+
+    def _contain(self, fd: int) -> None:
+        log.get().exception("internal_error", fd=fd)
+        flow = self.flows.get(fd)
+        if flow is not None:
+            self.end(flow.session, End.SERVER_RESET)
+
     def woken(self, flow: Flow, mask: int) -> None:
-        """``mask`` is what epoll reports of the flow's source; for EPOLLIN alone :meth:`read` is the short way."""
+        """``mask`` is what epoll reports of the flow's source."""
         into = flow.back
         if into.state is _BLOCKED and mask & (states.WRITE | _GONE):
             self._drain(into)
@@ -79,7 +117,7 @@ class Mover:
             self._read_to_the_end(flow)
         elif flow.state is _OPEN:
             if mask & (_IN | _GONE):
-                self.read(flow)
+                self._read(flow)
         elif mask & _GONE:
             self._look_after(flow)
 
@@ -88,28 +126,28 @@ class Mover:
         moved = -1
         while flow.state is _OPEN and moved != flow.moved and self._holds(flow):
             moved = flow.moved
-            self.read(flow)
+            self._read(flow)
 
     def _holds(self, flow: Flow) -> bool:
         return self.flows.get(flow.src) is flow
 
-    def read(self, flow: Flow) -> None:
+    def _read(self, flow: Flow) -> None:
         """Move what the flow's source has. The flow is OPEN."""
-        conduit = self._conduit
         try:
-            count = conduit.step(flow.src, flow.dst)
-        except BlockingIOError:
-            return
+            count = self._conduit.step(flow.src, flow.dst)
         except OSError as error:
             self._step_failed(flow, error)
             return
         flow.moved += count
         flow.moved_at = self.now
-        if conduit.held:
+        self._after_step(flow, count)
+
+    def _after_step(self, flow: Flow, count: int) -> None:
+        if self._conduit.held:
             self._block(flow)
         elif not count:
             self._shut(flow)
-        elif count == conduit.size:
+        elif count == self._conduit.size:
             self._full_step(flow)
 
     def _block(self, flow: Flow) -> None:
@@ -178,6 +216,8 @@ class Mover:
             flow.watched = -1
 
     def _step_failed(self, flow: Flow, error: OSError) -> None:
+        if isinstance(error, BlockingIOError):
+            return
         if error.errno in REFUSALS and self._pool.zero_copy:
             self._stop_splicing(flow)
             return
@@ -193,7 +233,7 @@ class Mover:
             flow.moved += self._conduit.held
             self._block(flow)
         else:
-            self.read(flow)
+            self._read(flow)
 
     def _source(self, flow: Flow) -> SocketType:
         return flow.session.client if flow is flow.session.up else flow.session.server

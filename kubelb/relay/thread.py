@@ -33,7 +33,6 @@ _ALONE = 64
 """Bulk sessions that have a thread of their own at the same time, at most."""
 
 _NEVER = math.inf
-_IN = select.EPOLLIN
 
 Handler = Callable[[int], None]
 """Called with what epoll reports."""
@@ -125,36 +124,23 @@ class RelayThread:
         self._stopped = True
 
     def run(self) -> None:
-        """Until :meth:`stop`. A fault that is our own ends the session or handler it struck, and is logged."""
-        mover, flows, handlers = self._mover, self._mover.flows, self._handlers
-        poll, monotonic, read = self._mover.epoll.poll, time.monotonic, self._mover.read
+        """Until :meth:`stop`."""
+        mover, poll, monotonic = self._mover, self._mover.epoll.poll, time.monotonic
         while not self._stopped:
             events = poll(self._patience(), _EVENTS)
             now = mover.now = monotonic()
             self.busy = len(events) > 1
-            for fd, mask in events:
-                flow = flows.get(fd)
-                try:
-                    if flow is None:
-                        if fd in handlers:
-                            handlers[fd](mask)
-                    elif mask == _IN:
-                        read(flow)
-                    else:
-                        mover.woken(flow, mask)
-                except Exception:
-                    self._contain(fd)
+            mover.handle(events, self._handle)
             if events and not self._moving:
                 self._begin_moving()
             mover.reap()
             if now >= self._look_at:
                 self._keep_time()
 
-    def _contain(self, fd: int) -> None:
-        log.get().exception("internal_error", fd=fd)
-        flow = self._mover.flows.get(fd)
-        if flow is not None:
-            self._mover.end(flow.session, End.SERVER_RESET)
+    def _handle(self, fd: int, mask: int) -> None:
+        """An event of a watched descriptor, unless an earlier one of the same poll has unwatched it."""
+        if fd in self._handlers:
+            self._handlers[fd](mask)
 
     def _patience(self) -> float:
         """Seconds the next poll may wait; -1: for ever."""
