@@ -12,7 +12,7 @@ from kubelb.discovery.resolve import resolve
 
 
 def check(sources: Sources, overrides: Overrides = NO_OVERRIDES, quiet: bool = False) -> int:
-    """Say what is wrong, one line a fault on standard error, or that nothing is, unless ``quiet``; the exit status."""
+    """Say on standard error what is wrong, a line a fault, or, unless ``quiet``, that nothing is; the exit status."""
     try:
         loaded = load(sources, overrides)
         show_warnings(loaded.warnings)

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 from kubelb import log
 from kubelb.relay.mover import Mover
@@ -57,7 +58,8 @@ class Alone:
 
         def run() -> None:
             if cpus is not None:
-                os.sched_setaffinity(0, cpus)
+                with suppress(OSError):  # CPUs may have been taken away; then it stays where the caller is.
+                    os.sched_setaffinity(0, cpus)
             end = self._move()
             self.close()
             post(lambda: give_back(self.session) if end is None else ended(self.session, end))

@@ -137,13 +137,15 @@ class Supervisor:
         )
 
     def _told(self, name: str, channel: Channel) -> None:
-        """A child has said something, or has gone (SIGCHLD tells how)."""
+        """A child has said something, or has gone (SIGCHLD tells how). Its place may have been filled since."""
         message = channel.receive()
+        current = self._channels.get(name) is channel
         if message is None:
             self._selector.unregister(channel)
             channel.close()
-            del self._channels[name]
-        elif isinstance(message, Ready):
+            if current:
+                del self._channels[name]
+        elif isinstance(message, Ready) and current:
             self._places[name] = plan.ready(self._places[name])
             self._announce()
         elif isinstance(message, SnapshotChanged):

@@ -33,8 +33,8 @@ class Dial:
     """One client on its way to a server; ``wheel_key`` is the relay thread's."""
 
     __slots__ = (
-        "_begun", "_books", "_client", "_exhausted", "_from", "_give_up_at", "_listener", "_server", "_sock",
-        "_thread", "_tried", "_view", "wheel_key",
+        "_begun", "_books", "_client", "_exhausted", "_from", "_give_up_at", "_listener", "_position", "_server",
+        "_sock", "_thread", "_tried", "_view", "wheel_key",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +57,7 @@ class Dial:
         self._exhausted = exhausted
         self._tried: tuple[int, ...] = ()
         self._server: Server
+        self._position = -1
         self._begun = 0.0
         self._sock: SocketType | None = None
         self._give_up_at = thread.now + listener.connect_timeout
@@ -69,18 +70,18 @@ class Dial:
             if position is None:
                 self._refuse()
                 return
-            self._server = self._view.pool.servers[position]
+            self._server, self._position = self._view.pool.servers[position], position
             self._begun = self._thread.now
             try:
-                self._sock = connection(self._server.address)
+                sock = self._sock = connection(self._server.address)
             except OSError as error:
-                if error.errno not in EXHAUSTED:
-                    raise
-                self._view.release(self._server)
-                self._wait_for_a_descriptor()
-                return
-            self._tried = (*self._tried, position)
-            failure = self._connect(self._sock)
+                if error.errno in EXHAUSTED:
+                    self._view.release(self._server)
+                    self._wait_for_a_descriptor()
+                    return
+                failure = error.errno
+            else:
+                failure = self._connect(sock)
             if failure is None:
                 return
             self._drop(failure)
@@ -125,9 +126,10 @@ class Dial:
 
     def _drop(self, code: int) -> None:
         """The server being tried has failed."""
-        assert self._sock is not None
-        self._sock.close()
-        self._sock = None
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        self._tried = (*self._tried, self._position)
         self._view.release(self._server)
         self._view.failed(self._server, self._thread.now, os.strerror(code).lower())
 

@@ -6,7 +6,6 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -19,6 +18,8 @@ from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
 from tests.support.proxy import DEADLINE, Proxy, a_proxy, reserved, running, sessions_by_thread
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 HOUR = Duration(3600)
 _HOSTS = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
@@ -141,35 +142,37 @@ def test_one_that_is_down_is_never_dialled(tmp_path: Path, answering: list[Socke
         assert (first.down, first.opened, first.dial_failures) == (True, 0, 0)
 
 
-def try_keep(address: SocketAddress) -> socket.socket | None:
-    """A session, or None where the client was reset, be it before it noticed that it was connected."""
+def is_greeted(client: socket.socket) -> bool:
     with suppress(ConnectionResetError):
-        client, name = keep(address)
-        if name:
-            return client
-        client.close()
-    return None
+        return client.recv(256) != b""
+    return False
 
 
 def test_max_conns_holds_over_all_workers(tmp_path: Path, staying: list[SocketAddress]) -> None:
-    with (
-        a_proxy(tmp_path, [member(staying[0], max_conns=5)]) as proxy,
-        ThreadPoolExecutor(16) as pool,
-        ExitStack() as held,
-    ):
-        served = [client for client in pool.map(lambda _: try_keep(proxy.address), range(48)) if client]
-        for client in served:
-            held.callback(leave, client)
-        assert 0 < len(served) <= 5
-        held.enter_context(kept(proxy.address, 5 - len(served)))
-        assert proxy.servers()[0].active == 5
-        for _ in range(4):
-            assert_reset(proxy.address)
-        leave(served[0])
-        eventually(lambda: proxy.servers()[0].active == 4, "the session is over")
+    """The workers are woken together, again and again, and see the same empty place."""
+    with a_proxy(tmp_path, [member(staying[0], max_conns=1)]) as proxy:
+        for _ in range(150):
+            with ExitStack() as held:
+                clients = [held.enter_context(socket.socket()) for _ in range(4)]
+                for client in clients:
+                    client.setblocking(False)
+                    client.connect_ex(proxy.address)
+                for client in clients:
+                    client.settimeout(DEADLINE)
+                assert sum(map(is_greeted, clients)) <= 1
+            eventually(lambda: proxy.servers()[0].active == 0, "all sessions are over")
         with kept(proxy.address, 1) as names:
             assert names == {name_of(staying[0]): 1}
-            assert_reset(proxy.address)
+
+
+def test_a_place_under_max_conns_is_free_again(tmp_path: Path, staying: list[SocketAddress]) -> None:
+    with a_proxy(tmp_path, [member(staying[0], max_conns=2)]) as proxy, kept(proxy.address, 1):
+        for _ in range(4):
+            with kept(proxy.address, 1) as names:
+                assert names == {name_of(staying[0]): 1}
+                for _ in range(4):
+                    assert_reset(proxy.address)
+            eventually(lambda: proxy.servers()[0].active == 1, "one session is over")
 
 
 def test_sessions_over_max_conns_go_to_the_others(tmp_path: Path, staying: list[SocketAddress]) -> None:
@@ -259,24 +262,32 @@ def a_sleeper() -> Iterator[socket.socket]:
         yield sleeper
 
 
-def test_a_failing_server_is_left_alone_by_all_workers(tmp_path: Path, staying: list[SocketAddress]) -> None:
-    with a_sleeper() as sleeper:
-        servers = [member(sleeper.getsockname(), weight=100, max_fails=2), *map(member, staying)]
-        with a_proxy(tmp_path, servers) as proxy:
-            with kept(proxy.address, 2):
-                assert proxy.servers()[0].failing
-            sleeper.listen()
+@pytest.mark.parametrize("max_fails", [1, 2])
+def test_a_failing_server_is_left_alone_by_all_workers(
+    tmp_path: Path, staying: list[SocketAddress], max_fails: int
+) -> None:
+    """``max_fails`` clients meet it while it is away; none after them does, though it is back."""
+    with reserved() as address, ExitStack() as stack:
+        servers = [member(address, max_fails=max_fails), *(member(backup, backup=True) for backup in staying)]
+        proxy = stack.enter_context(a_proxy(tmp_path, servers))
+        with socket.create_server(address) as server, ExitStack() as held:
+            server.settimeout(DEADLINE)
+            for _ in range(8):
+                held.enter_context(socket.create_connection(proxy.address, DEADLINE))
+                held.enter_context(server.accept()[0])
+            assert used_threads(proxy) == 2
+        with kept(proxy.address, max_fails):
+            assert proxy.servers()[0].failing
+        with socket.create_server(address) as server:
             with kept(proxy.address, 30) as names:
                 assert used_threads(proxy) == 2
                 assert sum(names.values()) == 30
-            sleeper.setblocking(False)
+            server.setblocking(False)
             with pytest.raises(BlockingIOError):
-                sleeper.accept()
-            first = proxy.servers()[0]
-            assert (first.failing, first.dial_failures, first.opened) == (True, 2, 0)
-            assert [record["server"] for record in proxy.log.events("server_failing")] == [
-                name_of(sleeper.getsockname())
-            ]
+                server.accept()
+        first = proxy.servers()[0]
+        assert (first.failing, first.dial_failures, first.opened) == (True, max_fails, 8)
+        assert [record["server"] for record in proxy.log.events("server_failing")] == [name_of(address)]
 
 
 def test_a_server_that_is_back_is_used_again(tmp_path: Path, answering: list[SocketAddress]) -> None:

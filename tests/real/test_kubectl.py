@@ -22,6 +22,8 @@ from tests.support.identity import name_of
 from tests.support.nginx import missing
 from tests.support.proxy import DEADLINE, Proxy, a_proxy
 
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
 
 class Kubectl:
     """kubectl with a configuration and a home of its own."""

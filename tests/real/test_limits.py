@@ -7,16 +7,24 @@ import re
 import resource
 import select
 import socket
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import pytest
 
+from kubelb.config.model import Server
+from kubelb.config.values import Address
 from tests.support.eventually import eventually
-from tests.support.identity import IdentityServers, ask, keep, leave, name_of
+from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
 from tests.support.proxy import DEADLINE, EchoServers, a_proxy, echoes
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+_RESET = struct.pack("ii", 1, 0)
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +138,30 @@ def test_without_descriptors_it_waits_and_goes_on(tmp_path: Path, servers: Ident
         assert len(proxy.log.events("accepting_paused")) == len(proxy.log.events("accepting_resumed")) == 1
         eventually(lambda: proxy.servers()[0].active == 0, "all have left")
         assert proxy.servers()[0].dial_failures == 0
+
+
+def holdings(workers: Sequence[psutil.Process]) -> list[tuple[int, int]]:
+    """Descriptors and threads of each."""
+    return [(worker.num_fds(), worker.num_threads()) for worker in workers]
+
+
+@pytest.mark.parametrize("threads", ["auto", "per-connection"])
+def test_nothing_is_left_of_past_sessions(
+    tmp_path: Path, servers: IdentityServers, threads: Literal["auto", "per-connection"]
+) -> None:
+    with refusing(["127.0.0.1"]) as (refuser,):
+        members = [Server(address=Address(*refuser), max_fails=0), Server(address=Address(*servers.addresses[0]))]
+        with a_proxy(tmp_path, members, "round_robin", threads=threads) as proxy:
+            workers = proxy.workers()
+            before = holdings(workers)
+            for number in range(100):
+                client, name = keep(proxy.address)
+                assert name == name_of(servers.addresses[0])
+                if number % 2:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    client.close()
+                else:
+                    leave(client)
+            assert proxy.servers()[0].dial_failures > 10
+            eventually(lambda: proxy.status().clients.active == 0, "all have left")
+            eventually(lambda: holdings(workers) == before, "all is given back")

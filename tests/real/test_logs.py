@@ -20,6 +20,8 @@ from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
 from tests.support.proxy import DEADLINE, KUBELB, EchoServers, Proxy, Record, echoes, reserved, running
 
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
 _RESET = struct.pack("ii", 1, 0)
 
 

@@ -14,6 +14,8 @@ from tests.support.identity import IdentityServers, ask, name_of
 from tests.support.nginx import missing
 from tests.support.proxy import DEADLINE, reserved, started
 
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
 KUBELB_NGINX = str(Path(sys.executable).with_name("kubelb-nginx"))
 RKE = Path(__file__).parent.parent / "corpus" / "nginx" / "valid" / "rke.conf"
 INVALID = Path(__file__).parent.parent / "corpus" / "nginx" / "invalid" / "missing-brace.conf"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from kubelb.snapshot import SocketAddress
 from tests.support.identity import IdentityServers, ask, name_of
 from tests.support.nginx import missing
 from tests.support.proxy import reserved, running
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 CORPUS = Path(__file__).parent.parent / "corpus" / "nginx" / "valid"
 
@@ -111,3 +114,17 @@ def test_flags(tmp_path: Path, servers: list[SocketAddress]) -> None:
             assert len(proxy.workers()) == 1
             for address in (one, other):
                 assert {ask(address) for _ in range(3)} == names(servers)
+
+
+def test_workers_and_their_cpus(tmp_path: Path, servers: list[SocketAddress]) -> None:
+    cpus = sorted(os.sched_getaffinity(0))
+    with reserved() as listen:
+        flags = ["--listen", name_of(listen), "--server", name_of(servers[0])]
+        with running(tmp_path, *flags) as proxy:
+            workers = proxy.workers()
+            assert len(workers) == min(len(cpus), 4)
+            assert all(sorted(worker.cpu_affinity()) == cpus for worker in workers)
+        with running(tmp_path, *flags, "--pin", "--workers", "2") as proxy:
+            pinned = sorted(cpu for worker in proxy.workers() for cpu in worker.cpu_affinity())
+            assert pinned == sorted([cpus[0], cpus[1 % len(cpus)]])
+            assert ask(listen) == name_of(servers[0])

@@ -17,7 +17,20 @@ import pytest
 from kubelb.config.values import Duration
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of
-from tests.support.proxy import DEADLINE, KUBELB, EchoServers, Proxy, a_config, a_proxy, echoes, reserved, running
+from tests.support.proxy import (
+    DEADLINE,
+    KUBELB,
+    EchoServers,
+    Proxy,
+    a_config,
+    a_proxy,
+    echoes,
+    reserved,
+    running,
+    suspended,
+)
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 Send = Callable[[Proxy, signal.Signals], None]
 
@@ -148,15 +161,11 @@ def test_a_graceful_stop_can_be_cut_short(tmp_path: Path, servers: IdentityServe
 
 def test_a_graceful_stop_serves_who_was_waiting(tmp_path: Path, servers: IdentityServers) -> None:
     with a_proxy(tmp_path, servers.addresses) as proxy, ExitStack() as held:
-        workers = proxy.workers()
-        for worker in workers:
-            worker.suspend()
-        clients = [held.enter_context(socket.create_connection(proxy.address, DEADLINE)) for _ in range(40)]
         children = proxy.children()
-        proxy.process.send_signal(signal.SIGQUIT)
-        proxy.log.wait_for("stopping")
-        for worker in workers:
-            worker.resume()
+        with suspended(proxy.workers()):
+            clients = [held.enter_context(socket.create_connection(proxy.address, DEADLINE)) for _ in range(40)]
+            proxy.process.send_signal(signal.SIGQUIT)
+            proxy.log.wait_for("stopping")
         greeting = f"{name_of(servers.addresses[0])}\n".encode()
         assert [client.recv(256) for client in clients] == [greeting] * 40
         for client in clients:
@@ -164,12 +173,13 @@ def test_a_graceful_stop_serves_who_was_waiting(tmp_path: Path, servers: Identit
         assert_ended(proxy, children)
 
 
-def test_a_worker_that_hangs_does_not_hold_up_a_stop(tmp_path: Path, servers: IdentityServers) -> None:
+def test_a_worker_that_hangs_is_killed_at_a_stop(tmp_path: Path, servers: IdentityServers) -> None:
     with a_proxy(tmp_path, servers.addresses, workers=1) as proxy:
         children = proxy.children()
-        proxy.workers()[0].suspend()
-        proxy.process.send_signal(signal.SIGTERM)
-        assert_ended(proxy, children)
+        with suspended(proxy.workers()):
+            proxy.process.send_signal(signal.SIGTERM)
+            assert_ended(proxy, children)
+            assert phases(proxy) == ["stopping", "killing"]
 
 
 def test_the_runtime_directory(tmp_path: Path, servers: IdentityServers) -> None:

@@ -27,6 +27,8 @@ from tests.support.proxy import (
     sessions_by_thread,
 )
 
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[IdentityServers]:

@@ -28,6 +28,7 @@ from kubelb.config.values import Address, Duration
 from kubelb.control.status import Server as ServerStatus
 from kubelb.control.status import Status
 from kubelb.snapshot import SocketAddress
+from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers
 
 DEADLINE = 60.0
@@ -311,3 +312,15 @@ def gone(process: psutil.Process) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+@contextmanager
+def suspended(processes: Sequence[psutil.Process]) -> Iterator[None]:
+    """They stand still within; those that are left go on after it."""
+    for process in processes:
+        process.suspend()
+    eventually(lambda: all(process.status() == psutil.STATUS_STOPPED for process in processes), "they stand still")
+    yield
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()

@@ -197,7 +197,7 @@ class _Supervisor(RuleBasedStateMachine):
 
 
 TestSupervisor = _Supervisor.TestCase
-TestSupervisor.settings = settings(deadline=None)
+TestSupervisor.settings = settings(max_examples=50, deadline=None)
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from kubelb.relay.wheel import Wheel
+
+TICK = 1 / 64
+steps = st.sampled_from([0.0, TICK / 2, TICK, 2 * TICK, 1.0, 600.0]) | st.floats(0, 2000)
+
+
+class _Entry:
+    wheel_key = 0
+
+
+class _Owner(RuleBasedStateMachine):
+    """Whoever puts entries in and takes out what has come up, with a model of what must be in there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wheel: Wheel[_Entry] = Wheel(TICK)
+        self.now = 1000.0
+        self.standing: dict[_Entry, float] = {}
+        self.out: list[_Entry] = []
+
+    @rule(after=steps)
+    def put_new(self, after: float) -> None:
+        self.put(_Entry(), after)
+
+    @precondition(lambda self: self.out)
+    @rule(after=steps, data=st.data())
+    def put_again(self, after: float, data: st.DataObject) -> None:
+        self.put(self.out.pop(data.draw(st.integers(0, len(self.out) - 1))), after)
+
+    def put(self, entry: _Entry, after: float) -> None:
+        self.wheel.put(entry, self.now + after)
+        self.standing[entry] = self.now + after
+
+    @precondition(lambda self: self.standing)
+    @rule(data=st.data())
+    def discard(self, data: st.DataObject) -> None:
+        entry = list(self.standing)[data.draw(st.integers(0, len(self.standing) - 1))]
+        self.wheel.discard(entry)
+        del self.standing[entry]
+        self.out.append(entry)
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def discard_one_that_is_out(self, data: st.DataObject) -> None:
+        self.wheel.discard(self.out[data.draw(st.integers(0, len(self.out) - 1))])
+
+    @rule(step=steps)
+    def look(self, step: float) -> None:
+        self.now += step
+        found = self.wheel.due(self.now)
+        assert len(found) == len(set(found))
+        for entry in found:
+            assert self.standing.pop(entry) <= self.now
+        assert all(deadline > self.now - TICK for deadline in self.standing.values())
+        self.out += found
+
+    @rule()
+    def look_when_it_says(self) -> None:
+        due = self.wheel.next_due()
+        if due is not None:
+            self.look(max(0.0, due - self.now))
+
+    @invariant()
+    def it_says_when_to_look(self) -> None:
+        due = self.wheel.next_due()
+        if self.standing:
+            assert due is not None
+            assert due <= min(self.standing.values()) + TICK
+
+    def teardown(self) -> None:
+        self.look(5000.0)
+        assert not self.standing
+        assert self.wheel.next_due() is None
+
+
+TestOwner = _Owner.TestCase
+TestOwner.settings = settings(max_examples=50, deadline=None)
