@@ -44,11 +44,11 @@ class Acceptor:
         self._watching = True
 
     def stop(self) -> None:
-        """For good, after taking the clients that are in the queue already: nobody else might."""
+        """For good, with the clients that are in the queue: the kernel may have told nobody else of them."""
         self._stopped = True
+        self._unwatch()
         while self._accept():
             pass
-        self._unwatch()
 
     def _unwatch(self) -> None:
         if self._watching:

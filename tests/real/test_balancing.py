@@ -303,6 +303,8 @@ def test_a_server_that_is_back_is_used_again(tmp_path: Path, answering: list[Soc
                     held.enter_context(socket.create_connection(proxy.address))
                     server, _ = sleeper.accept()
                     held.enter_context(server)
+                    # The kernel has accepted before the worker knows that the server is back.
+                    eventually(lambda: not proxy.servers()[0].failing, "the worker has noticed")
                 assert used_threads(proxy) == 2
             assert proxy.servers()[0].dial_failures == 1
 
