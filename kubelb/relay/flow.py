@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-READ = 0x0001 | 0x2000
-"""EPOLLIN and EPOLLRDHUP: bytes, or the end, can be read."""
+READ = 0x0001 | 0x0002 | 0x2000
+"""EPOLLIN, EPOLLPRI and EPOLLRDHUP: bytes, urgent ones, or the end, can be read."""
 WRITE = 0x0004
 """EPOLLOUT."""
 

@@ -18,6 +18,7 @@ from socket import SocketType
 
 from kubelb import log
 from kubelb.relay import flow as states
+from kubelb.relay.copy import CopyBuffer
 from kubelb.relay.flow import Event, State
 from kubelb.relay.pipes import Pool
 from kubelb.relay.session import End, Flow, Ledger, Session
@@ -62,8 +63,13 @@ class Mover:
         """From now on the session is this mover's."""
         for flow in (session.up, session.down):
             self.flows[flow.src] = flow
-            flow.watched = states.interest(flow.state, flow.back.state)
-            self.epoll.register(flow.src, flow.watched)
+            flow.watched = -1
+        if session.up.state is _OPEN:
+            # Who has just been connected has mostly spoken already: that saves an event.
+            self._read(session.up)
+        if self._holds(session.up):
+            self._watch(session.up)
+            self._watch(session.down)
 
     def release(self, session: Session) -> None:
         """Let go of the session, bytes it holds and all; the caller owns it then."""
@@ -93,8 +99,10 @@ class Mover:
                         continue
                     flow.moved += count
                     flow.moved_at = now
-                    if conduit.held or not count or count == conduit.size:
+                    if conduit.held or count == conduit.size:
                         self._after_step(flow, count)
+                    elif not count:
+                        self._read_past_urgent(flow)
                 else:
                     self.woken(flow, mask)
             except Exception:
@@ -113,7 +121,9 @@ class Mover:
             self._drain(into)
             if not self._holds(flow):
                 return
-        if mask & select.EPOLLRDHUP:
+        if mask & select.EPOLLPRI:
+            self._read_past_urgent(flow)
+        elif mask & select.EPOLLRDHUP:
             self._read_to_the_end(flow)
         elif flow.state is _OPEN:
             if mask & (_IN | _GONE):
@@ -121,34 +131,52 @@ class Mover:
         elif mask & _GONE:
             self._look_after(flow)
 
-    def _read_to_the_end(self, flow: Flow) -> None:
-        """The end has arrived, so what is before it is all there: no need to wait for another event."""
-        moved = -1
-        while flow.state is _OPEN and moved != flow.moved and self._holds(flow):
-            moved = flow.moved
-            self._read(flow)
-
-    def _holds(self, flow: Flow) -> bool:
-        return self.flows.get(flow.src) is flow
-
     def _read(self, flow: Flow) -> None:
         """Move what the flow's source has. The flow is OPEN."""
+        if self._step(flow) == 0:
+            self._read_past_urgent(flow)
+
+    def _read_to_the_end(self, flow: Flow) -> None:
+        """The end has arrived, so what is before it is all there: no need to wait for another event."""
+        while flow.state is _OPEN and self._holds(flow):
+            count = self._step(flow)
+            if count is None:
+                return
+            if count == 0:
+                self._shut(flow)
+
+    def _read_past_urgent(self, flow: Flow) -> None:
+        """Move what a plain read gives. Splice never gets past TCP's urgent data, and calls it the end before a FIN.
+
+        As in any plain read the urgent byte is left out.
+        """
+        spliced, self._conduit = self._conduit, CopyBuffer(self._conduit.size)
+        count = self._step(flow)
+        self._pool.give(self._conduit)
+        self._conduit = spliced
+        if count == 0 and self._holds(flow):
+            self._shut(flow)
+
+    def _step(self, flow: Flow) -> int | None:
+        """Bytes moved, 0 where the conduit says that the source has ended; None: nothing to read, or it failed."""
         try:
             count = self._conduit.step(flow.src, flow.dst)
         except OSError as error:
             self._step_failed(flow, error)
-            return
+            return None
         flow.moved += count
         flow.moved_at = self.now
         self._after_step(flow, count)
+        return count
 
     def _after_step(self, flow: Flow, count: int) -> None:
         if self._conduit.held:
             self._block(flow)
-        elif not count:
-            self._shut(flow)
         elif count == self._conduit.size:
             self._full_step(flow)
+
+    def _holds(self, flow: Flow) -> bool:
+        return self.flows.get(flow.src) is flow
 
     def _block(self, flow: Flow) -> None:
         """The flow adopts the conduit with what is in it, and the mover takes another."""

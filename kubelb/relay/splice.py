@@ -11,8 +11,6 @@ import fcntl
 import os
 from os import splice
 
-_PAGE = 4096
-"""Bytes that the smallest pipe can hold."""
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 REFUSALS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
 """The errnos by which a kernel or a sandbox says that it will not splice these sockets at all."""
@@ -34,11 +32,8 @@ class SplicePipe:
         self.held = 0
 
     def step(self, src: int, dst: int) -> int:
-        try:
-            count = splice(src, self._write, self.size, None, None, _FLAGS)
-        except BlockingIOError:
-            count = 0
-        if count or (count := self._read_on(src)):
+        count = splice(src, self._write, self.size, None, None, _FLAGS)
+        if count:
             try:
                 moved = splice(self._read, dst, count, None, None, _FLAGS)
             except BlockingIOError:
@@ -50,15 +45,6 @@ class SplicePipe:
                 if moved != count:
                     self.held = count - moved
         return count
-
-    def _read_on(self, src: int) -> int:
-        """After splice found nothing: it never gets past urgent data, at which it says EAGAIN or end of file.
-
-        Where there is more, a read gets past it, and leaves the urgent byte out as any plain read does. Else that
-        says the same as splice: raises :class:`BlockingIOError`, or is 0 at the end.
-        """
-        data = os.read(src, _PAGE)
-        return os.write(self._write, data) if data else 0
 
     def drain(self, dst: int) -> None:
         try:

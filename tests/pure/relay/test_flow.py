@@ -48,5 +48,5 @@ def test_it_reads_only_while_open_and_waits_to_write_only_while_blocked(out: Sta
 
 
 def test_the_masks_are_epolls() -> None:
-    assert select.EPOLLIN | select.EPOLLRDHUP == READ
+    assert select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP == READ
     assert select.EPOLLOUT == WRITE
