@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -78,7 +79,8 @@ class View:
     """A context manager that has the console inside it."""
 
     def __init__(self) -> None:
-        self._console = Console()
+        # Where there is no terminal to fill, a table has the width it needs.
+        self._console = Console() if sys.stdout.isatty() else Console(width=120)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._latest: Picture | None = None
         self._next_line = 0.0
