@@ -24,7 +24,7 @@ class Sizing(NamedTuple):
 
 SHARED = Sizing(room=512 << 10, step=128 << 10)
 """Among many sessions: short steps, and slots enough for a step of segments that fill no page."""
-BULK = Sizing(room=1 << 20, step=1 << 20)
+BULK = Sizing(room=1 << 20, step=512 << 10)
 """For one session alone: Linux's default fs.pipe-max-size."""
 
 
