@@ -167,6 +167,9 @@ class Supervisor:
                 self._end_as(plan.stop_gracefully(self._ending, self._config.shutdown_timeout, now))
             elif number == signal.SIGCHLD:
                 self._bury()
+            else:
+                name = signal.Signals(number).name
+                log.get().warning("signal_ignored", signal=name, instead="restart to change anything")
 
     def _end_as(self, ending: Ending) -> None:
         """Enter the phase of the stop that was decided on, if it is a new one."""

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 
 FAST = (signal.SIGTERM, signal.SIGINT)
 GRACEFUL = signal.SIGQUIT
-_HEARD = (*FAST, GRACEFUL, signal.SIGCHLD)
+UNKNOWN = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What means something to nginx and would end a process that does not expect it."""
+_HEARD = (*FAST, GRACEFUL, *UNKNOWN, signal.SIGCHLD)
 
 
 class SignalPipe:
@@ -42,7 +44,7 @@ class SignalPipe:
         os.close(self._write)
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        for number in (signal.SIGINT, signal.SIGQUIT):
+        for number in (signal.SIGINT, GRACEFUL, *UNKNOWN):
             signal.signal(number, signal.SIG_IGN)
 
 

@@ -222,3 +222,18 @@ def test_what_a_killed_one_left_is_taken_over(tmp_path: Path, servers: IdentityS
             assert (proxy.runtime_dir / "kubelb.pid").read_text() == f"{proxy.pid}\n"
             assert proxy.status().pid == proxy.pid
             assert ask(listen) == name_of(servers.addresses[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_signals_that_only_nginx_knows_end_nothing(
+    tmp_path: Path, servers: IdentityServers, number: signal.Signals
+) -> None:
+    with reserved() as listen:
+        config = a_config(listen, servers.addresses)
+        with running(tmp_path, config=config, own_session=True) as proxy, keep(proxy.address)[0] as client:
+            before = proxy.children()
+            to_the_group(proxy, number)
+            (ignored,) = proxy.log.wait_for("signal_ignored")
+            assert ignored["signal"] == number.name
+            assert echoes(client)
+            assert proxy.children() == before
