@@ -1,4 +1,4 @@
-"""The values that settings are made of: durations, sizes, addresses; pure.
+"""The values that settings are made of: durations and addresses; pure.
 
 Each ``parse_*`` raises :class:`ValueError` whose text says what would be right.
 """
@@ -13,9 +13,7 @@ import msgspec
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhd])?")
-_SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)?")
 _PORT = re.compile(r"[0-9]{1,9}")
-_SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 class Duration(float):
@@ -45,14 +43,6 @@ def format_duration(seconds: float) -> str:
         if count >= 1 and count == int(count) and int(count) * _UNITS[unit] == seconds:
             return f"{int(count)}{unit}"
     return f"{int(seconds)}s" if seconds == int(seconds) else f"{Decimal(repr(float(seconds))):f}s"
-
-
-def parse_size(text: str) -> int:
-    """``"64KiB"``, ``"1MiB"``; a bare number is bytes."""
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError(f'not a size: "{text}"; write for example "64KiB" or "1MiB"')
-    return int(match[1]) * _SIZES[match[2] or "B"]
 
 
 class Address(msgspec.Struct, frozen=True, order=True):

@@ -12,7 +12,6 @@ from kubelb.config.values import (
     format_duration,
     parse_address,
     parse_duration,
-    parse_size,
     same_host,
 )
 
@@ -34,12 +33,6 @@ def test_durations(text: str, seconds: float) -> None:
 def test_not_durations(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration: "):
         parse_duration(text)
-
-
-def test_sizes() -> None:
-    assert [parse_size(text) for text in ("7", "7B", "64KiB", "1MiB", "2GiB")] == [7, 7, 65536, 1 << 20, 2 << 30]
-    with pytest.raises(ValueError, match='not a size: "1MB"; write for example "64KiB" or "1MiB"'):
-        parse_size("1MB")
 
 
 @given(
