@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import select
 import socket
-import struct
 from collections.abc import Callable, Iterable
 from socket import SocketType
 
@@ -21,14 +20,12 @@ from kubelb.relay import flow as states
 from kubelb.relay.copy import CopyBuffer
 from kubelb.relay.flow import Event, State
 from kubelb.relay.pipes import Pool
-from kubelb.relay.session import End, Flow, Ledger, Session
+from kubelb.relay.session import End, Flow, Ledger, Session, reset_on_close
 from kubelb.relay.splice import REFUSALS
 
 _OPEN, _BLOCKED, _SHUT = State.OPEN, State.BLOCKED, State.SHUT
 _IN = select.EPOLLIN
 _GONE = select.EPOLLERR | select.EPOLLHUP
-_RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER on, 0 seconds: closing sends a reset."""
 _BULK_STREAK = 8
 """Full steps in a row that make a session bulk."""
 
@@ -273,7 +270,7 @@ class Mover:
 
     def end(self, session: Session, end: End) -> None:
         """Close both sides: by a reset, unless both had ended or all that was read was also written."""
-        cut = end in (End.CLIENT_RESET, End.SERVER_RESET)
+        cut = end.is_reset
         for flow in (session.up, session.down):
             del self.flows[flow.src]
             if flow.held is not None:
@@ -282,7 +279,7 @@ class Mover:
                 flow.held = None
         if cut:
             for sock in (session.client, session.server):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                reset_on_close(sock)
         self._closing.append(session)
         self._ledger.ended(session, end)
 

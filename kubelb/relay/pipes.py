@@ -12,6 +12,8 @@ from kubelb.relay.conduit import Conduit
 from kubelb.relay.copy import CopyBuffer
 from kubelb.relay.splice import SplicePipe
 
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+"""Errnos: the process's own or the system's are used up."""
 _SPARE = 4
 
 
@@ -44,7 +46,7 @@ class Pool:
             try:
                 return SplicePipe(*self._sizing)
             except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                if error.errno not in OUT_OF_DESCRIPTORS:
                     raise
         return CopyBuffer(self._sizing.step)
 

@@ -5,12 +5,16 @@ Whoever holds a session, one relay thread at a time, owns both its sockets and t
 
 from __future__ import annotations
 
+import socket
+import struct
 from enum import Enum
 from socket import SocketType
 from typing import Protocol
 
 from kubelb.relay.conduit import Conduit
 from kubelb.relay.flow import State
+
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class End(Enum):
@@ -21,6 +25,15 @@ class End(Enum):
     CLIENT_RESET = "client_reset"
     SERVER_RESET = "server_reset"
     IDLE = "idle"
+
+    @property
+    def is_reset(self) -> bool:
+        return self in (End.CLIENT_RESET, End.SERVER_RESET)
+
+
+def reset_on_close(sock: SocketType) -> None:
+    """Have the socket's close send a reset, never an orderly end (SO_LINGER of 0 seconds, socket(7))."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
 class Ledger(Protocol):

@@ -8,7 +8,6 @@ and comes back when it goes quiet; its accounts stay here.
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import select
@@ -21,7 +20,7 @@ from typing import Protocol
 from kubelb import log
 from kubelb.relay.alone import Alone
 from kubelb.relay.mover import Mover
-from kubelb.relay.pipes import SHARED, Pool
+from kubelb.relay.pipes import OUT_OF_DESCRIPTORS, SHARED, Pool
 from kubelb.relay.session import End, Ledger, Session
 from kubelb.relay.wheel import Wheel
 
@@ -208,7 +207,7 @@ class RelayThread:
         try:
             thread = Alone(session, self._zero_copy, returns, lambda: self.post(self._fell_back))
         except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
+            if error.errno not in OUT_OF_DESCRIPTORS:
                 raise
             return False
         held = session.up.src in self._mover.flows

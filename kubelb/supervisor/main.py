@@ -105,7 +105,7 @@ class Supervisor:
         return [self._admin, *(sock for sock, _ in self._http)]
 
     def _worker(self, name: str) -> Callable[[Channel], None]:
-        index = int(name.removeprefix("worker-"))
+        index = plan.worker_index(name)
 
         def run(channel: Channel) -> None:
             worker.run(
@@ -207,7 +207,7 @@ class Supervisor:
                 continue
             self._places[place.name] = plan.died(place, time.monotonic())
             if place.name != CONTROL:
-                self._forget_live(int(place.name.removeprefix("worker-")))
+                self._forget_live(plan.worker_index(place.name))
             if self._ending.phase is Phase.RUNNING:
                 log.get().error("child_died", child=place.name, pid=pid, how=how)
 

@@ -110,6 +110,11 @@ def worker_name(index: int) -> str:
     return f"worker-{index}"
 
 
+def worker_index(name: str) -> int:
+    """What :func:`worker_name` made the name of."""
+    return int(name.removeprefix("worker-"))
+
+
 def worker_count(configured: int | None, cpus: int) -> int:
     """``configured`` None: a worker a CPU, at most 4."""
     return configured if configured is not None else min(cpus, 4)

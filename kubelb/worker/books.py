@@ -12,8 +12,6 @@ from kubelb.relay.session import End, Session
 from kubelb.snapshot import Listener, Server
 from kubelb.stats import Count, Row
 
-_RESETS = (End.CLIENT_RESET, End.SERVER_RESET)
-
 
 class Visit(NamedTuple):
     """What a session is about: who came where and was taken to whom."""
@@ -57,7 +55,7 @@ class Books:
 
     def ended(self, session: Session, end: End) -> None:
         self._row.add(session.slot, Count.ACTIVE, -1)
-        if end in _RESETS:
+        if end.is_reset:
             self._row.add(session.slot, Count.RESETS)
         if self.record is not None and isinstance(session.about, Visit):
             self.record(session.about, session, end)

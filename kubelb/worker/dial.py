@@ -15,6 +15,7 @@ from collections.abc import Callable
 from socket import SocketType
 
 from kubelb import log
+from kubelb.relay.pipes import OUT_OF_DESCRIPTORS
 from kubelb.relay.session import Session
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Listener, Server
@@ -22,7 +23,7 @@ from kubelb.worker.books import Books, Visit
 from kubelb.worker.sockets import connection, reset
 from kubelb.worker.view import PoolView
 
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+EXHAUSTED = OUT_OF_DESCRIPTORS | {errno.ENOBUFS, errno.ENOMEM}
 """Our own want of descriptors or memory: no server's fault, and it passes."""
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY})
 _RETRY = 0.1

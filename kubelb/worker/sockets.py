@@ -7,16 +7,15 @@ its look-ups of enums, takes as long as the system calls of a connection's set-u
 from __future__ import annotations
 
 import socket
-import struct
 from socket import SocketType
 
+from kubelb.relay.session import reset_on_close
 from kubelb.snapshot import SocketAddress
 
 _FAMILIES = {False: int(socket.AF_INET), True: int(socket.AF_INET6)}
 _STREAM = int(socket.SOCK_STREAM)
 _NONBLOCKING_STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 _TCP, _NODELAY = socket.IPPROTO_TCP, socket.TCP_NODELAY
-_LINGER_RESET = struct.pack("ii", 1, 0)
 
 
 def accept(listening: socket.socket) -> tuple[SocketType, SocketAddress]:
@@ -40,5 +39,5 @@ def connection(address: SocketAddress) -> SocketType:
 
 def reset(sock: SocketType) -> None:
     """Close with a reset, never with an orderly end."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    reset_on_close(sock)
     sock.close()

@@ -7,8 +7,7 @@ import re
 import resource
 import select
 import socket
-import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -19,18 +18,10 @@ import pytest
 from kubelb.config.model import Server
 from kubelb.config.values import Address
 from tests.support.eventually import eventually
-from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
-from tests.support.proxy import DEADLINE, EchoServers, a_proxy, echoes
+from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset
+from tests.support.proxy import DEADLINE, a_proxy, echoes
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
-
-_RESET = struct.pack("ii", 1, 0)
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[IdentityServers]:
-    with EchoServers() as echo_servers:
-        yield echo_servers
 
 
 def open_files(soft: int, hard: int) -> Callable[[], None]:
@@ -158,8 +149,7 @@ def test_nothing_is_left_of_past_sessions(
                 client, name = keep(proxy.address)
                 assert name == name_of(servers.addresses[0])
                 if number % 2:
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                    client.close()
+                    reset(client)
                 else:
                     leave(client)
             assert proxy.servers()[0].dial_failures > 10

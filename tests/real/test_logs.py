@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,18 +16,10 @@ import pytest
 
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
-from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
-from tests.support.proxy import DEADLINE, KUBELB, EchoServers, Proxy, Record, echoes, reserved, running
+from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset
+from tests.support.proxy import DEADLINE, KUBELB, Proxy, Record, echoes, reserved, running
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
-
-_RESET = struct.pack("ii", 1, 0)
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[IdentityServers]:
-    with EchoServers() as echo_servers:
-        yield echo_servers
 
 
 @contextmanager
@@ -132,8 +123,7 @@ def test_a_reset_client_in_the_access_log(tmp_path: Path, servers: IdentityServe
     with logging_proxy(tmp_path, servers.addresses[0], "--access-log") as proxy:
         client, _ = keep(proxy.address)
         assert echoes(client, b"hello")
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        client.close()
+        reset(client)
         (record,) = proxy.log.wait_for("session")
         assert (record["end"], record["bytes_up"]) == ("client_reset", 5)
 
@@ -147,8 +137,7 @@ def test_a_reset_server_in_the_access_log(tmp_path: Path) -> None:
         server, _ = listener.accept()
         client.sendall(b"hello")
         assert server.recv(5) == b"hello"
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        server.close()
+        reset(server)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
         (record,) = proxy.log.wait_for("session")

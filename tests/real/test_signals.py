@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,6 @@ from tests.support.identity import IdentityServers, ask, keep, leave, name_of
 from tests.support.proxy import (
     DEADLINE,
     KUBELB,
-    EchoServers,
     Proxy,
     a_config,
     a_proxy,
@@ -33,12 +32,6 @@ from tests.support.proxy import (
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 Send = Callable[[Proxy, signal.Signals], None]
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[IdentityServers]:
-    with EchoServers() as echo_servers:
-        yield echo_servers
 
 
 def to_the_supervisor(proxy: Proxy, number: signal.Signals) -> None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import selectors
 import socket
+import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 
 _WAKE, _LISTENER, _CLIENT = range(3)
+
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class IdentityServers:
@@ -103,6 +106,12 @@ def keep(address: tuple[str, int], source: str | None = None) -> tuple[socket.so
         while not said.endswith(b"\n") and (piece := client.recv(256)):
             said += piece
     return client, said.decode().rstrip("\n")
+
+
+def reset(sock: socket.socket) -> None:
+    """End the session with a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    sock.close()
 
 
 def leave(client: socket.socket) -> None:

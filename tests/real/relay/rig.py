@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-import struct
 import threading
 import time
 from collections import Counter
@@ -26,7 +25,6 @@ SMALL = 16 << 10
 LARGE = 1 << 20
 """The same, but enough for what makes a session bulk."""
 _PIECE = 1 << 20
-_RESET = struct.pack("ii", 1, 0)
 BLOB = random.Random(0).randbytes(8 << 20)
 """Bytes to send; any two stretches of it differ."""
 
@@ -56,11 +54,6 @@ def connection(room: int | None) -> tuple[socket.socket, socket.socket]:
         near, _ = listener.accept()
     near.setblocking(False)
     return far, near
-
-
-def reset(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    sock.close()
 
 
 def fill(sock: socket.socket, data: bytes | memoryview) -> int:

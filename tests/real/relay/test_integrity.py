@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from kubelb.relay.session import End
-from tests.real.relay.rig import BLOB, DEADLINE, LARGE, SMALL, Link, Rig, digest, fill, read_to_the_end, reset
+from tests.real.relay.rig import BLOB, DEADLINE, LARGE, SMALL, Link, Rig, digest, fill, read_to_the_end
 from tests.support.eventually import eventually
+from tests.support.identity import reset
 
 
 class Mode(Enum):

@@ -20,8 +20,9 @@ from kubelb.relay.flow import State
 from kubelb.relay.mover import Mover
 from kubelb.relay.pipes import SHARED, Pool
 from kubelb.relay.session import End, Session
-from tests.real.relay.rig import BLOB, SMALL, Book, Link, digest, fill, read_to_the_end, reset
+from tests.real.relay.rig import BLOB, SMALL, Book, Link, digest, fill, read_to_the_end
 from tests.support.eventually import eventually
+from tests.support.identity import reset
 
 both_conduits = pytest.mark.parametrize("zero_copy", [True, False], ids=["splice", "copy"])
 

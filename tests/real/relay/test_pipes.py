@@ -12,8 +12,9 @@ from kubelb.relay.conduit import Conduit
 from kubelb.relay.copy import CopyBuffer
 from kubelb.relay.pipes import BULK, SHARED, Pool, Sizing
 from kubelb.relay.splice import SplicePipe
-from tests.real.relay.rig import BLOB, SMALL, connection, digest, read_to_the_end, reset
+from tests.real.relay.rig import BLOB, SMALL, connection, digest, read_to_the_end
 from tests.support.eventually import eventually
+from tests.support.identity import reset
 
 every_conduit = pytest.mark.parametrize(
     "make", [lambda: SplicePipe(*SHARED), lambda: CopyBuffer(SHARED.step)], ids=["splice", "copy"]
