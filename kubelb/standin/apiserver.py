@@ -5,6 +5,9 @@ connections are cut and its port is refused. It prints ``listening HOST:PORT`` o
 its standard input ends, so it does not outlive who started it. The main thread waits for that end; one thread
 accepts, and each connection has a thread, which owns and closes its socket. Every answer says who gave it in
 the header ``X-Standin``.
+
+After SIGUSR1 it answers ``/readyz`` as one that is about to go (500) and everything else as before; SIGUSR2 takes
+that back.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import socket
 import ssl
 import sys
@@ -77,6 +81,8 @@ _OBJECTS: dict[str, object] = {
 
 _HEALTH = ("/readyz", "/livez", "/healthz")
 
+_NOT_READY = b"[+]ping ok\n[-]shutdown failed: reason withheld\nreadyz check failed\n"
+
 
 def _failure(status: HTTPStatus) -> dict[str, object]:
     return {
@@ -99,7 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         query = parse_qs(url.query)
-        if url.path in _HEALTH:
+        if url.path == "/readyz" and not self.server.ready:
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_READY, _TEXT)
+        elif url.path in _HEALTH:
             self._answer(HTTPStatus.OK, b"ok", _TEXT)
         elif url.path == "/api/v1/namespaces" and query.get("watch", [""])[0] in ("1", "true"):
             self._watch(float(query.get("timeoutSeconds", ["inf"])[0]))
@@ -159,6 +167,8 @@ class ApiServer(ThreadingTCPServer):
         Raises :class:`OSError` where the address cannot be had.
         """
         self.name = name
+        self.ready = True
+        """What ``/readyz`` says."""
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(certificate)
@@ -176,6 +186,14 @@ class ApiServer(ThreadingTCPServer):
             super().handle_error(request, client_address)
 
 
+def _obey(server: ApiServer) -> None:
+    def change(number: int, _frame: object) -> None:
+        server.ready = number == signal.SIGUSR2
+
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, change)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kubelb.standin.apiserver", description="A kube-apiserver stand-in."
@@ -190,6 +208,7 @@ def main() -> int:
     except OSError as error:
         print(f"{arguments.listen}: {error.strerror or error}", flush=True)
         return 1
+    _obey(server)
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     print(f"listening {host}:{server.server_address[1]}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):

@@ -23,7 +23,7 @@ def make(directory: Path, *names: str) -> Certificates:
     made = Certificates(directory / "ca.crt", directory / "server.pem")
     authority = trustme.CA(organization_name="kubelb demo")
     authority.cert_pem.write_to_path(str(made.authority))
-    authority.issue_cert("127.0.0.1", "::1", "localhost").private_key_and_cert_chain_pem.write_to_path(
+    authority.issue_cert("127.0.0.1", "::1", "localhost", *names).private_key_and_cert_chain_pem.write_to_path(
         str(made.server)
     )
     return made

@@ -7,6 +7,7 @@ the stand-in ends.
 from __future__ import annotations
 
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -64,6 +65,11 @@ class Standin:
             self.kill()
             raise StandinFault(f"stand-in {self.name} did not start: {line or 'it said nothing'}")
         self.port = int(line.rpartition(":")[2])
+
+    def set_ready(self, ready: bool) -> None:
+        """What its ``/readyz`` says, very soon; it serves as before. It has been started."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR2 if ready else signal.SIGUSR1)
 
     def kill(self) -> None:
         """At once, as a machine's death would: its connections are cut and its port is refused."""

@@ -99,6 +99,23 @@ def test_a_connection_is_kept_and_every_answer_is_signed(made: Certificates, sta
     with_http.close()
 
 
+def test_one_that_is_not_ready_serves(made: Certificates, standin: Standin) -> None:
+    client = connect(standin, made)
+
+    def answer(target: str) -> int:
+        client.request("GET", target)
+        with client.getresponse() as response:
+            response.read()
+            return response.status
+
+    standin.set_ready(False)
+    eventually(lambda: answer("/readyz") == 500)
+    assert (answer("/livez"), answer("/version")) == (200, 200)
+    standin.set_ready(True)
+    eventually(lambda: answer("/readyz") == 200)
+    client.close()
+
+
 def test_a_watch_streams(made: Certificates, standin: Standin) -> None:
     watching = connect(standin, made)
     watching.request("GET", "/api/v1/namespaces?watch=true&timeoutSeconds=1")
