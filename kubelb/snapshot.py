@@ -7,6 +7,8 @@ stays with it as long as it is a member.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from kubelb.config.model import Balance, Log
@@ -14,9 +16,32 @@ from kubelb.config.model import Balance, Log
 SocketAddress = tuple[str, int]
 """A numeric host and a port, as :func:`socket.connect` takes them; a host with a colon is IPv6."""
 
+State = Literal["unknown", "up", "suspect", "down", "draining", "disabled"]
+"""What control thinks of a server.
+
+- unknown: nobody has looked yet; used like one that is up.
+- up: its newest evidence is good.
+- suspect: there is doubt, or it never passed a probe yet; picked only where nothing better is left.
+- down: its probes have failed; tried only where nothing else is left at all.
+- draining: gets no new session and may keep those it has for a while: the operator wants it empty, or it
+  answers its probes with "not ready" (then it is still tried before one that is down).
+- disabled: configured as down; never picked.
+"""
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """How a server's last probe went."""
+
+    ended_at: float
+    """Seconds of the monotonic clock."""
+    seconds: float
+    """It took so long."""
+    fault: str = ""
+    """Why it failed; empty: it passed."""
+
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """One address of one configured server."""
+    """One address of one configured server. Times are seconds of the monotonic clock, which all processes share."""
 
     slot: int
     name: str
@@ -28,7 +53,21 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds."""
     max_conns: int = 0
     backup: bool = False
-    down: bool = False
+    tier: int = 0
+    state: State = "unknown"
+    since: float = 0.0
+    """When it got into its state."""
+    reason: str = ""
+    """Why."""
+    proven: bool = False
+    """Whether it ever passed a probe."""
+    drained: bool = False
+    """The operator wants it empty: it is draining, whatever its probes say, and never picked."""
+    cut_at: float | None = None
+    """When its sessions are to be reset; None: they may stay."""
+    ramp_from: float | None = None
+    """When it came back; its share of new sessions grows from then on. None: it has its full share."""
+    probe: Probe | None = None
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +77,14 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     balance: Balance
     hash_key: str
     servers: tuple[Server, ...]
+    keepalive: float = 0.0
+    """Of server connections, seconds; as in :class:`kubelb.config.model.Pool`."""
+    user_timeout: float = 0.0
+    """Seconds."""
+    slow_start: float = 0.0
+    """Seconds."""
+    reset_spread: float = 0.0
+    """Seconds over which sessions are reset from ``cut_at`` on."""
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +95,9 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     pool: str
     connect_timeout: float
     """Seconds."""
-    idle_timeout: float | None
+    hedge_delay: float = 0.25
+    """Seconds."""
+    idle_timeout: float | None = None
     """Seconds; None: no limit."""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 
-ROWS = 64
+ROWS = 65
 SLOTS = 256
 _WORDS = 16
 _STRIDE = SLOTS * _WORDS
@@ -45,6 +45,8 @@ class Row:
     """The one writer's view of a row."""
 
     def __init__(self, words: memoryview, index: int) -> None:
+        self.index = index
+        """Its place in the table."""
         self._words = words[index * _STRIDE : (index + 1) * _STRIDE]
 
     def add(self, slot: int, count: int, n: int = 1) -> None:

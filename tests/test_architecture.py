@@ -34,17 +34,20 @@ LAYERS = {
     "__main__.py": 9,
 }
 PURE = {
-    *(f"balance/{name}.py" for name in ("eligible", "hashing", "least_conn", "passive")),
-    *(f"balance/{name}.py" for name in ("random_two", "round_robin", "selector")),
+    *(f"balance/{name}.py" for name in ("eligible", "hashing", "least_conn", "passive", "rebalance")),
+    *(f"balance/{name}.py" for name in ("ramp", "random_two", "round_robin", "selector")),
     *(f"config/{name}.py" for name in ("cp_hosts", "decode", "faults", "flags_reader", "hash_key", "model")),
+    *(f"config/{name}.py" for name in ("health_rules", "overrides", "rules")),
     *(f"config/nginx_{name}.py" for name in ("directives", "http", "stream", "syntax", "translate")),
     *(f"config/{name}.py" for name in ("toml_lines", "toml_writer", "validate", "values")),
-    *(f"control/{name}.py" for name in ("endpoint", "status")),
+    *(f"control/{name}.py" for name in ("commands", "decide", "endpoint", "status")),
     *(f"relay/{name}.py" for name in ("flow", "wheel")),
+    *(f"health/{name}.py" for name in ("http", "machine", "schedule")),
     "snapshot.py",
     "standin/kubeconfig.py",
     "supervisor/plan.py",
     "wire/messages.py",
+    "worker/dialplan.py",
 }
 IMPURE = {
     *("asyncio", "ctypes", "fcntl", "logging", "mmap", "os", "pathlib", "queue", "secrets", "select", "selectors"),

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import os
 import sys
+import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 import kubelb
-from kubelb.config.flags_reader import Flags, Overrides, parse_threads, parse_workers
+from kubelb.config.flags_reader import Flags
+from kubelb.config.model import RUNTIME_DIR, OnDown
+from kubelb.config.overrides import Overrides, parse_probing, parse_rebalance, parse_threads, parse_workers
 from kubelb.config.sources import Sources
+from kubelb.config.values import parse_duration
 from kubelb.log import LEVELS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,7 +43,7 @@ _SOURCES = (
     click.option("--listen", metavar="HOST:PORT", multiple=True, help="Accept here; with --server. Repeatable."),
     click.option("--server", metavar="HOST:PORT", multiple=True, help="Carry sessions there. Repeatable."),
     click.option("--balance", metavar="HOW", help="With --listen: least_conn (default), round_robin, hash ..."),
-    click.option("--connect-timeout", metavar="TIME", help="With --listen: a server's time to accept (2s)."),
+    click.option("--connect-timeout", metavar="TIME", help="With --listen: time until some server accepts (2s)."),
     click.option("--idle-timeout", metavar="TIME", help="With --listen: end sessions silent for so long (never)."),
 )
 _OVERRIDES = (
@@ -58,6 +63,30 @@ _OVERRIDES = (
     click.option("--pin/--no-pin", default=None, help="Each worker on a CPU of its own."),
     click.option("--log-level", type=click.Choice(list(LEVELS)), help="The least that is logged (info)."),
     click.option("--access-log/--no-access-log", default=None, help="One log line per ended session."),
+    click.option(
+        "--health",
+        metavar="PROBE",
+        callback=_read_by(parse_probing),
+        help="Probe the servers of every pool: off, tcp, tls, http:/path, https:/path (KUBELB_HEALTH).",
+    ),
+    click.option("--health-ca", metavar="FILE", help="Whom their certificates must come from (KUBELB_HEALTH_CA)."),
+    click.option(
+        "--on-down",
+        type=click.Choice(typing.get_args(OnDown)),
+        help="What the sessions of a dead server get (KUBELB_ON_DOWN).",
+    ),
+    click.option(
+        "--drain-timeout",
+        metavar="TIME",
+        callback=_read_by(parse_duration),
+        help="How long sessions may stay on a server that drains (KUBELB_DRAIN_TIMEOUT).",
+    ),
+    click.option(
+        "--rebalance",
+        metavar="TIME|off",
+        callback=_read_by(parse_rebalance),
+        help="How often idle sessions of the fullest server are looked for, to be closed (KUBELB_REBALANCE).",
+    ),
 )
 
 
@@ -88,8 +117,26 @@ def _read(options: dict[str, Any]) -> tuple[Sources, Overrides]:
         pin=options["pin"],
         log_level=options["log_level"],
         access_log=options["access_log"],
+        health=options["health"],
+        health_ca=options["health_ca"],
+        on_down=options["on_down"],
+        drain_timeout=options["drain_timeout"],
+        rebalance=options["rebalance"],
     )
     return sources, overrides
+
+
+_of_running = click.option(
+    "--runtime-dir", metavar="DIR", default=RUNTIME_DIR, show_default=True, help="That of the running proxy."
+)
+"""Where the proxy is that a command asks."""
+
+
+def _command(command: F) -> F:
+    """Add what says which server."""
+    for option in (_of_running, click.option("--pool", metavar="POOL", help="Only in this one.")):
+        command = option(command)
+    return click.argument("server", metavar="SERVER")(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -129,6 +176,37 @@ def convert(nginx_conf: str) -> None:
     from kubelb.cli.convert import convert
 
     sys.exit(convert(Sources(nginx_conf=nginx_conf)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As admin.sock answers it.")
+@_of_running
+def status(as_json: bool, runtime_dir: str) -> None:
+    """Print the servers as they are this moment: state, since when, why, sessions, last probe."""
+    from kubelb.cli.status import status
+
+    sys.exit(status(Path(runtime_dir), as_json))
+
+
+@main.command()
+@_command
+def drain(server: str, pool: str | None, runtime_dir: str) -> None:
+    """Send no new session to SERVER, a name as configured or an address.
+
+    Sessions it has may stay for its pool's drain_timeout; then they are reset, if another server is up.
+    """
+    from kubelb.cli.drain import drain
+
+    sys.exit(drain(Path(runtime_dir), server, pool))
+
+
+@main.command()
+@_command
+def undrain(server: str, pool: str | None, runtime_dir: str) -> None:
+    """Use SERVER again."""
+    from kubelb.cli.drain import undrain
+
+    sys.exit(undrain(Path(runtime_dir), server, pool))
 
 
 @main.command()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from kubelb.config.faults import ConfigFault, printable
-from kubelb.config.flags_reader import NO_OVERRIDES, Overrides
+from kubelb.config.overrides import NO_OVERRIDES, Overrides
 from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kubelb.cli.check import show_faults, show_warnings
 from kubelb.config.faults import ConfigFault
-from kubelb.config.flags_reader import NO_OVERRIDES, Overrides
+from kubelb.config.overrides import NO_OVERRIDES, Overrides
 from kubelb.config.sources import Sources, load
 from kubelb.config.toml_writer import write_toml
 

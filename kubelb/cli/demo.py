@@ -102,6 +102,8 @@ def _introduce(view: View, directory: Path, authority: Path, reached: Address, s
     view.say(f"  kubectl --kubeconfig {config} version")
     view.say(f"  kubectl --kubeconfig {config} get namespaces --watch")
     view.say(f"  curl --include --cacert {authority} {url}/readyz")
+    view.say(f"  kubelb status --runtime-dir {directory}")
+    view.say(f"  kubelb drain {standins[2].address} --runtime-dir {directory}")
     view.say(f"  kill -9 {standins[0].pid}   (stand-in {standins[0].name})")
     view.say("The demonstration's own clients make some traffic: 4 that ask, 3 that watch. Ctrl-C ends everything.")
 
@@ -144,7 +146,7 @@ class _Show:
             victim.stop()
             victim.start()
             self.view.say(
-                f"{at:.0f} s: stand-in {_VICTIM} is back; it gets sessions again once its fail_timeout has passed"
+                f"{at:.0f} s: stand-in {_VICTIM} is back; it gets sessions again as soon as its probe passes"
             )
 
 

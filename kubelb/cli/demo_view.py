@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from rich import filesize
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from kubelb.cli.status import STYLES
 from kubelb.control.status import Server, Status
 from kubelb.standin.clients import Tally
 from kubelb.standin.process import Standin
@@ -33,39 +34,36 @@ class Picture:
 
 
 def table(picture: Picture) -> Table:
-    """One row a server, the stand-in's pid beside its name; for 80 columns."""
+    """One row a server: how the stand-in really is, and what the proxy makes of it; for 80 columns."""
     servers = {server.address: server for pool in picture.status.pools for server in pool.servers}
     drawn = Table(box=SIMPLE_HEAD, padding=0, title=f"{picture.seconds:.0f} s", caption=_tally(picture.tally))
     for heading in ("stand-in", "server", "state"):
         drawn.add_column(heading, no_wrap=True)
-    for heading in ("sessions", "opened", "up", "down", "refused", "resets"):
+    drawn.add_column("reason")
+    for heading in ("sessions", "opened", "failed", "resets"):
         drawn.add_column(heading, justify="right", no_wrap=True)
     for standin in picture.standins:
         server = servers[standin.address]
-        name = f"{standin.name} {standin.pid}" if standin.alive else standin.name
-        drawn.add_row(name, server.address, _state(standin, server), *_counts(server))
+        name = Text(f"{standin.name} {standin.pid}") if standin.alive else Text(f"{standin.name} dead", "red")
+        state = Text(server.state, STYLES[server.state])
+        drawn.add_row(name, Text(server.address), state, Text(server.reason), *_counts(server))
     return drawn
 
 
 def line(picture: Picture) -> str:
     """The same in short."""
     servers = {server.address: server for pool in picture.status.pools for server in pool.servers}
-    sessions = ", ".join(
-        f"{standin.name} {servers[standin.address].active}" + ("" if standin.alive else " (dead)")
-        for standin in picture.standins
-    )
+    sessions = ", ".join(_short(standin, servers[standin.address]) for standin in picture.standins)
     return f"{picture.seconds:3.0f} s  sessions: {sessions}; {_tally(picture.tally)}"
 
 
-def _state(standin: Standin, server: Server) -> str:
-    if not standin.alive:
-        return "[red]dead[/]"
-    return "[yellow]left out[/]" if server.failing else "[green]up[/]"
+def _short(standin: Standin, server: Server) -> str:
+    dead = "" if standin.alive else " (dead)"
+    return f"{standin.name} {server.active}{dead}" + ("" if server.state == "up" else f" {server.state}")
 
 
 def _counts(server: Server) -> list[str]:
-    bytes_moved = [filesize.decimal(count).replace("bytes", "B") for count in (server.bytes_up, server.bytes_down)]
-    return [str(server.active), str(server.opened), *bytes_moved, str(server.dial_failures), str(server.resets)]
+    return [str(count) for count in (server.active, server.opened, server.dial_failures, server.resets)]
 
 
 def _tally(tally: Tally) -> str:

@@ -6,6 +6,7 @@ they mean to nginx, and ``-g 'daemon off;'`` is how it runs anyway. Every other 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -92,7 +93,7 @@ def _do(command: Command) -> int:
         return 0
     from kubelb.config.sources import Sources
 
-    sources = Sources(nginx_conf=command.file)
+    sources = Sources(nginx_conf=command.file, environment=os.environ)
     if command.what == "check":
         from kubelb.cli.check import check
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import time
 
 from kubelb import log
 from kubelb.cli.check import show_faults
 from kubelb.config.faults import ConfigFault
-from kubelb.config.flags_reader import NO_OVERRIDES, Overrides
+from kubelb.config.overrides import NO_OVERRIDES, Overrides
 from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve
 from kubelb.supervisor.main import Supervisor
@@ -20,7 +21,7 @@ def run(sources: Sources, overrides: Overrides = NO_OVERRIDES) -> int:
         log.set_up(loaded.config.log.level, "supervisor")
         for warning in loaded.warnings:
             log.get().warning("setting_without_effect", setting=warning)
-        supervisor = Supervisor(loaded.config, resolve(loaded.config, loaded.places))
+        supervisor = Supervisor(loaded.config, resolve(loaded.config, loaded.places, now=time.monotonic()))
     except ConfigFault as error:
         return show_faults(error)
     # What is there now is never garbage: a collection in a child would only make it copy the pages.

@@ -10,7 +10,7 @@ import ipaddress
 from typing import Final
 
 from kubelb.config.faults import ConfigFault, Fault, Key, Place, fault_of
-from kubelb.config.model import Config, Listener, Loaded, Pool, Server
+from kubelb.config.model import PASSIVE, Config, Listener, Loaded, Pool, Server
 from kubelb.config.values import Address, Duration, parse_address, same_host
 
 VARIABLE: Final = "CP_HOSTS"
@@ -33,7 +33,9 @@ def read_cp_hosts(text: str) -> Loaded:
     listener = Listener(
         listen=(Address("0.0.0.0", _PORT),), pool=_POOL, connect_timeout=Duration(2), idle_timeout=Duration(600)
     )
-    pool = Pool(servers=tuple(Server(address=address) for address in addresses), balance="round_robin")
+    pool = Pool(
+        servers=tuple(Server(address=address) for address in addresses), balance="round_robin", health=PASSIVE
+    )
     places: dict[Key, Place] = {(): Place(path=VARIABLE)}
     return Loaded(Config(listeners=(listener,), pools={_POOL: pool}), places=places)
 

@@ -6,7 +6,6 @@ keys of tables.
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at, fault_of
+from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at, fault_of, suggest
 from kubelb.config.model import Config, Server
 from kubelb.config.values import Address, Duration, parse_address, parse_duration
 
@@ -22,6 +21,7 @@ _PARSERS: Mapping[object, Callable[[str], object]] = {Address: parse_address, Du
 _NAMES: Mapping[object, str] = {
     bool: "true or false",
     int: "a whole number",
+    float: "a number",
     str: "text in quotes",
     Address: '"host:port"',
     Duration: 'a time like "10m"',
@@ -77,7 +77,7 @@ class _Decoder:
         before = len(self.faults)
         for name in value:
             if name not in fields:
-                self._fault((*key, name), "unknown key", _suggest(name, list(fields)))
+                self._fault((*key, name), "unknown key", suggest(name, list(fields)))
         for name, field in fields.items():
             if field.required and name not in value:
                 self._fault((*key, name), "missing", f"write {_describe(field.type)}")
@@ -101,6 +101,8 @@ class _Decoder:
         return {name: self.decode(item, part, (*key, name)) for name, part in value.items()}
 
     def _plain(self, kind: Any, value: object, key: Key) -> Any:
+        if _is_too_large(value):
+            return self._wrong(kind, value, key)
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError:
@@ -136,7 +138,14 @@ def _choices(kind: Any) -> list[str]:
     return ["a list [...]" if typing.get_origin(kind) is tuple else "a table"]
 
 
+def _is_too_large(value: object) -> bool:
+    """TOML's integers have 64 bits (toml.io, v1.0), and one of many thousand digits cannot even be printed."""
+    return isinstance(value, int) and value.bit_length() > 63
+
+
 def _show(value: object) -> str:
+    if _is_too_large(value):
+        return "so large a number"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -144,8 +153,3 @@ def _show(value: object) -> str:
     if isinstance(value, dict):
         return "a table"
     return "a list" if isinstance(value, list) else str(value)
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -71,6 +72,12 @@ def fault_of(error: ValueError) -> Fault:
     """The fault in the words of a ``parse_*`` function: what is wrong, a semicolon, what would be right."""
     what, semicolon, instead = str(error).rpartition("; ")
     return Fault(what=what, instead=instead) if semicolon else Fault(what=instead)
+
+
+def suggest(name: str, known: Sequence[str], prefix: str = "") -> str:
+    """What would be right instead of an unknown name; ``prefix`` is what all have in common, which tells nothing."""
+    close = difflib.get_close_matches(name[len(prefix) :], [other[len(prefix) :] for other in known], 1)
+    return f'did you mean "{prefix}{close[0]}"?' if close else f"known here: {', '.join(known)}"
 
 
 def show_key(key: Key) -> str:

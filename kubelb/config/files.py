@@ -14,6 +14,17 @@ MAX_BYTES: Final = 1 << 20
 
 def read_text(path: str) -> str:
     """The file's text. :class:`ConfigFault`: it cannot be read, is larger than :data:`MAX_BYTES`, or not UTF-8."""
+    data = read_bytes(path)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        what = f"not UTF-8: byte 0x{data[error.start]:02x}"
+        raise ConfigFault(Fault(file=path, line=line, what=what)) from None
+
+
+def read_bytes(path: str) -> bytes:
+    """As :func:`read_text`, whatever the bytes."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -24,9 +35,4 @@ def read_text(path: str) -> str:
         raise ConfigFault(Fault(file=path, what=f"cannot be read: {error}")) from None
     if len(data) > MAX_BYTES:
         raise ConfigFault(Fault(file=path, what="larger than 1 MiB", instead="give a configuration file"))
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        what = f"not UTF-8: byte 0x{data[error.start]:02x}"
-        raise ConfigFault(Fault(file=path, line=line, what=what)) from None
+    return data

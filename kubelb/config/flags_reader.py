@@ -1,15 +1,15 @@
-"""The command line's ``--listen`` and ``--server`` into the model, and the flags that override a file; pure."""
+"""The command line's ``--listen`` and ``--server`` into the model; pure."""
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from kubelb.config.faults import ConfigFault, Fault, Key, Place, fault_of
-from kubelb.config.model import Balance, Config, Listener, Loaded, LogLevel, Pool, Server
+from kubelb.config.model import Balance, Config, Listener, Loaded, Pool, Server
 from kubelb.config.values import Address, parse_address, parse_duration
 
 POOL = "kube-apiserver"
@@ -37,21 +37,7 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
 
     def given(self) -> tuple[str, ...]:
         """The flags that were given, by their names on the command line."""
-        return tuple(_flag(name) for name in self.__struct_fields__ if getattr(self, name) not in (None, ()))
-
-
-class Overrides(msgspec.Struct, frozen=True, kw_only=True):
-    """Flags that go before what the file says; None: not given."""
-
-    runtime_dir: str | None = None
-    workers: int | Literal["auto"] | None = None
-    threads: int | Literal["auto", "per-connection"] | None = None
-    pin: bool | None = None
-    log_level: LogLevel | None = None
-    access_log: bool | None = None
-
-
-NO_OVERRIDES = Overrides()
+        return tuple(flag(name) for name in self.__struct_fields__ if getattr(self, name) not in (None, ()))
 
 
 def read_flags(flags: Flags) -> Loaded:
@@ -64,7 +50,7 @@ def read_flags(flags: Flags) -> Loaded:
     idle_timeout = reader.take("idle_timeout", parse_duration, flags.idle_timeout)
     for name in ("listen", "server"):
         if not getattr(flags, name):
-            reader.faults.append(Fault(path=_flag(name), what="missing", instead="give at least one host:port"))
+            reader.faults.append(Fault(path=flag(name), what="missing", instead="give at least one host:port"))
     if reader.faults:
         raise ConfigFault(*reader.faults)
     listener = Listener(listen=_present(listens), pool=POOL, idle_timeout=idle_timeout)
@@ -74,44 +60,6 @@ def read_flags(flags: Flags) -> Loaded:
     if balance is not None:
         pool = msgspec.structs.replace(pool, balance=balance)
     return Loaded(Config(listeners=(listener,), pools={POOL: pool}), places=_PLACES)
-
-
-def override(loaded: Loaded, overrides: Overrides) -> Loaded:
-    """``loaded`` with what the overriding flags say, in the settings' places too."""
-    config, places = loaded.config, dict(loaded.places)
-    for name in ("runtime_dir", "workers", "threads", "pin"):
-        value = getattr(overrides, name)
-        if value is not None:
-            config = msgspec.structs.replace(config, **{name: value})
-            places[(name,)] = Place(path=_flag(name))
-    log = config.log
-    if overrides.log_level is not None:
-        log = msgspec.structs.replace(log, level=overrides.log_level)
-    if overrides.access_log is not None:
-        log = msgspec.structs.replace(log, access=overrides.access_log)
-    return Loaded(msgspec.structs.replace(config, log=log), loaded.warnings, places)
-
-
-def parse_workers(text: str) -> int | Literal["auto"]:
-    """``auto`` or a number; :class:`ValueError`: neither."""
-    if text == "auto":
-        return "auto"
-    return _parse_number(text, 'a number or "auto"')
-
-
-def parse_threads(text: str) -> int | Literal["auto", "per-connection"]:
-    """``auto``, ``per-connection`` or a number; :class:`ValueError`: none of them."""
-    if text == "auto":
-        return "auto"
-    if text == "per-connection":
-        return "per-connection"
-    return _parse_number(text, 'a number, "auto" or "per-connection"')
-
-
-def _parse_number(text: str, right: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ValueError(f'not "{text}"; write {right}')
-    return int(text)
 
 
 def _parse_balance(text: str) -> Balance:
@@ -132,7 +80,7 @@ class _FlagsReader:
         try:
             return parse(text)
         except ValueError as error:
-            self.faults.append(msgspec.structs.replace(fault_of(error), path=_flag(name)))
+            self.faults.append(msgspec.structs.replace(fault_of(error), path=flag(name)))
             return None
 
 
@@ -140,5 +88,6 @@ def _present(addresses: Sequence[Address | None]) -> tuple[Address, ...]:
     return tuple(address for address in addresses if address is not None)
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """An option's name as it is typed."""
     return "--" + name.replace("_", "-")

@@ -15,6 +15,11 @@ from kubelb.config.values import Address, Duration
 
 Balance = Literal["round_robin", "least_conn", "hash", "consistent_hash", "random", "random_two"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+ProbeKind = Literal["https", "http", "tls", "tcp", "off"]
+OnDown = Literal["reset", "drain", "keep"]
+
+RUNTIME_DIR = "/run/kubelb"
+"""Of a proxy that is not told otherwise."""
 
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -36,6 +41,56 @@ class Server(_Settings, frozen=True, kw_only=True):
     """Picked only when no other server is left."""
     down: bool = False
     """Never picked."""
+    tier: int = 0
+    """Those of the lowest tier that has a server up are used; 0 is the first choice, such as the same zone."""
+
+
+class Health(_Settings, frozen=True, kw_only=True):
+    """How servers are probed, and what becomes of a server that is found dead, and of its sessions."""
+
+    probe: ProbeKind = "https"
+    """off: servers are judged by failed dials alone, as nginx does it."""
+    path: str = "/readyz"
+    """For http and https."""
+    interval: Duration = Duration(1)
+    timeout: Duration = Duration(1)
+    rise: int = 1
+    """Passed probes in a row after which a server that was down is up."""
+    fall: int = 2
+    """Failed probes in a row after which it is down."""
+    expect: tuple[int, ...] = ()
+    """HTTP statuses of a ready server; empty: 200, with https also 401 and 403: alive, if closed to strangers."""
+    server_name: str = ""
+    """For SNI, the certificate and the Host header; empty: the server's host as configured."""
+    ca_file: str | None = None
+    """Whom the server's certificate must come from; None: it is not checked."""
+    cert_file: str | None = None
+    """Client certificate (PEM, chain), and its key unless that is in ``key_file``."""
+    key_file: str | None = None
+    token_file: str | None = None
+    """Bearer token, read anew for every request."""
+    on_down: OnDown = "reset"
+    """What the sessions of a server that went down get: a reset, ``drain_timeout``, or all the time they want."""
+    reset_spread: Duration = Duration(0)
+    """Sessions are reset at random moments within so long, so that not all nodes redial at once."""
+    slow_start: Duration = Duration(10)
+    """How long the share of a server that came back grows to its full size; 0: it has that at once."""
+
+
+PASSIVE = Health(probe="off")
+"""Servers are judged as nginx does it."""
+
+
+class Rebalance(_Settings, frozen=True, kw_only=True):
+    """Closing idle sessions of the fullest server, so that their clients redial to a less loaded one."""
+
+    every: Duration = Duration(10)
+    threshold: float = 0.2
+    """How far apart the loads of servers may be, as a part of their mean, before anything is done."""
+    at_most: int = 1
+    """Sessions closed each time."""
+    quiet: Duration = Duration(1)
+    """A session is idle once nothing has moved for so long."""
 
 
 class Pool(_Settings, frozen=True, kw_only=True):
@@ -45,6 +100,16 @@ class Pool(_Settings, frozen=True, kw_only=True):
     balance: Balance = "least_conn"
     hash_key: str = "$remote_addr"
     """For hash and consistent_hash: a text; ``$remote_addr`` or ``${remote_addr}`` in it is the client's address."""
+    drain_timeout: Duration = Duration(60)
+    """How long sessions may stay on a server that drains, is no longer ready, or has left the pool."""
+    keepalive: Duration = Duration(5)
+    """Silence after which TCP asks a server whether it is still there; 0: never."""
+    user_timeout: Duration = Duration(10)
+    """How long a server may leave bytes or that question unacknowledged until it counts as gone
+    (TCP_USER_TIMEOUT, RFC 5482); 0: the kernel's own limit, about 15 minutes."""
+    health: Health = Health()
+    rebalance: Rebalance | None = None
+    """None: sessions stay where they are."""
 
 
 class Listener(_Settings, frozen=True, kw_only=True):
@@ -53,7 +118,9 @@ class Listener(_Settings, frozen=True, kw_only=True):
     listen: tuple[Address, ...]
     pool: str
     connect_timeout: Duration = Duration(2)
-    """How long one server may take to accept a connection."""
+    """How long a client may wait until some server has accepted its connection."""
+    hedge_delay: Duration = Duration(0.25)
+    """A server that has not accepted for so long is given company: another one is tried beside it."""
     idle_timeout: Duration | None = None
     """A session in which nothing moved for so long, in either direction, is closed; None: never."""
 
@@ -94,7 +161,7 @@ class Config(_Settings, frozen=True, kw_only=True):
     """Relay threads a worker; auto: one, and one more for each session that moves bulk data."""
     pin: bool = False
     """Each worker on a CPU of its own."""
-    runtime_dir: str = "/run/kubelb"
+    runtime_dir: str = RUNTIME_DIR
     """Directory of the pid file and admin.sock."""
     max_open_files: int | None = None
     """File descriptors a process may have; None: the hard limit."""

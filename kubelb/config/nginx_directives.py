@@ -113,7 +113,7 @@ _ACCESS = "kubelb does not filter clients; use the firewall"
 _LIMIT = "kubelb does not limit clients or bandwidth"
 _VARIABLES = "kubelb knows no variables but $remote_addr in hash"
 _RESOLVER = "names are resolved once, when the configuration is read"
-_RETRIES = "every usable server is tried once, for as long as it takes"
+_RETRIES = "every usable server is tried once, within proxy_connect_timeout"
 _FIXED = "a location here gives a fixed answer (return) or stub_status"
 
 REFUSED: Mapping[str, str] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kubelb.config.hash_key import compile_key
-from kubelb.config.model import Balance, Listener, Pool, Server
+from kubelb.config.model import PASSIVE, Balance, Listener, Pool, Server
 from kubelb.config.nginx_syntax import Directive, Handler, Notes, parse_count, parse_time, take_listen, walk
 from kubelb.config.values import Address, Duration, parse_address
 
@@ -119,7 +119,7 @@ class Streams:
         if pool := self._known(server.address.host):
             raise ValueError(f'upstream "{pool}" may not have port {server.address.port}')
         self._notes.places["pool", target] = directive.place()
-        self.pools[target] = Pool(servers=(server,), balance="round_robin")
+        self.pools[target] = Pool(servers=(server,), balance="round_robin", health=PASSIVE)
         return target
 
 
@@ -141,7 +141,7 @@ class _Upstream:
         self._name = name
         self._servers: list[Server] = []
         self._balance: Balance | None = None
-        self._hashing: dict[str, str] = {}
+        self._hashing: dict[str, Any] = {}
         self.handlers: dict[str, Handler] = {
             "server": self._server,
             "least_conn": self._least_conn,
@@ -150,7 +150,9 @@ class _Upstream:
         }
 
     def pool(self) -> Pool:
-        return Pool(servers=tuple(self._servers), balance=self._balance or "round_robin", **self._hashing)
+        return Pool(
+            servers=tuple(self._servers), balance=self._balance or "round_robin", health=PASSIVE, **self._hashing
+        )
 
     def _server(self, directive: Directive) -> None:
         key = ("pool", self._name, "servers", len(self._servers))

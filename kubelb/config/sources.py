@@ -1,4 +1,5 @@
-"""Where a configuration comes from: a file of kubelb's, one of nginx's, flags, or RKE's ``CP_HOSTS``.
+"""Where a configuration comes from: a file of kubelb's, one of nginx's, flags, or RKE's ``CP_HOSTS``; and what goes
+before it, flags and the environment's ``KUBELB_*``.
 
 Reads files; used before the processes start and, later, in the control process.
 """
@@ -10,16 +11,19 @@ from collections.abc import Mapping
 import msgspec
 
 from kubelb.config.cp_hosts import VARIABLE, read_cp_hosts
+from kubelb.config.credentials import credential_faults
 from kubelb.config.faults import ConfigFault, Fault
-from kubelb.config.flags_reader import NO_OVERRIDES, Flags, Overrides, override, read_flags
+from kubelb.config.flags_reader import Flags, read_flags
 from kubelb.config.model import Loaded
 from kubelb.config.nginx_reader import read_nginx
+from kubelb.config.overrides import NO_OVERRIDES, Overrides, override, read_environment, unknown_variables, variable
 from kubelb.config.toml_reader import read_toml
 from kubelb.config.validate import unused_pools, validate
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator gave; at most one of the first three. ``CP_HOSTS`` of ``environment`` counts without them."""
+    """What the operator gave; at most one of the first three. ``CP_HOSTS`` of ``environment`` counts without them,
+    ``KUBELB_*`` beside any."""
 
     config: str | None = None
     """Path of a TOML file."""
@@ -34,14 +38,20 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(sources: Sources, overrides: Overrides = NO_OVERRIDES) -> Loaded:
-    """The configuration, fit to be run as far as the text tells.
+    """The configuration, fit to be run as far as the text and the files it names tell; ``overrides`` go before the
+    environment.
 
     :class:`ConfigFault`: none or several sources are given, or what is given breaks the form or the rules.
     """
-    loaded = override(_read(sources), overrides)
-    if faults := validate(loaded.config, loaded.places):
+    loaded = override(_read(sources), read_environment(sources.environment), variable)
+    loaded = override(loaded, overrides)
+    if faults := validate(loaded.config, loaded.places) or credential_faults(loaded.config, loaded.places):
         raise ConfigFault(*faults)
-    warnings = loaded.warnings + tuple(f"{sources.name()}: {line}" for line in unused_pools(loaded.config))
+    warnings = (
+        *loaded.warnings,
+        *(f"{sources.name()}: {line}" for line in unused_pools(loaded.config)),
+        *unknown_variables(sources.environment),
+    )
     return msgspec.structs.replace(loaded, warnings=warnings)
 
 

@@ -28,6 +28,9 @@ def parse_toml(text: str, file: str) -> Loaded:
         lines = key_lines(text)
     except tomli.TOMLDecodeError as error:
         raise ConfigFault(_syntax_fault(str(error), text, file)) from None
+    except ValueError:
+        # int() converts no more digits than sys.get_int_max_str_digits().
+        raise ConfigFault(Fault(file=file, what="not TOML: a number of too many digits")) from None
     except RecursionError:
         raise ConfigFault(Fault(file=file, what="nested too deeply")) from None
     places: dict[Key, Place] = {key: Place(file, line) for key, line in lines.items()}

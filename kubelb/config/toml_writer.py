@@ -14,7 +14,7 @@ from kubelb.config.faults import toml_key, toml_text
 from kubelb.config.model import Config, Server
 from kubelb.config.values import Address, Duration
 
-_ALWAYS = ("balance", "connect_timeout")
+_ALWAYS = ("balance", "connect_timeout", "every")
 
 
 def write_toml(config: Config) -> str:
@@ -53,7 +53,9 @@ def _settings(part: msgspec.Struct) -> Iterator[tuple[str, Any]]:
 
 
 def _is_array_of_tables(value: object) -> bool:
-    return isinstance(value, tuple) and bool(value) and not isinstance(value[0], (Address, Server))
+    if not isinstance(value, tuple) or not value:
+        return False
+    return isinstance(value[0], msgspec.Struct) and not isinstance(value[0], (Address, Server))
 
 
 def _value(value: object) -> str:

@@ -7,27 +7,31 @@ from typing import Final
 
 from kubelb.config.faults import Fault, Key, Places, fault_at, fault_of
 from kubelb.config.hash_key import compile_key
+from kubelb.config.health_rules import health_problems, rebalance_problems
 from kubelb.config.model import Config, HttpServer, Listener, Location, Pool, Server
+from kubelb.config.rules import HASHING, Problem, count_problems, duration_problems
 from kubelb.config.values import Address, Duration, is_numeric, same_host
 
 MAX_RELAY_THREADS: Final = 64
-"""Rows of the shared counters (:data:`kubelb.stats.ROWS`): each relay thread of each worker writes one."""
+"""Rows of the shared counters (:data:`kubelb.stats.ROWS`) but for control's: each relay thread writes one."""
 MAX_SERVERS: Final = 255
 """Columns of the shared counters (:data:`kubelb.stats.SLOTS`), less the one for the row as a whole."""
-MAX_DURATION: Final = Duration(10 * 366 * 86400)
-"""Seconds; every timer of the kernel and of Python can still hold it."""
+MAX_KEEPALIVE: Final = Duration(32767)
+"""Seconds; Linux' MAX_TCP_KEEPIDLE (include/net/tcp.h)."""
+MAX_USER_TIMEOUT: Final = Duration(24 * 86400)
+"""Seconds; the kernel holds it as milliseconds in 31 bits."""
+MAX_TIER: Final = 255
 
-_HASHING = ("hash", "consistent_hash")
-_WITHOUT_BACKUP = (*_HASHING, "random", "random_two")
+_WITHOUT_BACKUP = (*HASHING, "random", "random_two")
 _ANY = ("0.0.0.0", "::")
-
-_Problem = tuple[Key, str, str | None]
-"""The setting, what is wrong with it, and what would be right."""
 
 
 def validate(config: Config, places: Places) -> tuple[Fault, ...]:
-    """Everything that is wrong with ``config``, in the order of the model; ``places`` says where it was read."""
-    return tuple(fault_at(places, *problem) for problem in _problems(config))
+    """Everything that is wrong with ``config``, in the order of the model; ``places`` says where it was read.
+
+    What is wrong with a flag that counts for all pools is told once.
+    """
+    return tuple(dict.fromkeys(fault_at(places, *problem) for problem in _problems(config, places)))
 
 
 def unused_pools(config: Config) -> tuple[str, ...]:
@@ -36,14 +40,14 @@ def unused_pools(config: Config) -> tuple[str, ...]:
     return tuple(f'pool "{name}": no listener sends sessions to it' for name in config.pools if name not in used)
 
 
-def _problems(config: Config) -> Iterator[_Problem]:
+def _problems(config: Config, places: Places) -> Iterator[Problem]:
     yield from _process_problems(config)
     if not config.listeners:
         yield (), "nothing to do: no listener", "give at least one address to listen on, and a pool of servers"
     for i, listener in enumerate(config.listeners):
         yield from _listener_problems(("listener", i), listener, config)
     for name, pool in config.pools.items():
-        yield from _pool_problems(("pool", name), pool)
+        yield from _pool_problems(("pool", name), pool, places)
     if (count := sum(len(pool.servers) for pool in config.pools.values())) > MAX_SERVERS:
         yield (), f"{count} servers in all pools", f"at most {MAX_SERVERS} can be counted"
     for i, endpoint in enumerate(config.http):
@@ -51,11 +55,11 @@ def _problems(config: Config) -> Iterator[_Problem]:
     yield from _address_problems(config)
 
 
-def _process_problems(config: Config) -> Iterator[_Problem]:
+def _process_problems(config: Config) -> Iterator[Problem]:
     for name in ("workers", "threads", "max_open_files"):
         value = getattr(config, name)
-        if isinstance(value, int) and value < 1:
-            yield (name,), f"{value} is too few", "write 1 or more"
+        if isinstance(value, int):
+            yield from count_problems((name,), value)
     workers = config.workers if isinstance(config.workers, int) else 1
     threads = config.threads if isinstance(config.threads, int) else 1
     if workers * threads > MAX_RELAY_THREADS:
@@ -64,25 +68,30 @@ def _process_problems(config: Config) -> Iterator[_Problem]:
         yield (key,), what, f"at most {MAX_RELAY_THREADS} relay threads in all"
     if not config.runtime_dir:
         yield ("runtime_dir",), "empty", "write a directory"
-    yield from _duration_problems(("shutdown_timeout",), config.shutdown_timeout)
+    yield from duration_problems(("shutdown_timeout",), config.shutdown_timeout)
 
 
-def _listener_problems(key: Key, listener: Listener, config: Config) -> Iterator[_Problem]:
+def _listener_problems(key: Key, listener: Listener, config: Config) -> Iterator[Problem]:
     if not listener.listen:
         yield (*key, "listen"), "no address", "give at least one, for example 127.0.0.1:6443"
     if listener.pool not in config.pools:
         known = ", ".join(f'"{name}"' for name in config.pools)
         yield (*key, "pool"), f'no pool "{listener.pool}"', f"defined: {known}" if known else "no pool is defined"
-    yield from _duration_problems((*key, "connect_timeout"), listener.connect_timeout)
-    yield from _duration_problems((*key, "idle_timeout"), listener.idle_timeout)
+    yield from duration_problems((*key, "connect_timeout"), listener.connect_timeout)
+    yield from duration_problems((*key, "hedge_delay"), listener.hedge_delay)
+    yield from duration_problems((*key, "idle_timeout"), listener.idle_timeout)
 
 
-def _duration_problems(key: Key, duration: Duration | None) -> Iterator[_Problem]:
-    if duration is not None and not 0 < duration <= MAX_DURATION:
-        yield key, "zero or too long", "write a time above 0 and up to ten years"
+def _pool_problems(key: Key, pool: Pool, places: Places) -> Iterator[Problem]:
+    yield from _members_problems(key, pool)
+    yield from duration_problems((*key, "drain_timeout"), pool.drain_timeout)
+    yield from _transport_problems(key, pool)
+    yield from health_problems((*key, "health"), pool.health, places)
+    if pool.rebalance is not None:
+        yield from rebalance_problems((*key, "rebalance"), pool.rebalance, pool)
 
 
-def _pool_problems(key: Key, pool: Pool) -> Iterator[_Problem]:
+def _members_problems(key: Key, pool: Pool) -> Iterator[Problem]:
     if not pool.servers:
         yield (*key, "servers"), "no servers", "give at least one"
     elif all(server.down for server in pool.servers):
@@ -101,8 +110,16 @@ def _pool_problems(key: Key, pool: Pool) -> Iterator[_Problem]:
         yield from _server_problems(here, server)
 
 
-def _hash_key_problems(key: Key, pool: Pool) -> Iterator[_Problem]:
-    if pool.balance not in _HASHING and pool.hash_key != Pool(servers=()).hash_key:
+def _transport_problems(key: Key, pool: Pool) -> Iterator[Problem]:
+    if pool.keepalive and not 1 <= pool.keepalive <= MAX_KEEPALIVE:
+        yield (*key, "keepalive"), "out of range", f"write 0s (never) or a time from 1s to {MAX_KEEPALIVE}"
+    if pool.user_timeout and not 0.001 <= pool.user_timeout <= MAX_USER_TIMEOUT:
+        right = f"write 0s (the kernel's own limit) or a time from 1ms to {MAX_USER_TIMEOUT}"
+        yield (*key, "user_timeout"), "out of range", right
+
+
+def _hash_key_problems(key: Key, pool: Pool) -> Iterator[Problem]:
+    if pool.balance not in HASHING and pool.hash_key != Pool(servers=()).hash_key:
         yield key, f"balance {pool.balance} does not hash", "leave hash_key out, or write balance hash"
     try:
         compile_key(pool.hash_key)
@@ -111,18 +128,19 @@ def _hash_key_problems(key: Key, pool: Pool) -> Iterator[_Problem]:
         yield key, fault.what, fault.instead
 
 
-def _server_problems(key: Key, server: Server) -> Iterator[_Problem]:
+def _server_problems(key: Key, server: Server) -> Iterator[Problem]:
     if not 1 <= server.weight <= 65535:
         yield (*key, "weight"), f"{server.weight} is out of range", "write a number from 1 to 65535"
     if server.max_fails < 0:
         yield (*key, "max_fails"), f"{server.max_fails} is too few", "write 0 (never left out) or more"
     if server.max_conns < 0:
         yield (*key, "max_conns"), f"{server.max_conns} is too few", "write 0 (no limit) or more"
-    if server.fail_timeout:
-        yield from _duration_problems((*key, "fail_timeout"), server.fail_timeout)
+    yield from duration_problems((*key, "fail_timeout"), server.fail_timeout, zero=True)
+    if not 0 <= server.tier <= MAX_TIER:
+        yield (*key, "tier"), f"{server.tier} is out of range", f"write a number from 0 (first choice) to {MAX_TIER}"
 
 
-def _http_problems(key: Key, endpoint: HttpServer) -> Iterator[_Problem]:
+def _http_problems(key: Key, endpoint: HttpServer) -> Iterator[Problem]:
     if not endpoint.listen:
         yield (*key, "listen"), "no address", "give at least one, for example 127.0.0.1:8081"
     if not endpoint.locations:
@@ -136,7 +154,7 @@ def _http_problems(key: Key, endpoint: HttpServer) -> Iterator[_Problem]:
         yield from _location_problems(here, location)
 
 
-def _location_problems(key: Key, location: Location) -> Iterator[_Problem]:
+def _location_problems(key: Key, location: Location) -> Iterator[Problem]:
     if not location.path.startswith("/"):
         yield (*key, "path"), f'"{location.path}" is not a path', "begin it with /"
     if not 200 <= location.status <= 599:
@@ -147,7 +165,7 @@ def _location_problems(key: Key, location: Location) -> Iterator[_Problem]:
         yield (*key, "stub_status"), "stub_status makes the answer itself", "leave status and body out"
 
 
-def _address_problems(config: Config) -> Iterator[_Problem]:
+def _address_problems(config: Config) -> Iterator[Problem]:
     taken: list[Address] = []
     for key, address in _listens(config):
         if not is_numeric(address.host):

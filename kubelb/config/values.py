@@ -1,4 +1,4 @@
-"""The values that settings are made of: durations and addresses; pure.
+"""The values that settings are made of: durations, addresses and paths; pure.
 
 Each ``parse_*`` raises :class:`ValueError` whose text says what would be right.
 """
@@ -14,6 +14,7 @@ import msgspec
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhd])?")
 _PORT = re.compile(r"[0-9]{1,9}")
+_PATH = re.compile(r"/[!-~]*")
 
 
 class Duration(float):
@@ -69,6 +70,15 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
     if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= 65535:
         raise ValueError(f'port out of range in "{text}"; a port is a number from 1 to 65535')
     return Address(host, int(port_text))
+
+
+def parse_path(text: str) -> str:
+    """A path as it stands in an HTTP request line."""
+    if not text.startswith("/"):
+        raise ValueError(f'"{text}" is not a path; begin it with /')
+    if not _PATH.fullmatch(text):
+        raise ValueError(f'"{text}" is not a path; write printable ASCII without spaces')
+    return text
 
 
 def is_numeric(host: str) -> bool:

@@ -1,9 +1,9 @@
-"""The HTTP the control process speaks: the state on admin.sock, and the configured health endpoints over TCP.
+"""The HTTP the control process speaks: state and commands on admin.sock, the configured health endpoints over TCP.
 
 Runs in control. One thread, ``admin``, polls all sockets; each listening socket has one more thread on which
-its requests are answered, so a busy endpoint never keeps an operator from admin.sock. The ``admin`` thread owns
-the sockets and connections and closes them. The supervisor holds the listening sockets too, so they outlive
-this process and clients wait in their queues until the next one.
+its requests are answered, so a busy endpoint never keeps an operator from admin.sock. :class:`Admin` owns the
+sockets and connections, and closes them once the ``admin`` thread has ended. The supervisor holds the listening
+sockets too, so they outlive this process and clients wait in their queues until the next one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +26,7 @@ from waitress.server import create_server
 from kubelb import log
 from kubelb.config.model import HttpServer
 from kubelb.control import endpoint
+from kubelb.control.commands import Command, CommandFault, Drain, Reply, Undrain
 from kubelb.control.endpoint import Answer, Figures
 from kubelb.control.status import Clients, Status
 
@@ -43,6 +45,7 @@ _SETTINGS = {
 }
 _TURN = 30.0
 """Seconds after which the poll returns even when nothing happens, so that idle connections are closed."""
+_COMMANDS: dict[str, type[Command]] = {"/drain": Drain, "/undrain": Undrain}
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
@@ -58,8 +61,13 @@ class Admin:
         http: Sequence[tuple[socket.socket, HttpServer]],
         status: Callable[[], Status],
         clients: Callable[[], Clients],
+        command: Callable[[Command], Reply],
     ) -> None:
-        """The sockets listen already, and are this object's from now on."""
+        """The sockets listen already, and are this object's from now on.
+
+        The functions are called on its threads. ``command`` returns once the command is done; it raises
+        :class:`CommandFault` where there is nobody it is for.
+        """
         self._clients = clients
         self._accepted = 0
         self._numbers = itertools.count(1)
@@ -68,7 +76,7 @@ class Admin:
         self._thread = threading.Thread(target=self._run, name="admin")
         _pass_on_warnings()
         limit = _CONNECTIONS + 2 * (len(http) + 1)
-        self._admin = self._server(admin, _status_application(status), limit + _ADMIN_CONNECTIONS)
+        self._admin = self._server(admin, _admin_application(status, command), limit + _ADMIN_CONNECTIONS)
         self._endpoints = [self._server(sock, self._endpoint_application(server), limit) for sock, server in http]
         for server in self._endpoints:
             server.channel_class = self._accept
@@ -83,6 +91,10 @@ class Admin:
         self._stopping.set()
         self._admin.pull_trigger()
         self._thread.join()
+        # Only now: the thread may have seen the flag first, and pulling a closed trigger writes to a stranger's file.
+        for server in (self._admin, *self._endpoints):
+            server.task_dispatcher.shutdown()
+        wasyncore.close_all(self._map)
 
     def _server(self, sock: socket.socket, application: Application, limit: int) -> Any:
         return create_server(application, map=self._map, sockets=[sock], connection_limit=limit, **_SETTINGS)
@@ -92,9 +104,6 @@ class Admin:
             while not self._stopping.is_set():
                 # poll() and not select(), which cannot take a descriptor above 1023.
                 wasyncore.loop(timeout=_TURN, use_poll=True, map=self._map, count=1)
-            for server in (self._admin, *self._endpoints):
-                server.task_dispatcher.shutdown()
-            wasyncore.close_all(self._map)
         except Exception:
             log.get().exception("internal_error")
             # Without this thread the process answers nobody; the supervisor starts another.
@@ -131,18 +140,43 @@ class Admin:
         )
 
 
-def _status_application(status: Callable[[], Status]) -> Application:
+def _admin_application(status: Callable[[], Status], command: Callable[[Command], Reply]) -> Application:
     def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
-        if environ["PATH_INFO"] != "/status":
-            answer = _plain("404 Not Found", "there is only /status")
-        elif environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            answer = _plain("405 Method Not Allowed", "use GET")
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if path == "/status":
+            answer = _json(status()) if method in ("GET", "HEAD") else _use_instead("GET, HEAD")
+        elif path in _COMMANDS:
+            answer = _obey(_COMMANDS[path], _body(environ), command) if method == "POST" else _use_instead("POST")
         else:
-            body = msgspec.json.encode(status())
-            answer = Answer("200 OK", (("Content-Type", "application/json"),), body)
+            answer = _plain("404 Not Found", f"there is only {', '.join(('/status', *_COMMANDS))}")
         return _respond(answer, environ, start_response)
 
     return application
+
+
+def _obey(kind: type[Command], body: bytes, command: Callable[[Command], Reply]) -> Answer:
+    try:
+        wanted = msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _plain("400 Bad Request", f'{error}; send JSON: {{"server": "host:port"}}')
+    try:
+        return _json(command(wanted))
+    except CommandFault as fault:
+        return _plain("404 Not Found", str(fault))
+
+
+def _body(environ: Environ) -> bytes:
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return body
+
+
+def _json(value: Status | Reply) -> Answer:
+    return Answer("200 OK", (("Content-Type", "application/json"),), msgspec.json.encode(value))
+
+
+def _use_instead(methods: str) -> Answer:
+    refusal = _plain("405 Method Not Allowed", f"use {methods}")
+    return replace(refusal, headers=(*refusal.headers, ("Allow", methods)))
 
 
 def _plain(status: str, text: str) -> Answer:

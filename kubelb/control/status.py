@@ -1,7 +1,7 @@
 """The proxy as it is this moment, for whoever asks; pure.
 
 Encoded as JSON this is what ``GET /status`` answers. Its form is stable: fields are added, none changes its
-meaning or goes. Counts are sums over all workers, bytes are bytes.
+meaning or goes. Counts are sums over all workers, bytes are bytes, moments are Unix seconds, lengths of time seconds.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from kubelb import __version__
 from kubelb import snapshot as snapshots
 from kubelb.balance.passive import Streak, failing
 from kubelb.config.model import Balance
+from kubelb.config.values import Address
 from kubelb.stats import Count
 
 
@@ -23,6 +24,17 @@ class Counters(Protocol):
     def total(self, slot: int, count: int) -> int: ...
 
     def each(self, slot: int, count: int) -> list[int]: ...
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server's last probe went."""
+
+    at: float
+    """When it ended."""
+    seconds: float
+    """It took so long."""
+    fault: str
+    """Why it failed; empty: it passed."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,11 +55,23 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     dial_failures: int
     resets: int
     """Sessions that ended by a reset of either side."""
-    down: bool
-    """Configured as down."""
+    state: snapshots.State
+    since: float
+    """When it got into its state."""
+    reason: str
+    """Why; empty: there is nothing to say."""
+    tier: int
+    """Those of the lowest tier are used first."""
     backup: bool
+    """Used when no other server is left."""
+    drained: bool
+    """The operator wants it empty; it gets no new session."""
     failing: bool
     """Left out for a while because of failed dials."""
+    ramping: bool
+    """It came back a moment ago, and its share of new sessions still grows."""
+    probe: Probe | None
+    """The last one; null: it was never probed."""
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,8 +98,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[Pool, ...]
 
 
-def status(snapshot: snapshots.Snapshot, counters: Counters, pid: int, now: int) -> Status:
-    """``now`` is nanoseconds of the monotonic clock, ``pid`` the supervisor's."""
+def status(snapshot: snapshots.Snapshot, counters: Counters, pid: int, now: int, unix: float) -> Status:
+    """The same moment on two clocks: ``now`` is nanoseconds of the monotonic one, ``unix`` Unix seconds.
+
+    ``pid`` is the supervisor's.
+    """
+    began = unix - now / 1e9
     return Status(
         version=__version__,
         pid=pid,
@@ -85,7 +113,7 @@ def status(snapshot: snapshots.Snapshot, counters: Counters, pid: int, now: int)
             Pool(
                 name=pool.name,
                 balance=pool.balance,
-                servers=tuple(_server(server, counters, now) for server in pool.servers),
+                servers=tuple(_server(server, pool, counters, now, began) for server in pool.servers),
             )
             for pool in snapshot.pools
         ),
@@ -96,24 +124,37 @@ def clients(counters: Counters) -> Clients:
     return Clients(active=counters.total(0, Count.ACTIVE), accepted=counters.total(0, Count.OPENED))
 
 
-def _server(server: snapshots.Server, counters: Counters, now: int) -> Server:
+def _server(server: snapshots.Server, pool: snapshots.Pool, counters: Counters, now: int, began: float) -> Server:
+    """``began`` is when the monotonic clock was 0, in Unix seconds."""
+
     def total(count: int) -> int:
         return counters.total(server.slot, count)
 
-    host, port = server.address
     return Server(
         name=server.name,
-        address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        address=str(Address(*server.address)),
         active=total(Count.ACTIVE),
         opened=total(Count.OPENED),
         bytes_up=total(Count.BYTES_UP),
         bytes_down=total(Count.BYTES_DOWN),
         dial_failures=total(Count.DIAL_FAILURES),
         resets=total(Count.RESETS),
-        down=server.down,
+        state=server.state,
+        since=round(began + server.since, 3),
+        reason=server.reason,
+        tier=server.tier,
         backup=server.backup,
+        drained=server.drained,
         failing=_failing(server, counters, now),
+        ramping=server.ramp_from is not None and now / 1e9 < server.ramp_from + pool.slow_start,
+        probe=_probe(server.probe, began),
     )
+
+
+def _probe(probe: snapshots.Probe | None, began: float) -> Probe | None:
+    if probe is None:
+        return None
+    return Probe(at=round(began + probe.ended_at, 3), seconds=round(probe.seconds, 6), fault=probe.fault)
 
 
 def _failing(server: snapshots.Server, counters: Counters, now: int) -> bool:

@@ -21,14 +21,15 @@ Lookup = Callable[..., Any]
 
 
 def resolve(
-    config: model.Config, places: Places | None = None, lookup: Lookup = socket.getaddrinfo
+    config: model.Config, places: Places | None = None, lookup: Lookup = socket.getaddrinfo, now: float = 0.0
 ) -> snapshot.Snapshot:
     """Version 1 of the snapshot: slots count from 1 over all pools, and a name has one server for each address it
     resolves to, in the order of ``lookup`` (nginx's ``ngx_inet_resolve_host``, src/core/ngx_inet.c).
 
+    ``now`` is since when they have their states, in seconds of the monotonic clock.
     :class:`ConfigFault` with every name that does not resolve, placed by ``places``, or more addresses than slots.
     """
-    resolver = _Resolver(places or {}, lookup)
+    resolver = _Resolver(places or {}, lookup, now)
     pools = tuple(resolver.pool(name, pool) for name, pool in config.pools.items())
     if resolver.faults:
         raise ConfigFault(*resolver.faults)
@@ -39,11 +40,12 @@ def resolve(
 
 
 class _Resolver:
-    def __init__(self, places: Places, lookup: Lookup) -> None:
+    def __init__(self, places: Places, lookup: Lookup, now: float) -> None:
         self.faults: list[Fault] = []
         self.slots = 0
         self._places = places
         self._lookup = lookup
+        self._now = now
 
     def pool(self, name: str, pool: model.Pool) -> snapshot.Pool:
         servers = [
@@ -51,7 +53,16 @@ class _Resolver:
             for i, configured in enumerate(pool.servers)
             for server in self._servers(configured, ("pool", name, "servers", i))
         ]
-        return snapshot.Pool(name=name, balance=pool.balance, hash_key=pool.hash_key, servers=tuple(servers))
+        return snapshot.Pool(
+            name=name,
+            balance=pool.balance,
+            hash_key=pool.hash_key,
+            servers=tuple(servers),
+            keepalive=float(pool.keepalive),
+            user_timeout=float(pool.user_timeout),
+            slow_start=float(pool.health.slow_start),
+            reset_spread=float(pool.health.reset_spread),
+        )
 
     def _servers(self, server: model.Server, key: Key) -> Iterator[snapshot.Server]:
         for address in self._addresses(server.address, key):
@@ -65,7 +76,9 @@ class _Resolver:
                 fail_timeout=float(server.fail_timeout),
                 max_conns=server.max_conns,
                 backup=server.backup,
-                down=server.down,
+                tier=server.tier,
+                state="disabled" if server.down else "unknown",
+                since=self._now,
             )
 
     def _addresses(self, address: Address, key: Key) -> list[snapshot.SocketAddress]:
@@ -88,5 +101,6 @@ def _listeners(config: model.Config) -> Iterator[snapshot.Listener]:
                 address=str(address),
                 pool=listener.pool,
                 connect_timeout=float(listener.connect_timeout),
+                hedge_delay=float(listener.hedge_delay),
                 idle_timeout=None if listener.idle_timeout is None else float(listener.idle_timeout),
             )

@@ -2,28 +2,27 @@
 
 The same mover as a shared relay thread's, with longer steps and nothing else to do between them. The thread owns
 the session until it ends or, where it is to return, until it has been quiet for a while; either way it tells the
-relay thread it came from, and ends itself.
+relay thread it came from, and ends itself. Its descriptors, the eventfd that wakes it among them, are that relay
+thread's: made there, and closed there once it knows that this thread is through with them.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from kubelb import log
 from kubelb.relay.mover import Mover
 from kubelb.relay.pipes import BULK, SHARED, Pool
-from kubelb.relay.session import End, Session
+from kubelb.relay.session import Condition, End, Session
 
 _QUIET = 1.0
 """Seconds without a byte after which a session returns."""
-
-
-def _too_late(fd: int, mask: int) -> None:
-    """An event of the one session after it has ended in the same poll."""
 
 
 Post = Callable[[Callable[[], None]], None]
@@ -38,10 +37,18 @@ class Alone:
         Raises :class:`OSError` when descriptors have run out.
         """
         self.session = session
-        self._returns = returns
+        self.returns = returns
+        self.asked: deque[tuple[End, Condition]] = deque()
+        """Not yet looked at."""
         self._end: End | None = None
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         pool = Pool(BULK if returns else SHARED, zero_copy)
-        self._mover = Mover(pool, self, time.monotonic(), fell_back=fell_back)
+        try:
+            self._mover = Mover(pool, self, time.monotonic(), fell_back=fell_back)
+        except OSError:
+            os.close(self._wakeup)
+            raise
+        self._mover.epoll.register(self._wakeup, select.EPOLLIN)
 
     def start(
         self,
@@ -61,10 +68,17 @@ class Alone:
                 with suppress(OSError):  # CPUs may have been taken away; then it stays where the caller is.
                     os.sched_setaffinity(0, cpus)
             end = self._move()
-            self.close()
             post(lambda: give_back(self.session) if end is None else ended(self.session, end))
 
         threading.Thread(target=run, name=f"alone-{self.session.up.src}", daemon=True).start()
+
+    def ask(self, end: End, when: Condition) -> None:
+        """From the relay thread it came from: have the session end, if ``when`` says so. Until :meth:`close`.
+
+        What is still in ``asked`` when the session comes back has not been done.
+        """
+        self.asked.append((end, when))
+        os.eventfd_write(self._wakeup, 1)
 
     def moved(self, session: Session) -> None:
         """As the mover's ledger: the accounts are kept where the session came from."""
@@ -79,11 +93,11 @@ class Alone:
         try:
             mover.adopt(self.session)
             while self._end is None:
-                events = mover.epoll.poll(self._patience(), 2)
+                events = mover.epoll.poll(self._patience(), 3)
                 mover.now = time.monotonic()
-                mover.handle(events, _too_late)
+                mover.handle(events, self._woken)
                 if not events and self._waited_enough():
-                    if self._returns:
+                    if self.returns:
                         mover.release(self.session)
                         return None
                     mover.end(self.session, End.IDLE)
@@ -94,9 +108,19 @@ class Alone:
         mover.reap()
         return self._end
 
+    def _woken(self, fd: int, mask: int) -> None:
+        """Somebody has asked for something, or it is an event of the session after its end in the same poll."""
+        if fd != self._wakeup:
+            return
+        os.eventfd_read(fd)
+        while self.asked and self._end is None:
+            end, when = self.asked.popleft()
+            if when(self.session):
+                self._mover.end(self.session, end)
+
     def _allowed(self) -> float | None:
         """Seconds of silence."""
-        return _QUIET if self._returns else self.session.idle_timeout
+        return _QUIET if self.returns else self.session.idle_timeout
 
     def _patience(self) -> float:
         allowed = self._allowed()
@@ -107,4 +131,6 @@ class Alone:
         return allowed is not None and self.session.moved_at + allowed <= self._mover.now
 
     def close(self) -> None:
+        """Before :meth:`start`, or after what it has called through ``post``."""
         self._mover.close()
+        os.close(self._wakeup)

@@ -64,7 +64,7 @@ class Mover:
         if session.up.state is _OPEN:
             # Who has just been connected has mostly spoken already: that saves an event.
             self._read(session.up)
-        if self._holds(session.up):
+        if self.holds(session.up):
             self._watch(session.up)
             self._watch(session.down)
 
@@ -116,7 +116,7 @@ class Mover:
         into = flow.back
         if into.state is _BLOCKED and mask & (states.WRITE | _GONE):
             self._drain(into)
-            if not self._holds(flow):
+            if not self.holds(flow):
                 return
         if mask & select.EPOLLPRI:
             self._read_past_urgent(flow)
@@ -135,7 +135,7 @@ class Mover:
 
     def _read_to_the_end(self, flow: Flow) -> None:
         """The end has arrived, so what is before it is all there: no need to wait for another event."""
-        while flow.state is _OPEN and self._holds(flow):
+        while flow.state is _OPEN and self.holds(flow):
             count = self._step(flow)
             if count is None:
                 return
@@ -151,7 +151,7 @@ class Mover:
         count = self._step(flow)
         self._pool.give(self._conduit)
         self._conduit = spliced
-        if count == 0 and self._holds(flow):
+        if count == 0 and self.holds(flow):
             self._shut(flow)
 
     def _step(self, flow: Flow) -> int | None:
@@ -172,7 +172,7 @@ class Mover:
         elif count == self._conduit.size:
             self._full_step(flow)
 
-    def _holds(self, flow: Flow) -> bool:
+    def holds(self, flow: Flow) -> bool:
         return self.flows.get(flow.src) is flow
 
     def _block(self, flow: Flow) -> None:

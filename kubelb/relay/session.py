@@ -5,8 +5,12 @@ Whoever holds a session, one relay thread at a time, owns both its sockets and t
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import sys
+import termios
+from collections.abc import Callable
 from enum import Enum
 from socket import SocketType
 from typing import Protocol
@@ -25,15 +29,25 @@ class End(Enum):
     CLIENT_RESET = "client_reset"
     SERVER_RESET = "server_reset"
     IDLE = "idle"
+    CUT = "cut"
+    """By us, with a reset to both sides: the server is down, or has drained for long enough."""
+    REBALANCED = "rebalanced"
+    """By us, cleanly, so that the client dials again."""
 
     @property
     def is_reset(self) -> bool:
-        return self in (End.CLIENT_RESET, End.SERVER_RESET)
+        return self in (End.CLIENT_RESET, End.SERVER_RESET, End.CUT)
 
 
 def reset_on_close(sock: SocketType) -> None:
     """Have the socket's close send a reset, never an orderly end (SO_LINGER of 0 seconds, socket(7))."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+
+
+def _queued(sock: SocketType) -> int:
+    """Bytes that the kernel keeps for it, in both directions."""
+    queues = (termios.FIONREAD, termios.TIOCOUTQ)
+    return sum(int.from_bytes(fcntl.ioctl(sock.fileno(), queue, bytes(4)), sys.byteorder) for queue in queues)
 
 
 class Ledger(Protocol):
@@ -120,8 +134,25 @@ class Session:
         """When bytes last moved, in either direction."""
         return max(self.up.moved_at, self.down.moved_at)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether both directions are open and no byte is on its way through. For the thread that holds it.
+
+        None is held, none waits to be read, none still has to reach a peer (SIOCINQ and SIOCOUTQ, tcp(7)).
+        """
+        flows, sockets = (self.up, self.down), (self.client, self.server)
+        return all(flow.state is State.OPEN for flow in flows) and not any(map(_queued, sockets))
+
     def uncounted(self) -> tuple[int, int]:
         """Bytes up and down since the last call; another thread may be moving some meanwhile."""
         up, down = self.counted
         self.counted = now_up, now_down = self.up.moved, self.down.moved
         return now_up - up, now_down - down
+
+
+Condition = Callable[[Session], bool]
+"""Asked by the thread that holds the session."""
+
+
+def always(session: Session) -> bool:
+    return True

@@ -21,7 +21,7 @@ from kubelb import log
 from kubelb.relay.alone import Alone
 from kubelb.relay.mover import Mover
 from kubelb.relay.pipes import OUT_OF_DESCRIPTORS, SHARED, Pool
-from kubelb.relay.session import End, Ledger, Session
+from kubelb.relay.session import Condition, End, Ledger, Session, always
 from kubelb.relay.wheel import Wheel
 
 _EVENTS = 32
@@ -68,7 +68,7 @@ class RelayThread:
         self._zero_copy = zero_copy
         self._handlers: dict[int, Handler] = {}
         self._wheel: Wheel[Session | Waiting] = Wheel()
-        self._lent: set[Session] = set()
+        self._lent: dict[Session, Alone] = {}
         self._inbox: deque[Callable[[], None]] = deque()
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._moving = False
@@ -90,6 +90,25 @@ class RelayThread:
             self._put(session, session.moved_at + session.idle_timeout)
         if self._share or not self._lend(session, returns=False):
             self._mover.adopt(session)
+
+    def sessions(self, bulk: bool = True) -> list[Session]:
+        """All it answers for; ``bulk``: those too that have a thread of their own until they go quiet."""
+        lent = (session for session, alone in self._lent.items() if bulk or not alone.returns)
+        return [*self._mover.sessions(), *lent]
+
+    def end(self, session: Session, end: End, when: Condition = always) -> bool:
+        """End a session, unless it has ended already: by the thread that holds it, and if ``when`` says so there.
+
+        Whether it has; one with a thread of its own: whether it is being asked for.
+        """
+        alone = self._lent.get(session)
+        if alone is not None:
+            alone.ask(end, when)
+            return True
+        if not self._mover.holds(session.up) or not when(session):
+            return False
+        self._mover.end(session, end)
+        return True
 
     def watch(self, fd: int, mask: int, handler: Handler) -> None:
         """Call ``handler`` whenever epoll reports something of ``fd``, which stays the caller's."""
@@ -162,7 +181,7 @@ class RelayThread:
 
     def _count(self, now: float) -> None:
         """Enter into the books what moved; as long as something does, again in a while."""
-        for session in (*self._mover.sessions(), *self._lent):
+        for session in self.sessions():
             self._ledger.moved(session)
         self._moving = bool(self._lent)
         self._count_at = now + _COUNTING if self._lent else _NEVER
@@ -210,7 +229,7 @@ class RelayThread:
             if error.errno not in OUT_OF_DESCRIPTORS:
                 raise
             return False
-        held = session.up.src in self._mover.flows
+        held = self._mover.holds(session.up)
         if held:
             self._mover.release(session)
         try:
@@ -220,15 +239,18 @@ class RelayThread:
             if held:
                 self._mover.adopt(session)
             return False
-        self._lent.add(session)
+        self._lent[session] = thread
         return True
 
     def _taken_back(self, session: Session) -> None:
-        self._lent.discard(session)
+        alone = self._lent.pop(session)
+        alone.close()
         self._mover.adopt(session)
+        for end, when in alone.asked:
+            self.end(session, end, when)
 
     def _lent_ended(self, session: Session, end: End) -> None:
-        self._lent.discard(session)
+        self._lent.pop(session).close()
         self.ended(session, end)
 
     def _fell_back(self) -> None:

@@ -29,7 +29,7 @@ from kubelb.supervisor.pidfile import PidFile
 from kubelb.supervisor.plan import CONTROL, Ending, Phase, Place
 from kubelb.supervisor.signals import FAST, GRACEFUL, SignalPipe
 from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Message, Ready, SnapshotChanged, Stop
+from kubelb.wire.messages import Message, Ready, Release, Sighting, SnapshotChanged, Stop
 from kubelb.worker import main as worker
 
 
@@ -55,7 +55,8 @@ class Supervisor:
         self._cpus = sorted(os.sched_getaffinity(0))
         workers = plan.worker_count(config.workers if isinstance(config.workers, int) else None, len(self._cpus))
         self._threads = config.threads if isinstance(config.threads, int) else 1
-        self._table = Table(workers * self._threads)
+        # The last row is control's.
+        self._table = Table(workers * self._threads + 1)
         self._signals = SignalPipe()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, selectors.EVENT_READ, self._signalled)
@@ -129,6 +130,8 @@ class Supervisor:
             control.Setup(
                 channel=channel,
                 table=self._table,
+                row=self._table.row(self._table.rows - 1),
+                pools=self._config.pools,
                 snapshot=self._snapshot,
                 admin=self._admin,
                 http=tuple(self._http),
@@ -151,6 +154,10 @@ class Supervisor:
         elif isinstance(message, SnapshotChanged):
             self._snapshot = message.snapshot
             self._send_workers(message)
+        elif isinstance(message, Release):
+            self._send_workers(message)
+        elif isinstance(message, Sighting) and CONTROL in self._channels:
+            self._channels[CONTROL].send(message)
 
     def _announce(self) -> None:
         if not self._announced and all(place.ready for place in self._places.values()):

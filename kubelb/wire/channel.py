@@ -38,6 +38,14 @@ class Channel:
             return False
         return True
 
+    def offer(self, message: Message) -> bool:
+        """As :meth:`send`, but never waits: a message that finds no room is lost. From any thread."""
+        try:
+            self._sock.sendall(encode(message), socket.MSG_DONTWAIT)
+        except (BrokenPipeError, ConnectionResetError, BlockingIOError):
+            return False
+        return True
+
     def receive(self) -> Message | None:
         """The next message; None when the other end is gone."""
         try:

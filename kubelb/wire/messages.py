@@ -24,6 +24,26 @@ class SnapshotChanged(_Message, frozen=True, tag=True):
     snapshot: Snapshot
 
 
+class Sighting(_Message, frozen=True, tag=True):
+    """What a worker's own dials and sessions tell of a server: worker to supervisor to control."""
+
+    slot: int
+    at: float
+    """Seconds of the monotonic clock."""
+    fault: str
+    """What went wrong; empty: a server that is not up has accepted a connection."""
+
+
+class Release(_Message, frozen=True, tag=True):
+    """Close idle sessions of a server, cleanly: control to supervisor to every worker."""
+
+    slot: int
+    counts: tuple[int, ...]
+    """By row of the shared counters: how many each relay thread is to close at most."""
+    quiet: float
+    """Seconds a session must have been idle."""
+
+
 class Stop(_Message, frozen=True, tag=True):
     """Supervisor to child: accept no more, and end once the last session has ended."""
 
@@ -32,7 +52,7 @@ class Drained(_Message, frozen=True, tag=True):
     """Worker to supervisor: stopped, and no session is left."""
 
 
-Message = Ready | SnapshotChanged | Stop | Drained
+Message = Ready | SnapshotChanged | Sighting | Release | Stop | Drained
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from kubelb.relay.flow import State
 from kubelb.relay.session import End, Session
 from kubelb.snapshot import Listener, Server
 from kubelb.stats import Count, Row
@@ -30,6 +31,8 @@ class Books:
         self._row = row
         self.record: Callable[[Visit, Session, End], None] | None = None
         """Called for every ended session."""
+        self.broken: Callable[[int], None] | None = None
+        """Called with the slot of a server that has broken a session; not once it has ended its side orderly."""
         self.emptied: Callable[[], None] | None = None
         """Called when the last client has gone."""
 
@@ -43,7 +46,7 @@ class Books:
         self._row.add(0, Count.OPENED)
 
     def refused(self) -> None:
-        """A client for whom there was no server."""
+        """A client who got no server, or did not wait for one."""
         self._gone()
 
     def moved(self, session: Session) -> None:
@@ -57,6 +60,8 @@ class Books:
         self._row.add(session.slot, Count.ACTIVE, -1)
         if end.is_reset:
             self._row.add(session.slot, Count.RESETS)
+            if self.broken is not None and end is End.SERVER_RESET and session.down.state is not State.SHUT:
+                self.broken(session.slot)
         if self.record is not None and isinstance(session.about, Visit):
             self.record(session.about, session, end)
         self._gone()

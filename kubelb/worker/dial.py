@@ -1,18 +1,20 @@
-"""Connects an accepted client to a server: tries one after the other, each at most once, none for too long.
+"""Connects an accepted client to a server: each is tried at most once, and all in the time that the listener allows.
 
 Runs on its relay thread, as connects complete: the sockets are non-blocking and no thread waits for a server that
-does not answer. A dial owns the client's socket and that of the server it is trying, until it hands both on as a
-session or closes them: with a reset where no server is left, so that the client knows at once.
+does not answer. Beside one that keeps it waiting another is tried (:mod:`kubelb.worker.dialplan` says when), and the
+first to answer gets the client. A dial owns the client's socket and those of the servers it is trying, until it hands
+two of them on as a session or closes them: the client's with a reset where no server is left, so that it knows.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import select
-import socket
 from collections.abc import Callable
 from socket import SocketType
+from typing import NamedTuple
 
 from kubelb import log
 from kubelb.relay.pipes import OUT_OF_DESCRIPTORS
@@ -20,6 +22,7 @@ from kubelb.relay.session import Session
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Listener, Server
 from kubelb.worker.books import Books, Visit
+from kubelb.worker.dialplan import Start, Step, Wait, next_step, patience
 from kubelb.worker.sockets import connection, reset
 from kubelb.worker.view import PoolView
 
@@ -30,12 +33,20 @@ _RETRY = 0.1
 """Seconds between two looks whether a descriptor is free again."""
 
 
+class _Attempt(NamedTuple):
+    """A server that has not answered yet; a place on it is claimed."""
+
+    server: Server
+    sock: SocketType
+    begun: float
+
+
 class Dial:
     """One client on its way to a server; ``wheel_key`` is the relay thread's."""
 
     __slots__ = (
-        "_begun", "_books", "_client", "_exhausted", "_from", "_give_up_at", "_listener", "_position", "_server",
-        "_sock", "_thread", "_tried", "_view", "wheel_key",
+        "_begun", "_books", "_client", "_client_watched", "_exhausted", "_from", "_listener", "_thread", "_tried",
+        "_view", "_waited", "_waiting", "wheel_key",
     )  # fmt: skip
 
     def __init__(
@@ -57,97 +68,159 @@ class Dial:
         self._books = books
         self._exhausted = exhausted
         self._tried: tuple[int, ...] = ()
-        self._server: Server
-        self._position = -1
-        self._begun = 0.0
-        self._sock: SocketType | None = None
-        self._give_up_at = thread.now + listener.connect_timeout
+        self._waiting: tuple[_Attempt, ...] = ()
+        self._waited = False
+        self._client_watched = False
+        self._begun = thread.now
         self.wheel_key = 0
 
     def begin(self) -> None:
-        """Try servers until one is being waited for, has accepted, or none is left."""
-        while True:
-            position = self._view.pick(self._from[0], self._tried, self._thread.now)
-            if position is None:
-                self._refuse()
-                return
-            self._server, self._position = self._view.pool.servers[position], position
-            self._begun = self._thread.now
+        """Once; from then on the dial goes on by itself until it is over."""
+        if self._start():
+            self._thread.set_deadline(self, patience(self._listener, self._view.usable))
+
+    def _start(self) -> bool:
+        """Try servers until one is being waited for; False: one has accepted, or there is none to be tried now."""
+        view, now = self._view, self._thread.now
+        while (position := view.pick(self._from[0], self._tried, now)) is not None:
+            server = view.pool.servers[position]
             try:
-                sock = self._sock = connection(self._server.address)
+                sock = connection(server.address, view.options)
             except OSError as error:
                 if error.errno in EXHAUSTED:
-                    self._view.release(self._server)
+                    view.release(server)
                     self._wait_for_a_descriptor()
-                    return
-                failure = error.errno
+                    return False
+                code = error.errno or errno.EIO
             else:
-                failure = self._connect(sock)
-            if failure is None:
-                return
-            self._drop(failure)
-
-    def _connect(self, sock: SocketType) -> int | None:
-        """Start connecting; the errno if that failed at once."""
-        # A server on this machine has answered by the time connect() returns; asking again tells, and saves a poll.
-        code = sock.connect_ex(self._server.address)
-        if code == errno.EINPROGRESS:
-            code = sock.connect_ex(self._server.address)
-        if code == 0:
-            self._connected(sock)
-        elif code in _PENDING:
-            self._thread.watch(sock.fileno(), select.EPOLLOUT, self._answered)
-            self._thread.set_deadline(self, self._listener.connect_timeout)
+                code = self._connect(server, sock, now)
+                if not code:
+                    return False
+            self._tried = (*self._tried, position)
+            if code in _PENDING:
+                return True
+            self._failed(server, code)
+        if self._waiting:
+            self._wait_until(self._begun + self._listener.connect_timeout)
         else:
-            return code
-        return None
+            self._refuse()
+        return False
+
+    def _connect(self, server: Server, sock: SocketType, now: float) -> int:
+        """Begin to connect: 0 if that is done at once, one of _PENDING, or the errno of the failure."""
+        # A server on this machine has answered by the time connect() returns; asking again tells, and saves a poll.
+        code = sock.connect_ex(server.address)
+        if code == errno.EINPROGRESS:
+            code = sock.connect_ex(server.address)
+        if code == 0:
+            self._connected(server, sock, now)
+        elif code in _PENDING:
+            self._waited = True
+            self._waiting = (*self._waiting, _Attempt(server, sock, now))
+            self._thread.watch(sock.fileno(), select.EPOLLOUT, self._answered)
+        else:
+            sock.close()
+        return code
 
     def _answered(self, mask: int) -> None:
-        """The connect under way has completed, well or badly."""
-        sock = self._forget()
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self._drop(code)
-            self.begin()
-        else:
-            self._connected(sock)
+        """A server has, well or badly."""
+        self._look()
 
     def expired(self) -> None:
-        """As the relay thread's deadline: the server did not answer in time, or a descriptor may be free again."""
-        if self._sock is not None:
-            self._forget()
-            self._drop(errno.ETIMEDOUT)
-        self.begin()
+        """As the relay thread's deadline. A busy thread may have had no time for an answer that has come."""
+        self._look()
 
-    def _forget(self) -> SocketType:
-        assert self._sock is not None
-        self._thread.unwatch(self._sock.fileno())
-        self._thread.drop_deadline(self)
-        return self._sock
+    def _look(self) -> None:
+        """Take note of the answers that have come, and do what is next."""
+        failed = False
+        for attempt in self._waiting:
+            code = attempt.sock.connect_ex(attempt.server.address)
+            if code in _PENDING:
+                continue
+            self._thread.unwatch(attempt.sock.fileno())
+            self._waiting = tuple(other for other in self._waiting if other is not attempt)
+            if code == 0:
+                self._connected(attempt.server, attempt.sock, attempt.begun)
+                return
+            self._close(attempt.sock)
+            self._failed(attempt.server, code)
+            failed = True
+        self._go_on(failed)
 
-    def _drop(self, code: int) -> None:
-        """The server being tried has failed."""
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
-        self._tried = (*self._tried, self._position)
-        self._view.release(self._server)
-        self._view.failed(self._server, self._thread.now, os.strerror(code).lower())
+    def _go_on(self, failed: bool) -> None:
+        """``failed``: one of the servers just has."""
+        step = self._next_step(failed)
+        while isinstance(step, Start):
+            if not self._start():
+                return
+            step = self._next_step(False)
+        if isinstance(step, Wait):
+            self._wait_until(step.until)
+        else:
+            self._leave_servers(least=0)
+            self._refuse()
 
-    def _connected(self, sock: SocketType) -> None:
-        thread, listener, server = self._thread, self._listener, self._server
-        self._view.passed(server, self._begun)
-        visit = Visit(self._from, listener, server, thread.now)
-        thread.adopt(Session(self._client, sock, server.slot, thread.now, listener.idle_timeout, visit))
+    def _next_step(self, failed: bool) -> Step:
+        begun = [attempt.begun for attempt in self._waiting]
+        servers, tried = self._view.usable, len(self._tried)
+        return next_step(self._listener, servers, tried, self._begun, begun, self._thread.now, failed)
+
+    def _wait_until(self, then: float) -> None:
+        """This takes its time: meanwhile the client may give up. (That it has sent all it had to say is no reset.)"""
+        thread = self._thread
+        thread.drop_deadline(self)
+        thread.set_deadline(self, then - thread.now)
+        self._waited = True
+        if not self._client_watched:
+            self._client_watched = True
+            thread.watch(self._client.fileno(), 0, self._client_reset)
 
     def _wait_for_a_descriptor(self) -> None:
         self._exhausted()
-        if self._thread.now >= self._give_up_at:
-            self._refuse()
-        else:
-            self._thread.set_deadline(self, _RETRY)
+        self._wait_until(min(self._thread.now + _RETRY, self._begun + self._listener.connect_timeout))
+
+    def _client_reset(self, mask: int) -> None:
+        self._leave_servers(least=math.inf)
+        self._leave_thread()
+        self._client.close()
+        self._books.refused()
+
+    def _connected(self, server: Server, sock: SocketType, begun: float) -> None:
+        thread, listener = self._thread, self._listener
+        if self._waited:
+            self._leave_servers(least=patience(listener, self._view.usable))
+            self._leave_thread()
+        self._view.passed(server, begun)
+        visit = Visit(self._from, listener, server, thread.now)
+        thread.adopt(Session(self._client, sock, server.slot, thread.now, listener.idle_timeout, visit))
 
     def _refuse(self) -> None:
+        if self._waited:
+            self._leave_thread()
         reset(self._client)
         self._books.refused()
         log.get().debug("no_server", pool=self._view.pool.name, client=self._from[0], tried=len(self._tried))
+
+    def _failed(self, server: Server, code: int) -> None:
+        self._view.release(server)
+        self._view.failed(server, self._thread.now, os.strerror(code).lower())
+
+    def _leave_servers(self, least: float) -> None:
+        """Wait for none of them any more; those that had at least so many seconds to answer have failed."""
+        now = self._thread.now
+        for server, sock, begun in self._waiting:
+            self._thread.unwatch(sock.fileno())
+            self._close(sock)
+            self._view.release(server)
+            if now - begun >= least:
+                self._view.failed(server, now, f"no answer to connect for {now - begun:.2f} s")
+        self._waiting = ()
+
+    def _close(self, sock: SocketType) -> None:
+        # Only after this poll's events: one of them may be the socket's, and a new one would get its descriptor.
+        self._thread.post(sock.close)
+
+    def _leave_thread(self) -> None:
+        self._thread.drop_deadline(self)
+        if self._client_watched:
+            self._thread.unwatch(self._client.fileno())

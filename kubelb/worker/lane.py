@@ -10,10 +10,13 @@ from socket import SocketType
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Listener, Snapshot
 from kubelb.stats import Row, Table
+from kubelb.wire.messages import Release, Sighting
 from kubelb.worker.acceptor import Acceptor
 from kubelb.worker.accesslog import AccessLog
 from kubelb.worker.books import Books
+from kubelb.worker.cuts import Cuts, release
 from kubelb.worker.dial import Dial
+from kubelb.worker.sightings import Sightings
 from kubelb.worker.view import PoolView
 
 
@@ -28,14 +31,21 @@ class Lane:
         snapshot: Snapshot,
         share: bool,
         alone_cpus: Collection[int] | None,
+        report: Callable[[Sighting], object],
     ) -> None:
-        """``listening`` are the sockets of ``snapshot.listeners``, in the same order; the rest: RelayThread."""
+        """``listening`` are the sockets of ``snapshot.listeners``, in the same order; the rest: RelayThread.
+
+        ``report`` must not wait.
+        """
         self._table = table
         self._row = row
         self._rng = random.Random()
         self._access: AccessLog | None = None
+        self._sightings = Sightings(report)
         self.books = Books(row)
+        self.books.broken = self._broken
         self.thread = RelayThread(self.books, share=share, alone_cpus=alone_cpus)
+        self._cuts = Cuts(self.thread, self._rng)
         self._views: dict[str, PoolView] = {}
         self._snapshot = snapshot
         self.see(snapshot)
@@ -49,16 +59,24 @@ class Lane:
         self._views = {
             pool.name: old[pool.name]
             if pool.name in old and old[pool.name].pool == pool
-            else PoolView(pool, self._table, self._row, self._rng)
+            else PoolView(pool, self._table, self._row, self._rng, self._sightings, old.get(pool.name))
             for pool in snapshot.pools
         }
         self._snapshot = snapshot
+        self._cuts.see(snapshot)
         self._keep_access_log(snapshot.log.access)
+
+    def release(self, order: Release) -> None:
+        """Close as many idle sessions as this row is asked for."""
+        release(self.thread, order.slot, order.counts[self._row.index], order.quiet)
 
     def _keep_access_log(self, wanted: bool) -> None:
         if wanted and self._access is None:
             self._access = AccessLog()
         self.books.record = self._access.record if wanted and self._access is not None else None
+
+    def _broken(self, slot: int) -> None:
+        self._sightings.fault(slot, "connection reset")
 
     def _welcomer(self, index: int) -> Callable[[SocketType, tuple[str, int]], None]:
         def welcome(client: SocketType, address: tuple[str, int]) -> None:

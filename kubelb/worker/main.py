@@ -18,7 +18,7 @@ from kubelb import log
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Table
 from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Drained, Ready, SnapshotChanged, Stop
+from kubelb.wire.messages import Drained, Ready, Release, SnapshotChanged, Stop
 from kubelb.worker.lane import Lane
 
 _STACK = 256 << 10
@@ -64,6 +64,7 @@ class _Worker:
                 setup.snapshot,
                 share=setup.share,
                 alone_cpus=setup.cpus if setup.pin else None,
+                report=setup.channel.offer,
             )
             for number in range(setup.threads)
         ]
@@ -91,6 +92,9 @@ class _Worker:
         if isinstance(message, SnapshotChanged):
             for lane in self._lanes:
                 lane.thread.post(lambda lane=lane, snapshot=message.snapshot: lane.see(snapshot))  # type: ignore[misc]
+        elif isinstance(message, Release):
+            for lane in self._lanes:
+                lane.thread.post(lambda lane=lane, order=message: lane.release(order))  # type: ignore[misc]
         elif message is None or isinstance(message, Stop):
             if message is None:
                 self._lanes[0].thread.unwatch(self._channel.fileno())

@@ -6,16 +6,39 @@ its look-ups of enums, takes as long as the system calls of a connection's set-u
 
 from __future__ import annotations
 
+import math
 import socket
 from socket import SocketType
 
 from kubelb.relay.session import reset_on_close
-from kubelb.snapshot import SocketAddress
+from kubelb.snapshot import Pool, SocketAddress
 
 _FAMILIES = {False: int(socket.AF_INET), True: int(socket.AF_INET6)}
 _STREAM = int(socket.SOCK_STREAM)
 _NONBLOCKING_STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 _TCP, _NODELAY = socket.IPPROTO_TCP, socket.TCP_NODELAY
+
+Options = tuple[tuple[int, int, int], ...]
+"""What :meth:`socket.socket.setsockopt` takes, for one option after the other."""
+
+
+def options(pool: Pool) -> Options:
+    """Those of a pool's server connections: nothing written is held back, and a server that vanished is noticed.
+
+    After ``keepalive`` seconds of silence TCP asks the server, and without an answer again after each third of that.
+    It ends the connection when the silence, or bytes that are not acknowledged, are ``user_timeout`` old. With that
+    tcp(7)'s count of questions does not matter: ``tcp_keepalive_timer`` in the kernel's net/ipv4/tcp_timer.c.
+    """
+    chosen = [(_TCP, _NODELAY, 1)]
+    if pool.keepalive:
+        chosen += [
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            (_TCP, socket.TCP_KEEPIDLE, math.ceil(pool.keepalive)),
+            (_TCP, socket.TCP_KEEPINTVL, max(1, int(pool.keepalive / 3))),
+        ]
+    if pool.user_timeout:
+        chosen.append((_TCP, socket.TCP_USER_TIMEOUT, math.ceil(pool.user_timeout * 1000)))
+    return tuple((int(level), int(option), value) for level, option, value in chosen)
 
 
 def accept(listening: socket.socket) -> tuple[SocketType, SocketAddress]:
@@ -30,10 +53,11 @@ def accept(listening: socket.socket) -> tuple[SocketType, SocketAddress]:
     return client, address[:2]
 
 
-def connection(address: SocketAddress) -> SocketType:
-    """An unconnected, non-blocking TCP socket of the address's family that does not hold small writes back."""
+def connection(address: SocketAddress, options: Options) -> SocketType:
+    """An unconnected, non-blocking TCP socket of the address's family."""
     sock = SocketType(_FAMILIES[":" in address[0]], _NONBLOCKING_STREAM, _TCP)
-    sock.setsockopt(_TCP, _NODELAY, 1)
+    for level, option, value in options:
+        sock.setsockopt(level, option, value)
     return sock
 
 

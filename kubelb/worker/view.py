@@ -7,35 +7,54 @@ sum over all rows and taken back if that is too many, so ``max_conns`` holds ove
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 from kubelb import log
 from kubelb.balance import passive
 from kubelb.balance.eligible import eligible
-from kubelb.balance.selector import make_selector
+from kubelb.balance.ramp import ramped, ramps_until
+from kubelb.balance.selector import Selector, make_selector
 from kubelb.config.hash_key import compile_key
 from kubelb.snapshot import Pool, Server
 from kubelb.stats import Count, Row, Table
+from kubelb.worker import sockets
+from kubelb.worker.sightings import Sightings
 
 _NS = 1_000_000_000
 _KEYED = ("hash", "consistent_hash")
 _COUNTING = ("least_conn", "random_two")
+_AWAY = ("suspect", "down")
 
 
 class PoolView:
     """For the thread that writes ``row`` only."""
 
-    def __init__(self, pool: Pool, table: Table, row: Row, rng: random.Random) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        table: Table,
+        row: Row,
+        rng: random.Random,
+        sightings: Sightings,
+        before: PoolView | None = None,
+    ) -> None:
+        """``before`` is what this is to replace, if anything."""
         self.pool = pool
+        self.options = sockets.options(pool)
+        """Of server connections."""
         self._table = table
         self._row = row
         self._rng = rng
-        self._selector = make_selector(pool)
+        self._sightings = sightings
+        self._selector = _selector(pool, before)
         self._key: Callable[[str], str] = compile_key(pool.hash_key) if pool.balance in _KEYED else lambda host: ""
-        self._counted = pool.balance in _COUNTING or any(server.max_conns for server in pool.servers)
-        unlimited = not any(s.down or s.backup or s.max_conns for s in pool.servers)
-        self._all: Sequence[int] | None = tuple(range(len(pool.servers))) if unlimited else None
+        limited = any(server.max_conns for server in pool.servers)
+        self._counted = limited or pool.balance in _COUNTING
+        self._well = None if limited else eligible(pool.servers, [0] * len(pool.servers), (), ())
         """The positions to pick from as long as nothing has failed; None where that takes a closer look."""
+        self.usable = sum(not server.drained and server.state != "disabled" for server in pool.servers)
+        """How many servers a session may try."""
+        self._ramps_until = ramps_until(pool)
         self._slots = [server.slot for server in pool.servers]
         self._failures_seen = -1
         self._suspicious = False
@@ -51,8 +70,10 @@ class PoolView:
         total = self._table.total
         conns = [total(slot, Count.ACTIVE) for slot in self._slots] if self._counted else [0] * len(servers)
         key = self._key(client)
-        well = self._all if not failing and not tried else None
+        well = self._well if not failing and not tried else None
         while choice := well or eligible(servers, conns, failing, tried):
+            if now < self._ramps_until:
+                choice = ramped(self.pool, choice, now, self._rng)
             position = self._selector.pick(choice, conns, key, self._rng)
             server = servers[position]
             if self._claim(server):
@@ -78,6 +99,8 @@ class PoolView:
     def passed(self, server: Server, begun: float) -> None:
         """It accepted a connection that was begun at ``begun``."""
         self._row.add(server.slot, Count.OPENED)
+        if server.state in _AWAY:
+            self._sightings.accepted(server.slot)
         if self._suspicious:
             streaks = self._streaks(server)
             window, begun_ns = int(server.fail_timeout * _NS), int(begun * _NS)
@@ -88,6 +111,7 @@ class PoolView:
         """It did not accept a connection."""
         self._row.add(server.slot, Count.DIAL_FAILURES)
         self._row.add(0, Count.DIAL_FAILURES)
+        self._sightings.fault(server.slot, reason)
         now_ns = int(now * _NS)
         was_failing = self._is_failing(server, now_ns)
         passed_at = self._table.latest(server.slot, Count.PASSED_AT)
@@ -135,3 +159,15 @@ class PoolView:
         put(server.slot, Count.FAILED_AT, streak.failed_at)
         put(server.slot, Count.TRIED_AT, streak.tried_at)
         put(server.slot, Count.PASSED_AT, streak.passed_at)
+
+
+def _selector(pool: Pool, before: PoolView | None) -> Selector:
+    """That of the view before as long as it would be made the same: its turns go on, whatever becomes of health."""
+    if before is not None and _selection(before.pool) == _selection(pool):
+        return before._selector
+    return make_selector(pool)
+
+
+def _selection(pool: Pool) -> tuple[object, ...]:
+    """All that a selector is made from."""
+    return pool.balance, [(server.name, server.address, server.weight, server.backup) for server in pool.servers]

@@ -59,7 +59,7 @@ def a_pool(
             fail_timeout=FAIL_TIMEOUT,
             max_conns=rng.choice(max_conns),
             backup=bool(servers) and rng.random() < backup,
-            down=rng.random() < down,
+            state="disabled" if rng.random() < down else "unknown",
         )
         servers += [replace(settings, address=(found, address[1])) for found in resolve(host)]
     return Pool(name="pool", balance=balance, hash_key=hash_key, servers=tuple(servers))
@@ -111,7 +111,7 @@ def _block(name: str, pool: Pool, address: SocketAddress) -> str:
 
 
 def _line(server: Server) -> str:
-    flags = f"{' backup' if server.backup else ''}{' down' if server.down else ''}"
+    flags = f"{' backup' if server.backup else ''}{' down' if server.state == 'disabled' else ''}"
     return (
         f"server {server.name} weight={server.weight} max_fails={server.max_fails} fail_timeout={FAIL_TIMEOUT}s"
         f" max_conns={server.max_conns}{flags};"

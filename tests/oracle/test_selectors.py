@@ -56,7 +56,7 @@ def test_where_the_search_for_a_server_is_given_up(
     pools = []
     for _ in range(10):
         heavy, *light = a_pool(rng, balance, rng.sample(reachable, 5)).servers
-        servers = (replace(heavy, weight=100, down=True), *(replace(server, weight=1) for server in light))
+        servers = (replace(heavy, weight=100, state="disabled"), *(replace(server, weight=1) for server in light))
         pools.append(Pool(name="pool", balance=balance, hash_key="$remote_addr", servers=servers))
     _compare(tmp_path, pools, reachable, rng)
 

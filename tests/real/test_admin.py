@@ -10,6 +10,7 @@ import resource
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,9 +19,12 @@ import pytest
 
 from kubelb import __version__, stats
 from kubelb.cli import adminclient
-from kubelb.config.model import HttpServer, Location
+from kubelb.config.model import PASSIVE, HttpServer, Location
+from kubelb.config.model import Pool as PoolSettings
 from kubelb.config.values import Address
 from kubelb.control import main, status
+from kubelb.control.admin import Admin
+from kubelb.control.commands import Affected, Command, CommandFault, Drain, Reply, Undrain
 from kubelb.control.endpoint import _TITLES
 from kubelb.snapshot import Pool, Server, Snapshot
 from kubelb.stats import Count
@@ -64,7 +68,17 @@ def control(
     """
     ours, theirs = Channel.pair()
     servers = tuple((sock, HttpServer(listen=(Address("x", 1),), locations=locations)) for sock, locations in http)
-    setup = main.Setup(channel=theirs, table=table, snapshot=SNAPSHOT, admin=admin, http=servers, pid=os.getpid())
+    row = table.row(table.rows - 1)
+    setup = main.Setup(
+        channel=theirs,
+        table=table,
+        row=row,
+        pools={"api": PoolSettings(servers=(), health=PASSIVE)},
+        snapshot=SNAPSHOT,
+        admin=admin,
+        http=servers,
+        pid=os.getpid(),
+    )
     thread = threading.Thread(target=main.run, args=(setup,), name="control")
     thread.start()
     try:
@@ -80,6 +94,7 @@ def control(
         ours.close()
         thread.join()
         theirs.close()
+        row.release()
 
 
 def admin_socket(directory: Path) -> socket.socket:
@@ -109,7 +124,9 @@ def test_status_over_admin_sock(tmp_path: Path, table: stats.Table) -> None:
     table.row(0).add(0, Count.OPENED, 9)
     with control(table, admin_socket(tmp_path)):
         first = adminclient.status(tmp_path)
-        assert first == status.status(SNAPSHOT, table, os.getpid(), now=0)
+        began = first.pools[0].servers[0].since
+        assert began == pytest.approx(time.time() - time.monotonic(), abs=60)
+        assert first == status.status(SNAPSHOT, table, os.getpid(), now=0, unix=began)
         assert first.pools[0].servers[0].active == 5
         table.row(0).add(0, Count.ACTIVE, 2)
         assert adminclient.status(tmp_path).clients == status.Clients(active=2, accepted=9)
@@ -122,6 +139,83 @@ def test_control_ends_when_the_supervisor_is_gone(tmp_path: Path, table: stats.T
     assert threading.active_count() == threads
     with pytest.raises(adminclient.AdminFault):
         adminclient.status(tmp_path)
+
+
+REPLY = Reply(
+    servers=(Affected(name="n:1", pool="api", address="[::1]:1", state="draining", active=3, changed=True),),
+    warnings=("mind the gap",),
+)
+
+
+@contextmanager
+def obeying(directory: Path, table: stats.Table) -> Iterator[list[Command]]:
+    """admin.sock with somebody behind it who only writes down what is asked of him, and knows of no "nobody:1"."""
+    asked: list[Command] = []
+
+    def obey(command: Command) -> Reply:
+        if command.server == "nobody:1":
+            raise CommandFault('no server "nobody:1"; there are: n:1')
+        asked.append(command)
+        return REPLY
+
+    def current() -> status.Status:
+        return status.status(SNAPSHOT, table, os.getpid(), now=0, unix=0.0)
+
+    with Admin(admin_socket(directory), (), current, lambda: status.clients(table), obey):
+        yield asked
+
+
+def test_commands_over_admin_sock(tmp_path: Path, table: stats.Table) -> None:
+    commands: list[Command] = [Drain("n:1"), Undrain("n:1", "api"), Drain("[::1]:1", "käse")]
+    with obeying(tmp_path, table) as asked:
+        assert [adminclient.command(tmp_path, command) for command in commands] == [REPLY] * 3
+        assert asked == commands
+        with pytest.raises(adminclient.AdminFault, match=r'^no server "nobody:1"; there are: n:1$'):
+            adminclient.command(tmp_path, Drain("nobody:1"))
+        assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body", "code", "allow", "text"),
+    [
+        ("GET /drain", b"", 405, b"POST", b"use POST"),
+        ("GET /undrain?server=n:1", b"", 405, b"POST", b"use POST"),
+        ("PUT /drain", b'{"server": "n:1"}', 405, b"POST", b"use POST"),
+        ("POST /status", b"", 405, b"GET, HEAD", b"use GET, HEAD"),
+        ("POST /drain/", b'{"server": "n:1"}', 404, None, b"there is only /status, /drain, /undrain"),
+        ("POST /drain", b"", 400, None, b'send JSON: {"server": "host:port"}'),
+        ("POST /drain", b"server=n:1", 400, None, b"JSON is malformed"),
+        ("POST /drain", b'{"server": "n:1", "now": true}', 400, None, b"unknown field `now`"),
+        ("POST /undrain", b'{"server": "\xff"}', 400, None, b"can't decode"),
+        ("POST /drain", b'{"server": "nobody:1"}', 404, None, b'no server "nobody:1"; there are: n:1'),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_said_and_nothing_is_done(
+    tmp_path: Path, table: stats.Table, request_line: str, body: bytes, code: int, allow: bytes | None, text: bytes
+) -> None:
+    with obeying(tmp_path, table) as asked:
+        answer = say(tmp_path, f"{request_line} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}", body)
+        assert answer.startswith(b"HTTP/1.1 %d " % code)
+        assert re.findall(rb"^Allow: (.*)\r$", answer, re.MULTILINE) == ([allow] if allow else [])
+        assert text in answer
+        assert asked == []
+
+
+def say(directory: Path, head: str, body: bytes = b"") -> bytes:
+    """What admin.sock answers to a request that is not made by our client."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(str(directory / adminclient.NAME))
+        client.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode() + body)
+        with client.makefile("rb") as answers:
+            return answers.read()
+
+
+def test_the_length_of_a_request_is_limited(tmp_path: Path, table: stats.Table) -> None:
+    with obeying(tmp_path, table) as asked:
+        answer = say(tmp_path, f"POST /drain HTTP/1.1\r\nHost: x\r\nContent-Length: {(64 << 10) + 1}")
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert asked == []
 
 
 def test_admin_sock_has_nothing_else(tmp_path: Path, table: stats.Table) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from kubelb.cli.check import check
 from kubelb.cli.convert import convert
-from kubelb.config.flags_reader import NO_OVERRIDES, Flags, Overrides
+from kubelb.config.flags_reader import Flags
+from kubelb.config.overrides import NO_OVERRIDES, Overrides
 from kubelb.config.sources import Sources, load
+from tests.support.users import as_nobody
 
 _GOOD = """\
 [[listener]]
@@ -22,7 +21,6 @@ pool = "a"
 [pool.a]
 servers = ["127.0.0.1:7443"]
 """
-_NOBODY = 65534
 
 
 @pytest.fixture
@@ -89,24 +87,11 @@ def test_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert _refused(capsys, sources) == [f"{tmp_path}: cannot be read: is a directory"]
 
 
-@contextmanager
-def _as_nobody() -> Iterator[None]:
-    """Root may read every file; as nobody it may not."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(_NOBODY)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
 def test_not_readable(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(_GOOD)
     file.chmod(0)
     for sources in _both(file):
-        with _as_nobody():
+        with as_nobody():
             assert _refused(capsys, sources) == [f"{file}: cannot be read: permission denied"]
 
 

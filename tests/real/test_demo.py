@@ -123,9 +123,10 @@ def test_a_stand_in_dies_and_comes_back_under_kubectl() -> None:
 
         assert ready() == b"ok"
         demo.read_until("stand-in b is killed")
-        demo.read_until(r"b 0 \(dead\)")
+        demo.read_until(r"b 0 \(dead\) down")
         assert [ready() for _ in range(6)] == [b"ok"] * 6
         demo.read_until("stand-in b is back")
+        demo.read_until(r"b \d+, c")
         assert ready() == b"ok"
         children = demo.children()
         demo.process.terminate()

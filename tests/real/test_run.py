@@ -108,7 +108,7 @@ def test_flags(tmp_path: Path, servers: list[SocketAddress]) -> None:
     with reserved() as one, reserved("127.0.0.2") as other:
         listen = [flag for address in (one, other) for flag in ("--listen", name_of(address))]
         server = [flag for address in servers for flag in ("--server", name_of(address))]
-        flags = [*listen, *server, "--balance", "round_robin", "--workers", "1"]
+        flags = [*listen, *server, "--balance", "round_robin", "--workers", "1", "--health", "off"]
         with running(tmp_path, *flags) as proxy:
             assert proxy.addresses == [one, other]
             assert len(proxy.workers()) == 1

@@ -22,7 +22,7 @@ from typing import IO, Any
 import psutil
 
 from kubelb.cli import adminclient
-from kubelb.config.model import Balance, Config, Listener, Pool, Server
+from kubelb.config.model import PASSIVE, Balance, Config, Listener, Pool, Server
 from kubelb.config.toml_writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.control.status import Server as ServerStatus
@@ -242,7 +242,7 @@ def a_config(
     """One listener and one pool; ``settings`` are those of the whole proxy (2 workers unless they say otherwise)."""
     members = [server if isinstance(server, Server) else Server(address=Address(*server)) for server in servers]
     listener = Listener(listen=(Address(*listen),), pool="pool", connect_timeout=Duration(connect_timeout))
-    pool = Pool(servers=tuple(members), balance=balance)
+    pool = Pool(servers=tuple(members), balance=balance, health=PASSIVE)
     return Config(**{"workers": 2, **settings}, listeners=(listener,), pools={"pool": pool})
 
 

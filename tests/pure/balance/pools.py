@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
 from kubelb.config.model import Balance
-from kubelb.snapshot import Pool, Server
+from kubelb.snapshot import Pool, Server, State
 
 BALANCES: tuple[Balance, ...] = ("round_robin", "least_conn", "hash", "consistent_hash", "random", "random_two")
 
@@ -36,7 +36,9 @@ def any_servers(draw: st.DrawFn) -> list[Server]:
             weight=draw(st.integers(1, 9)),
             max_conns=draw(st.sampled_from([0, 0, 1, 3])),
             backup=draw(st.booleans()),
-            down=draw(st.sampled_from([False, False, True])),
+            tier=draw(st.sampled_from([0, 0, 1, 2])),
+            state=draw(st.sampled_from(["up", "up", *get_args(State)])),
+            drained=draw(st.sampled_from([False, False, True])),
         )
         for number in range(draw(st.integers(1, 9)))
     ]

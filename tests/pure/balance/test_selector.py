@@ -65,7 +65,10 @@ def test_max_conns_is_never_exceeded_and_nothing_unusable_is_picked(
     for client in range(30):
         left = eligible(servers, conns, failing, ())
         if not left:
-            assert all(s.down or (s.max_conns and conns[i] == s.max_conns) for i, s in enumerate(servers))
+            assert all(
+                s.state == "disabled" or s.drained or (s.max_conns and conns[i] == s.max_conns)
+                for i, s in enumerate(servers)
+            )
             break
         position = selector.pick(left, conns, f"10.1.0.{client}", rng)
         picked = servers[position]
@@ -73,9 +76,13 @@ def test_max_conns_is_never_exceeded_and_nothing_unusable_is_picked(
         usable = [
             i
             for i, s in enumerate(servers)
-            if not s.down and i not in failing and (not s.max_conns or conns[i] < s.max_conns or i == position)
+            if s.state in ("unknown", "up")
+            and not s.drained
+            and i not in failing
+            and (not s.max_conns or conns[i] < s.max_conns or i == position)
         ]
-        assert not picked.down
+        assert picked.state != "disabled"
+        assert not picked.drained
         assert not picked.max_conns or conns[position] <= picked.max_conns
         assert position in usable or not usable
         assert not picked.backup or position not in usable or all(servers[i].backup for i in usable)

@@ -6,7 +6,21 @@ import typing
 
 from hypothesis import strategies as st
 
-from kubelb.config.model import Balance, Config, HttpServer, Listener, Location, Log, LogLevel, Pool, Server
+from kubelb.config.model import (
+    Balance,
+    Config,
+    Health,
+    HttpServer,
+    Listener,
+    Location,
+    Log,
+    LogLevel,
+    OnDown,
+    Pool,
+    ProbeKind,
+    Rebalance,
+    Server,
+)
 from kubelb.config.values import Address, Duration
 
 hosts = st.one_of(st.ip_addresses().map(str), st.from_regex(r"[a-z0-9_-]{1,12}(\.[a-z]{1,5})?", fullmatch=True))
@@ -15,6 +29,9 @@ durations = st.one_of(st.integers(0, 10**6).map(Duration), st.floats(0, 1e9).map
 counts = st.integers(0, 2**31)
 balances: st.SearchStrategy[Balance] = st.sampled_from(typing.get_args(Balance))
 levels: st.SearchStrategy[LogLevel] = st.sampled_from(typing.get_args(LogLevel))
+probe_kinds: st.SearchStrategy[ProbeKind] = st.sampled_from(typing.get_args(ProbeKind))
+on_downs: st.SearchStrategy[OnDown] = st.sampled_from(typing.get_args(OnDown))
+files = st.none() | st.text(max_size=10)
 
 servers = st.builds(
     Server,
@@ -25,19 +42,47 @@ servers = st.builds(
     max_conns=counts,
     backup=st.booleans(),
     down=st.booleans(),
+    tier=counts,
 )
 plain_servers = st.builds(Server, address=addresses)
+healths = st.builds(
+    Health,
+    probe=probe_kinds,
+    path=st.text(max_size=10),
+    interval=durations,
+    timeout=durations,
+    rise=counts,
+    fall=counts,
+    expect=st.lists(counts, max_size=30).map(tuple),
+    server_name=st.text(max_size=10),
+    ca_file=files,
+    cert_file=files,
+    key_file=files,
+    token_file=files,
+    on_down=on_downs,
+    reset_spread=durations,
+    slow_start=durations,
+)
+rebalances = st.builds(
+    Rebalance, every=durations, threshold=st.floats(allow_nan=False), at_most=counts, quiet=durations
+)
 pools = st.builds(
     Pool,
     servers=st.lists(st.one_of(plain_servers, servers), max_size=5).map(tuple),
     balance=balances,
     hash_key=st.text(max_size=20),
+    drain_timeout=durations,
+    keepalive=durations,
+    user_timeout=durations,
+    health=st.builds(Health) | healths,
+    rebalance=st.none() | st.builds(Rebalance) | rebalances,
 )
 listeners = st.builds(
     Listener,
     listen=st.lists(addresses, max_size=3).map(tuple),
     pool=st.text(max_size=10),
     connect_timeout=durations,
+    hedge_delay=durations,
     idle_timeout=st.none() | durations,
 )
 locations = st.builds(

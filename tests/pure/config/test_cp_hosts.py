@@ -6,7 +6,7 @@ import pytest
 
 from kubelb.config.cp_hosts import read_cp_hosts
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import Config, Listener, Pool, Server
+from kubelb.config.model import PASSIVE, Config, Listener, Pool, Server
 from kubelb.config.values import Address, Duration
 
 
@@ -24,6 +24,7 @@ def test_is_rkes_file() -> None:
             "kube_apiserver": Pool(
                 servers=tuple(Server(address=Address(host, 6443)) for host in ("10.0.0.11", "10.0.0.12")),
                 balance="round_robin",
+                health=PASSIVE,
             )
         },
     )

@@ -1,12 +1,12 @@
-"""A proxy on the command line, and the flags that override a file."""
+"""A proxy on the command line."""
 
 from __future__ import annotations
 
 import pytest
 
 from kubelb.config.faults import ConfigFault
-from kubelb.config.flags_reader import POOL, Flags, Overrides, override, parse_threads, parse_workers, read_flags
-from kubelb.config.model import Config, Listener, Loaded, Log, Pool, Server
+from kubelb.config.flags_reader import POOL, Flags, read_flags
+from kubelb.config.model import Config, Listener, Pool, Server
 from kubelb.config.validate import validate
 from kubelb.config.values import Address, Duration
 
@@ -47,34 +47,3 @@ def test_rules_are_told_by_flag() -> None:
 def test_given() -> None:
     assert Flags().given() == ()
     assert Flags(server=("a:1",), idle_timeout="").given() == ("--server", "--idle-timeout")
-
-
-def test_override() -> None:
-    loaded = Loaded(Config(workers=1, log=Log(level="debug")), ("w",))
-    assert override(loaded, Overrides()).config == loaded.config
-    overridden = override(
-        loaded,
-        Overrides(runtime_dir="/x", workers=0, threads="auto", pin=True, log_level="error", access_log=True),
-    )
-    assert overridden.warnings == ("w",)
-    assert overridden.config == Config(
-        workers=0, threads="auto", pin=True, runtime_dir="/x", log=Log(level="error", access=True)
-    )
-    assert str(validate(overridden.config, overridden.places)[0]) == "--workers: 0 is too few; write 1 or more"
-
-
-def test_pin_can_be_overridden_off() -> None:
-    assert not override(Loaded(Config(pin=True)), Overrides(pin=False)).config.pin
-
-
-def test_parse_workers_and_threads() -> None:
-    assert (parse_workers("auto"), parse_workers("3")) == ("auto", 3)
-    assert (parse_threads("auto"), parse_threads("per-connection"), parse_threads("3")) == (
-        "auto",
-        "per-connection",
-        3,
-    )
-    with pytest.raises(ValueError, match='not "many"; write a number or "auto"'):
-        parse_workers("many")
-    with pytest.raises(ValueError, match='not "-1"; write a number, "auto" or "per-connection"'):
-        parse_threads("-1")

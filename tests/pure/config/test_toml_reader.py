@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubelb.config.faults import ConfigFault, Fault
-from kubelb.config.model import Config, HttpServer, Listener, Location, Log, Pool, Server
+from kubelb.config.model import Config, Health, HttpServer, Listener, Location, Log, Pool, Rebalance, Server
 from kubelb.config.toml_reader import parse_toml
 from kubelb.config.values import Address, Duration
 
@@ -27,14 +27,35 @@ access = true
 listen = ["127.0.0.1:6443", "[::1]:6443"]
 pool = "kube-apiserver"
 connect_timeout = "250ms"
+hedge_delay = "100ms"
 idle_timeout = "10m"
 [pool.kube-apiserver]
 balance = "consistent_hash"
 hash_key = "a$remote_addr"
 servers = [
     "10.0.0.11:6443",
-    { address = "b:6443", weight = 2, max_fails = 0, fail_timeout = "1m", max_conns = 9, down = true },
+    { address = "b:6443", weight = 2, max_fails = 0, fail_timeout = "1m", max_conns = 9, down = true, tier = 2 },
 ]
+drain_timeout = "2m"
+keepalive = "0s"
+user_timeout = "30s"
+rebalance = { every = "30s", threshold = 1, at_most = 2, quiet = "5s" }
+[pool.kube-apiserver.health]
+probe = "https"
+path = "/livez"
+interval = "2s"
+timeout = "500ms"
+rise = 2
+fall = 3
+expect = [200, 429]
+server_name = "kubernetes.default.svc"
+ca_file = "/ca"
+cert_file = "/cert"
+key_file = "/key"
+token_file = "/token"
+on_down = "drain"
+reset_spread = "1s"
+slow_start = "0s"
 [[http]]
 listen = ["127.0.0.1:8081"]
 [[http.location]]
@@ -51,7 +72,7 @@ stub_status = true
 
 def test_everything() -> None:
     down = Server(
-        address=Address("b", 6443), weight=2, max_fails=0, fail_timeout=Duration(60), max_conns=9, down=True
+        address=Address("b", 6443), weight=2, max_fails=0, fail_timeout=Duration(60), max_conns=9, down=True, tier=2
     )
     assert parse_toml(_WHOLE, "F").config == Config(
         workers=2,
@@ -66,6 +87,7 @@ def test_everything() -> None:
                 listen=(Address("127.0.0.1", 6443), Address("::1", 6443)),
                 pool="kube-apiserver",
                 connect_timeout=Duration(0.25),
+                hedge_delay=Duration(0.1),
                 idle_timeout=Duration(600),
             ),
         ),
@@ -74,6 +96,27 @@ def test_everything() -> None:
                 servers=(Server(address=Address("10.0.0.11", 6443)), down),
                 balance="consistent_hash",
                 hash_key="a$remote_addr",
+                drain_timeout=Duration(120),
+                keepalive=Duration(0),
+                user_timeout=Duration(30),
+                health=Health(
+                    probe="https",
+                    path="/livez",
+                    interval=Duration(2),
+                    timeout=Duration(0.5),
+                    rise=2,
+                    fall=3,
+                    expect=(200, 429),
+                    server_name="kubernetes.default.svc",
+                    ca_file="/ca",
+                    cert_file="/cert",
+                    key_file="/key",
+                    token_file="/token",
+                    on_down="drain",
+                    reset_spread=Duration(1),
+                    slow_start=Duration(0),
+                ),
+                rebalance=Rebalance(every=Duration(30), threshold=1.0, at_most=2, quiet=Duration(5)),
             )
         },
         http=(
@@ -127,6 +170,36 @@ def test_everything() -> None:
                 'F:6: pool."a b".servers[3]: not 7; write a table',
             ],
         ),
+        (
+            "[pool.a]\nservers = []\nhealth = 'off'\nrebalance = '10s'\n",
+            [
+                'F:3: pool.a.health: not "off"; write a table',
+                'F:4: pool.a.rebalance: not "10s"; write a table',
+            ],
+        ),
+        (
+            "[pool.a]\nservers = []\nrebalance = { every = 10, treshold = 0.1,\nat_most = 1.5 }\n",
+            [
+                'F:3: pool.a.rebalance.treshold: unknown key; did you mean "threshold"?',
+                'F:3: pool.a.rebalance.every: not 10; write a time like "10m"',
+                "F:4: pool.a.rebalance.at_most: not 1.5; write a whole number",
+            ],
+        ),
+        (
+            "pool.a.servers = []\n[pool.a.rebalance]\nthreshold = true\n",
+            ["F:3: pool.a.rebalance.threshold: not true; write a number"],
+        ),
+        (
+            "[pool.a]\nservers = []\n[pool.a.health]\nexpect = [\n200,\n'2xx']\nprobe = 'htps'\ncafile = 1\n",
+            [
+                'F:8: pool.a.health.cafile: unknown key; did you mean "ca_file"?',
+                'F:7: pool.a.health.probe: not "htps"; write "https", "http", "tls", "tcp" or "off"',
+                'F:6: pool.a.health.expect[1]: not "2xx"; write a whole number',
+            ],
+        ),
+        ("workers = 0xffffffffffffffff\n", ['F:1: workers: not so large a number; write a whole number or "auto"']),
+        ("pin = 0x" + "f" * 5000, ["F:1: pin: not so large a number; write true or false"]),
+        ("workers = " + "9" * 5000, ["F: not TOML: a number of too many digits"]),
         ("a = \n", ["F:1: not TOML: Invalid value"]),
         ("pin = true\npin = true\n", ["F:2: not TOML: Cannot overwrite a value"]),
         ("a = 1\nb = [1", ["F:2: not TOML: Unclosed array"]),

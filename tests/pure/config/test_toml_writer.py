@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from kubelb.config.model import Config, Listener, Pool, Server
+from kubelb.config.model import PASSIVE, Config, Listener, Pool, Rebalance, Server
 from kubelb.config.toml_reader import parse_toml
 from kubelb.config.toml_writer import write_toml
 from kubelb.config.values import Address, Duration
@@ -20,7 +20,11 @@ def test_is_readable() -> None:
     config = Config(
         listeners=(Listener(listen=(Address("::1", 6443),), pool="kube api", idle_timeout=Duration(600)),),
         pools={
-            "kube api": Pool(servers=(Server(address=Address("a", 1)), Server(address=Address("b", 2), weight=3)))
+            "kube api": Pool(
+                servers=(Server(address=Address("a", 1)), Server(address=Address("b", 2), weight=3, tier=1)),
+                health=PASSIVE,
+                rebalance=Rebalance(),
+            )
         },
     )
     assert (
@@ -33,7 +37,13 @@ connect_timeout = "2s"
 idle_timeout = "10m"
 
 [pool."kube api"]
-servers = ["a:1", { address = "b:2", weight = 3 }]
+servers = ["a:1", { address = "b:2", weight = 3, tier = 1 }]
 balance = "least_conn"
+
+[pool."kube api".health]
+probe = "off"
+
+[pool."kube api".rebalance]
+every = "10s"
 """
     )

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import typing
+from typing import Any
+
 import msgspec
 import pytest
 
 from kubelb import stats
 from kubelb.config.faults import Key, Place
-from kubelb.config.model import Config, HttpServer, Listener, Location, Pool, Server
+from kubelb.config.model import (
+    PASSIVE,
+    Config,
+    Health,
+    HttpServer,
+    Listener,
+    Location,
+    Pool,
+    ProbeKind,
+    Rebalance,
+    Server,
+)
 from kubelb.config.validate import MAX_RELAY_THREADS, MAX_SERVERS, unused_pools, validate
 from kubelb.config.values import Address, Duration, parse_address
 
@@ -43,12 +58,22 @@ def _one(**changes: object) -> Config:
     return _pool(servers=(msgspec.structs.replace(_server(), **changes), _server("b:1")))
 
 
+def _health(**changes: Any) -> Config:
+    return _pool(health=Health(**changes))
+
+
+def _rebalance(**changes: Any) -> Config:
+    return _pool(rebalance=Rebalance(**changes))
+
+
 def _location(**changes: object) -> Config:
     location = msgspec.structs.replace(_LOCATION, **changes)
     return _with(http=(msgspec.structs.replace(_HTTP, locations=(location,)),))
 
 
 _TIME = "zero or too long; write a time above 0 and up to ten years"
+_ZERO_TOO = "too long; write 0s or a time up to ten years"
+_HEALTH = "pool.a.health"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +97,7 @@ _TIME = "zero or too long; write a time above 0 and up to ten years"
         (_with(pools={}), 'listener[0].pool: no pool "a"; no pool is defined'),
         (_listener(connect_timeout=Duration(0)), f"listener[0].connect_timeout: {_TIME}"),
         (_listener(idle_timeout=Duration(1e9)), f"listener[0].idle_timeout: {_TIME}"),
+        (_listener(hedge_delay=Duration(0)), f"listener[0].hedge_delay: {_TIME}"),
         (_pool(servers=()), "pool.a.servers: no servers; give at least one"),
         (
             _pool(servers=(msgspec.structs.replace(_server(), down=True),)),
@@ -105,7 +131,71 @@ _TIME = "zero or too long; write a time above 0 and up to ten years"
         (_one(weight=65536), "pool.a.servers[0].weight: 65536 is out of range; write a number from 1 to 65535"),
         (_one(max_fails=-1), "pool.a.servers[0].max_fails: -1 is too few; write 0 (never left out) or more"),
         (_one(max_conns=-1), "pool.a.servers[0].max_conns: -1 is too few; write 0 (no limit) or more"),
-        (_one(fail_timeout=Duration(1e9)), f"pool.a.servers[0].fail_timeout: {_TIME}"),
+        (_one(fail_timeout=Duration(1e9)), f"pool.a.servers[0].fail_timeout: {_ZERO_TOO}"),
+        (_one(tier=-1), "pool.a.servers[0].tier: -1 is out of range; write a number from 0 (first choice) to 255"),
+        (_one(tier=256), "pool.a.servers[0].tier: 256 is out of range; write a number from 0 (first choice) to 255"),
+        (_pool(drain_timeout=Duration(0)), f"pool.a.drain_timeout: {_TIME}"),
+        (
+            _pool(keepalive=Duration(0.5)),
+            "pool.a.keepalive: out of range; write 0s (never) or a time from 1s to 32767s",
+        ),
+        (
+            _pool(keepalive=Duration(32768)),
+            "pool.a.keepalive: out of range; write 0s (never) or a time from 1s to 32767s",
+        ),
+        (
+            _pool(user_timeout=Duration(0.0001)),
+            "pool.a.user_timeout: out of range; write 0s (the kernel's own limit) or a time from 1ms to 24d",
+        ),
+        (
+            _pool(user_timeout=Duration(25 * 86400)),
+            "pool.a.user_timeout: out of range; write 0s (the kernel's own limit) or a time from 1ms to 24d",
+        ),
+        (_health(interval=Duration(0)), f"{_HEALTH}.interval: {_TIME}"),
+        (_health(timeout=Duration(0)), f"{_HEALTH}.timeout: {_TIME}"),
+        (_health(timeout=Duration(1e9)), f"{_HEALTH}.timeout: {_TIME}"),
+        (_health(rise=0), f"{_HEALTH}.rise: 0 is too few; write 1 or more"),
+        (_health(fall=0), f"{_HEALTH}.fall: 0 is too few; write 1 or more"),
+        (_health(path="readyz"), f'{_HEALTH}.path: "readyz" is not a path; begin it with /'),
+        (
+            _health(path="/a b"),
+            f'{_HEALTH}.path: "/a b" is not a path; write printable ASCII without spaces',
+        ),
+        (
+            _health(path="/a\r\nX: y"),
+            f'{_HEALTH}.path: "/a\\r\\nX: y" is not a path; write printable ASCII without spaces',
+        ),
+        (
+            _health(expect=(200, 600)),
+            f"{_HEALTH}.expect[1]: 600 is not an HTTP status; write a number from 100 to 599",
+        ),
+        (
+            _health(server_name="a:443"),
+            f'{_HEALTH}.server_name: "a:443" is not a host name; write a name or an address, without a port',
+        ),
+        (
+            _health(server_name="a..b"),
+            f'{_HEALTH}.server_name: "a..b" is not a host name; write a name or an address, without a port',
+        ),
+        (_health(ca_file=""), f"{_HEALTH}.ca_file: empty; write the path of a file"),
+        (_health(key_file="/k"), f"{_HEALTH}.key_file: no certificate for this key; write cert_file too"),
+        (_health(reset_spread=Duration(1e9)), f"{_HEALTH}.reset_spread: {_ZERO_TOO}"),
+        (_health(slow_start=Duration(1e9)), f"{_HEALTH}.slow_start: {_ZERO_TOO}"),
+        (_rebalance(every=Duration(0)), f"pool.a.rebalance.every: {_TIME}"),
+        (
+            _rebalance(threshold=-0.1),
+            "pool.a.rebalance.threshold: -0.1 is out of range; write 0 or more, 0.2 for a fifth",
+        ),
+        (
+            _rebalance(threshold=math.nan),
+            "pool.a.rebalance.threshold: nan is out of range; write 0 or more, 0.2 for a fifth",
+        ),
+        (
+            _rebalance(threshold=math.inf),
+            "pool.a.rebalance.threshold: inf is out of range; write 0 or more, 0.2 for a fifth",
+        ),
+        (_rebalance(at_most=0), "pool.a.rebalance.at_most: 0 is too few; write 1 or more"),
+        (_rebalance(quiet=Duration(1e9)), f"pool.a.rebalance.quiet: {_ZERO_TOO}"),
         (
             _pool(servers=tuple(_server(f"h:{port}") for port in range(1, 257))),
             "256 servers in all pools; at most 255 can be counted",
@@ -154,6 +244,63 @@ def test_rule(config: Config, fault: str) -> None:
     assert [str(fault) for fault in validate(config, {})] == [fault]
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "kinds"),
+    [
+        ("path", "/x", "https or http"),
+        ("interval", Duration(2), "https, http, tls or tcp"),
+        ("timeout", Duration(2), "https, http, tls or tcp"),
+        ("rise", 2, "https, http, tls or tcp"),
+        ("fall", 3, "https, http, tls or tcp"),
+        ("expect", (204,), "https or http"),
+        ("server_name", "x", "https, http or tls"),
+        ("ca_file", "/x", "https or tls"),
+        ("cert_file", "/x", "https or tls"),
+        ("on_down", "keep", "https, http, tls or tcp"),
+    ],
+)
+def test_a_setting_that_the_probe_has_no_use_for(setting: str, value: object, kinds: str) -> None:
+    for kind in typing.get_args(ProbeKind):
+        faults = [str(fault) for fault in validate(_health(**{"probe": kind, setting: value}), {})]
+        instead = f"means nothing with probe {kind}; leave it out, or probe by {kinds}"
+        assert faults == ([] if kind in kinds.replace(",", "").split() else [f"{_HEALTH}.{setting}: {instead}"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"probe": "http"}, "means nothing with probe http; leave it out, or probe by https"),
+        ({"probe": "https"}, "no token for a server that nobody verifies; write ca_file too"),
+    ],
+)
+def test_a_token_goes_only_to_whom_it_is_for(settings: dict[str, str], fault: str) -> None:
+    config = _health(token_file="/x", **settings)
+    assert [str(fault) for fault in validate(config, {})] == [f"{_HEALTH}.token_file: {fault}"]
+    assert validate(_health(token_file="/x", ca_file="/c"), {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        (
+            {"health": PASSIVE},
+            "needs probes, to know where clients would find a server; set health.probe too, or leave it out",
+        ),
+        ({"balance": "hash"}, "balance hash sends clients back to where they were; leave one of the two out"),
+    ],
+)
+def test_rebalancing_needs_somewhere_to_go(settings: dict[str, Any], fault: str) -> None:
+    config = _pool(rebalance=Rebalance(), **settings)
+    assert [str(fault) for fault in validate(config, {})] == [f"pool.a.rebalance: {fault}"]
+
+
+def test_a_useless_setting_is_refused_although_it_is_the_default() -> None:
+    places: dict[Key, Place] = {("pool", "a", "health", "fall"): Place("F", 3)}
+    assert [str(fault) for fault in validate(_pool(health=PASSIVE), places)] == [
+        "F:3: pool.a.health.fall: means nothing with probe off; leave it out, or probe by https, http, tls or tcp"
+    ]
+
+
 @pytest.mark.parametrize("balance", ["hash", "consistent_hash", "random", "random_two"])
 def test_some_ways_of_balancing_know_no_backup(balance: str) -> None:
     servers = (_server(), msgspec.structs.replace(_server("b:1"), backup=True))
@@ -172,6 +319,15 @@ def test_some_ways_of_balancing_know_no_backup(balance: str) -> None:
         _pool(balance="hash", hash_key="x-${remote_addr}"),
         _pool(servers=tuple(_server(f"h:{port}") for port in range(1, 256))),
         _location(path="/", status=503, body="no"),
+        _pool(balance="consistent_hash", servers=(_server(), msgspec.structs.replace(_server("b:1"), tier=255))),
+        _pool(keepalive=Duration(0), user_timeout=Duration(0)),
+        _pool(keepalive=Duration(32767), user_timeout=Duration(24 * 86400)),
+        _pool(health=Health(probe="off", slow_start=Duration(0), reset_spread=Duration(5))),
+        _health(reset_spread=Duration(0), slow_start=Duration(0), expect=(100, 599), server_name="fd00::1"),
+        _health(
+            server_name="kubernetes.default.svc", cert_file="/c", key_file="/k", path="/readyz?verbose&exclude=x"
+        ),
+        _rebalance(threshold=0.0, quiet=Duration(0)),
     ],
 )
 def test_allowed(config: Config) -> None:
@@ -179,7 +335,7 @@ def test_allowed(config: Config) -> None:
 
 
 def test_limits_are_the_counters() -> None:
-    assert (MAX_RELAY_THREADS, MAX_SERVERS) == (stats.ROWS, stats.SLOTS - 1)
+    assert (MAX_RELAY_THREADS, MAX_SERVERS) == (stats.ROWS - 1, stats.SLOTS - 1)
 
 
 def test_a_fault_stands_where_the_nearest_part_was_read() -> None:

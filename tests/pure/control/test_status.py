@@ -8,10 +8,12 @@ import msgspec
 
 from kubelb import __version__
 from kubelb.control.status import Status, status
-from kubelb.snapshot import Pool, Server, Snapshot
+from kubelb.snapshot import Pool, Probe, Server, Snapshot
 from kubelb.stats import Count
 
 SECOND = 10**9
+NOON = 1.8e9
+"""A moment, in Unix seconds."""
 
 
 class Rows:
@@ -27,8 +29,8 @@ class Rows:
         return self.words[slot, count]
 
 
-def snapshot(*servers: Server) -> Snapshot:
-    pool = Pool(name="api", balance="least_conn", hash_key="$remote_addr", servers=servers)
+def snapshot(*servers: Server, slow_start: float = 0) -> Snapshot:
+    pool = Pool(name="api", balance="least_conn", hash_key="$remote_addr", servers=servers, slow_start=slow_start)
     return Snapshot(version=7, listeners=(), pools=(pool,))
 
 
@@ -39,11 +41,21 @@ def test_the_document() -> None:
         rows.words[5, count] = [n, 10 * n]
     rows.words[5, Count.DIAL_FAILURES], rows.words[5, Count.RESETS] = [5, 50], [6, 60]
     picture = snapshot(
-        Server(slot=5, name="one:6443", address=("10.0.0.1", 6443)),
-        Server(slot=6, name="[2001:db8::2]:6443", address=("2001:db8::2", 6443), backup=True, down=True),
+        Server(
+            slot=5,
+            name="one:6443",
+            address=("10.0.0.1", 6443),
+            state="draining",
+            since=900.0,
+            reason="the operator wants it empty",
+            drained=True,
+            probe=Probe(ended_at=999.5, seconds=0.0123, fault="connection refused"),
+        ),
+        Server(slot=6, name="[2001:db8::2]:6443", address=("2001:db8::2", 6443), backup=True, tier=2),
     )
     quiet = {"active": 0, "opened": 0, "bytes_up": 0, "bytes_down": 0, "dial_failures": 0, "resets": 0}
-    answer = msgspec.json.encode(status(picture, rows, pid=42, now=SECOND))
+    now = status(picture, rows, pid=42, now=1000 * SECOND, unix=NOON)
+    answer = msgspec.json.encode(now)
     assert msgspec.json.decode(answer) == {
         "version": __version__,
         "pid": 42,
@@ -63,23 +75,35 @@ def test_the_document() -> None:
                         "bytes_down": 44,
                         "dial_failures": 55,
                         "resets": 66,
-                        "down": False,
+                        "state": "draining",
+                        "since": NOON - 100,
+                        "reason": "the operator wants it empty",
+                        "tier": 0,
                         "backup": False,
+                        "drained": True,
                         "failing": False,
+                        "ramping": False,
+                        "probe": {"at": NOON - 0.5, "seconds": 0.0123, "fault": "connection refused"},
                     },
                     {
                         "name": "[2001:db8::2]:6443",
                         "address": "[2001:db8::2]:6443",
                         **quiet,
-                        "down": True,
+                        "state": "unknown",
+                        "since": NOON - 1000,
+                        "reason": "",
+                        "tier": 2,
                         "backup": True,
+                        "drained": False,
                         "failing": False,
+                        "ramping": False,
+                        "probe": None,
                     },
                 ],
             }
         ],
     }
-    assert msgspec.json.decode(answer, type=Status) == status(picture, rows, pid=42, now=SECOND)
+    assert msgspec.json.decode(answer, type=Status) == now
 
 
 def test_failing_is_seen_over_all_rows_and_passes() -> None:
@@ -89,7 +113,7 @@ def test_failing_is_seen_over_all_rows_and_passes() -> None:
     picture = snapshot(Server(slot=5, name="one:6443", address=("10.0.0.1", 6443), max_fails=2, fail_timeout=10))
 
     def failing(now: int) -> bool:
-        return status(picture, rows, pid=1, now=now).pools[0].servers[0].failing
+        return status(picture, rows, pid=1, now=now, unix=NOON).pools[0].servers[0].failing
 
     assert failing(102 * SECOND)
     assert not failing(112 * SECOND)
@@ -98,3 +122,15 @@ def test_failing_is_seen_over_all_rows_and_passes() -> None:
     rows.words[5, Count.PASSED_AT] = [0, 0]
     rows.words[5, Count.TRIED_AT] = [111 * SECOND, 0]
     assert failing(112 * SECOND)
+
+
+def test_the_share_grows_for_as_long_as_the_slow_start_takes() -> None:
+    back = Server(slot=5, name="one:6443", address=("10.0.0.1", 6443), state="up", ramp_from=100.0)
+    old = Server(slot=6, name="two:6443", address=("10.0.0.2", 6443), state="up")
+    picture = snapshot(back, old, slow_start=10.0)
+
+    def ramping(now: float) -> list[bool]:
+        answer = status(picture, Rows(), pid=1, now=int(now * SECOND), unix=NOON)
+        return [server.ramping for server in answer.pools[0].servers]
+
+    assert [ramping(now) for now in (100.0, 109.9, 110.0)] == [[True, False], [True, False], [False, False]]

@@ -9,7 +9,7 @@ import pytest
 
 from kubelb import snapshot
 from kubelb.config.faults import ConfigFault, Key, Place
-from kubelb.config.model import Config, Listener, Log, Pool, Server
+from kubelb.config.model import Config, Health, Listener, Log, Pool, Server
 from kubelb.config.values import Address, Duration, parse_address
 from kubelb.discovery.resolve import resolve
 
@@ -41,16 +41,26 @@ def test_snapshot() -> None:
         max_conns=5,
         backup=True,
         down=True,
+        tier=1,
     )
     config = Config(
         log=Log(access=True),
         listeners=(
             Listener(listen=(Address("127.0.0.1", 1), Address("::1", 1)), pool="b", idle_timeout=Duration(9)),
-            Listener(listen=(Address("127.0.0.1", 2),), pool="a", connect_timeout=Duration(1)),
+            Listener(
+                listen=(Address("127.0.0.1", 2),), pool="a", connect_timeout=Duration(1), hedge_delay=Duration(0.5)
+            ),
         ),
         pools={
             "b": Pool(servers=(Server(address=Address("10.0.0.2", 6443)), server), balance="round_robin"),
-            "a": Pool(servers=(Server(address=Address("fd00::1", 1)),), balance="hash", hash_key="x$remote_addr"),
+            "a": Pool(
+                servers=(Server(address=Address("fd00::1", 1)),),
+                balance="hash",
+                hash_key="x$remote_addr",
+                keepalive=Duration(1),
+                user_timeout=Duration(2),
+                health=Health(slow_start=Duration(3), reset_spread=Duration(4)),
+            ),
         },
     )
     changes: dict[str, Any] = {
@@ -59,32 +69,43 @@ def test_snapshot() -> None:
         "fail_timeout": 4.0,
         "max_conns": 5,
         "backup": True,
-        "down": True,
+        "state": "disabled",
+        "tier": 1,
     }
-    assert resolve(config, lookup=_lookup) == snapshot.Snapshot(
+    assert resolve(config, lookup=_lookup, now=7.0) == snapshot.Snapshot(
         version=1,
         log=Log(access=True),
         listeners=(
             snapshot.Listener(address="127.0.0.1:1", pool="b", connect_timeout=2.0, idle_timeout=9.0),
             snapshot.Listener(address="[::1]:1", pool="b", connect_timeout=2.0, idle_timeout=9.0),
-            snapshot.Listener(address="127.0.0.1:2", pool="a", connect_timeout=1.0, idle_timeout=None),
+            snapshot.Listener(
+                address="127.0.0.1:2", pool="a", connect_timeout=1.0, hedge_delay=0.5, idle_timeout=None
+            ),
         ),
         pools=(
             snapshot.Pool(
                 name="b",
+                keepalive=5.0,
+                user_timeout=10.0,
+                slow_start=10.0,
+                reset_spread=0.0,
                 balance="round_robin",
                 hash_key="$remote_addr",
                 servers=(
-                    snapshot.Server(slot=1, name="10.0.0.2:6443", address=("10.0.0.2", 6443)),
-                    snapshot.Server(slot=2, name="two:6443", address=("10.0.0.9", 6443), **changes),
-                    snapshot.Server(slot=3, name="two:6443", address=("fd00::9", 6443), **changes),
+                    snapshot.Server(slot=1, name="10.0.0.2:6443", address=("10.0.0.2", 6443), since=7.0),
+                    snapshot.Server(slot=2, name="two:6443", address=("10.0.0.9", 6443), since=7.0, **changes),
+                    snapshot.Server(slot=3, name="two:6443", address=("fd00::9", 6443), since=7.0, **changes),
                 ),
             ),
             snapshot.Pool(
                 name="a",
+                keepalive=1.0,
+                user_timeout=2.0,
+                slow_start=3.0,
+                reset_spread=4.0,
                 balance="hash",
                 hash_key="x$remote_addr",
-                servers=(snapshot.Server(slot=4, name="[fd00::1]:1", address=("fd00::1", 1)),),
+                servers=(snapshot.Server(slot=4, name="[fd00::1]:1", address=("fd00::1", 1), since=7.0),),
             ),
         ),
     )

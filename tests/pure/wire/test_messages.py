@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kubelb.config.model import Balance, Log
-from kubelb.snapshot import Listener, Pool, Server, Snapshot
-from kubelb.wire.messages import Drained, Message, Ready, SnapshotChanged, Stop, decode, encode
+from kubelb.snapshot import Listener, Pool, Probe, Server, Snapshot, State
+from kubelb.wire.messages import Drained, Message, Ready, Release, Sighting, SnapshotChanged, Stop, decode, encode
 
 texts = st.text(max_size=20)
 seconds = st.floats(0, 1e9)
@@ -23,7 +23,14 @@ servers = st.builds(
     fail_timeout=seconds,
     max_conns=st.integers(0, 1 << 40),
     backup=st.booleans(),
-    down=st.booleans(),
+    tier=st.integers(0, 255),
+    state=st.sampled_from(get_args(State)),
+    since=seconds,
+    reason=texts,
+    drained=st.booleans(),
+    cut_at=st.none() | seconds,
+    ramp_from=st.none() | seconds,
+    probe=st.none() | st.builds(Probe, ended_at=seconds, seconds=seconds, fault=texts),
 )
 pools = st.builds(
     Pool,
@@ -31,8 +38,19 @@ pools = st.builds(
     balance=st.sampled_from(get_args(Balance)),
     hash_key=texts,
     servers=st.lists(servers, max_size=4).map(tuple),
+    keepalive=seconds,
+    user_timeout=seconds,
+    slow_start=seconds,
+    reset_spread=seconds,
 )
-listeners = st.builds(Listener, address=texts, pool=texts, connect_timeout=seconds, idle_timeout=st.none() | seconds)
+listeners = st.builds(
+    Listener,
+    address=texts,
+    pool=texts,
+    connect_timeout=seconds,
+    hedge_delay=seconds,
+    idle_timeout=st.none() | seconds,
+)
 snapshots = st.builds(
     Snapshot,
     version=st.integers(0, 1 << 40),
@@ -41,7 +59,17 @@ snapshots = st.builds(
     log=st.builds(Log, level=st.sampled_from(["debug", "info", "warning", "error"]), access=st.booleans()),
 )
 messages: st.SearchStrategy[Message] = st.one_of(
-    st.just(Ready()), st.just(Stop()), st.just(Drained()), st.builds(SnapshotChanged, snapshots)
+    st.just(Ready()),
+    st.just(Stop()),
+    st.just(Drained()),
+    st.builds(SnapshotChanged, snapshots),
+    st.builds(Sighting, slot=st.integers(1, 255), at=seconds, fault=texts),
+    st.builds(
+        Release,
+        slot=st.integers(1, 255),
+        counts=st.lists(st.integers(0, 1 << 40), max_size=65).map(tuple),
+        quiet=seconds,
+    ),
 )
 
 unlike = st.recursive(

@@ -1,0 +1,111 @@
+"""From what is known of the servers to the next snapshot, and what of it is news to an operator; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from kubelb.config import model
+from kubelb.health.machine import Condition
+from kubelb.snapshot import Pool, Server, Snapshot, State
+
+DRAINED = "the operator wants it empty"
+_GOOD = ("unknown", "up")
+
+Level = Literal["debug", "info", "warning"]
+_LEVELS: dict[State, Level] = {"up": "info", "suspect": "debug", "draining": "warning", "down": "warning"}
+
+
+class Event(NamedTuple):
+    """A line for the log."""
+
+    level: Level
+    name: str
+    fields: dict[str, Any]
+
+
+def decide(
+    snapshot: Snapshot, conditions: Mapping[int, Condition], settings: Mapping[str, model.Pool], now: float
+) -> Snapshot:
+    """The snapshot as the servers' conditions, by slot, would have it.
+
+    The version grows when something has changed that workers go by.
+    """
+    pools = tuple(_pool(pool, conditions, settings[pool.name], now) for pool in snapshot.pools)
+    changed = any(_working(pool) != _working(before) for pool, before in zip(pools, snapshot.pools, strict=True))
+    return msgspec.structs.replace(snapshot, version=snapshot.version + changed, pools=pools)
+
+
+def _working(pool: Pool) -> list[tuple[object, ...]]:
+    """What workers go by."""
+    return [(server.slot, server.state, server.drained, server.cut_at, server.ramp_from) for server in pool.servers]
+
+
+def _pool(pool: Pool, conditions: Mapping[int, Condition], settings: model.Pool, now: float) -> Pool:
+    judged = [_judged(server, conditions.get(server.slot), now) for server in pool.servers]
+    good = {server.slot for server in judged if server.state in _GOOD}
+    servers = tuple(
+        msgspec.structs.replace(server, cut_at=_cut_at(server, settings) if good - {server.slot} else None)
+        for server in judged
+    )
+    return msgspec.structs.replace(pool, servers=servers)
+
+
+def _judged(server: Server, condition: Condition | None, now: float) -> Server:
+    if server.state == "disabled":
+        return server
+    if server.drained:
+        since = server.since if server.reason == DRAINED else now
+        return msgspec.structs.replace(server, state="draining", since=since, reason=DRAINED, ramp_from=None)
+    if condition is None:
+        # Nobody probes it: without the operator's word there is nothing to say against it.
+        if server.state == "unknown":
+            return server
+        return msgspec.structs.replace(server, state="unknown", since=now, reason="")
+    return msgspec.structs.replace(
+        server,
+        state=condition.state,
+        since=condition.since,
+        reason=condition.reason,
+        proven=condition.proven,
+        ramp_from=condition.back_at if condition.state == "up" else None,
+    )
+
+
+def _cut_at(server: Server, settings: model.Pool) -> float | None:
+    """When its sessions are to be reset, given that they have somewhere else to go.
+
+    Where nothing else is up nobody's session is cut: it may be the probes that are broken.
+    """
+    on_down = settings.health.on_down
+    if server.state == "draining" or (server.state == "down" and on_down == "drain"):
+        return server.since + settings.drain_timeout
+    return server.since if server.state == "down" and on_down == "reset" else None
+
+
+def news(before: Snapshot, after: Snapshot) -> Iterator[Event]:
+    """A line for each server whose state is another one, with what it means for its sessions."""
+    old = {server.slot: server for pool in before.pools for server in pool.servers}
+    for pool in after.pools:
+        for server in pool.servers:
+            if server.state != old[server.slot].state:
+                yield _event(pool, server, old[server.slot])
+
+
+def _event(pool: Pool, server: Server, before: Server) -> Event:
+    fields: dict[str, Any] = {"pool": pool.name, "server": server.name, "reason": server.reason}
+    host, port = server.address
+    if server.name not in (f"{host}:{port}", f"[{host}]:{port}"):
+        fields["address"] = host
+    level = _LEVELS.get(server.state, "info")
+    if server.state == "suspect" and before.state == "unknown":
+        level = "warning"
+        fields["effect"] = "it is picked last until a probe passes"
+    elif server.state == "up" and before.state == "suspect":
+        level = "debug"
+    elif server.cut_at is not None:
+        wait = server.cut_at - server.since
+        fields["sessions"] = f"are reset after {wait:g} s" if wait else "are reset"
+    return Event(level, f"server_{server.state}", fields)

@@ -1,0 +1,236 @@
+"""Asks a server whether it is well: over TCP, TLS, HTTP or HTTPS, without ever waiting.
+
+Runs in control's main thread, whose loop has many tries under way at once. A try is a generator that reads from top
+to bottom (connect, handshake, request, answer: :mod:`kubelb.health.steps`). It knows no time: the loop abandons what
+takes too long. A socket belongs to its :class:`Attempt`; that of a good HTTP answer goes back to the
+:class:`Prober`, which keeps one for the next probe, so that a server sees one handshake instead of one a second.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from selectors import EVENT_READ
+
+from kubelb.config.faults import printable
+from kubelb.config.model import Health
+from kubelb.config.values import Address
+from kubelb.health import http
+from kubelb.health.credentials import ClientTls, OwnFault, read_token
+from kubelb.health.http import PeerFault
+from kubelb.health.steps import Steps, connected, patiently, receive, require_silence, send, unconnected
+from kubelb.snapshot import SocketAddress
+
+MAX_REASON = 120
+"""Characters."""
+_MAX_DETAIL = 90
+_OWN_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Outcome(Enum):
+    PASSED = auto()
+    UNREADY = auto()
+    """It answered properly, with a status that is not an expected one: it serves, but wants no new sessions."""
+    FAILED = auto()
+    NOT_ASKED = auto()
+    """The fault is this machine's own and says nothing about the server: an unreadable file, used-up descriptors."""
+
+
+@dataclass(frozen=True)
+class Result:
+    outcome: Outcome
+    reason: str
+    """What was seen, in one printable line of at most :data:`MAX_REASON` characters."""
+
+
+class Attempt:
+    """One try under way. It owns its socket until :meth:`step` has a result or it is abandoned.
+
+    Take a :meth:`step` at once: what fails immediately has a result, and perhaps no descriptor, already.
+    """
+
+    def __init__(
+        self,
+        opened: Callable[[], socket.socket],
+        talk: Callable[[socket.socket], Steps[tuple[Result, bool]]],
+        keep: Callable[[socket.socket], None],
+        *,
+        kept: bool,
+    ) -> None:
+        """``talk`` ends with the result, and whether the connection is good for more and goes to ``keep``."""
+        self.kept = kept
+        """It is on a connection that has served before, whose end says nothing about the server."""
+        self._keep = keep
+        self._sock: socket.socket | None = None
+        self._descriptor = -1
+        self._events = 0
+        self._result: Result | None = None
+        self._steps = self._run(opened, talk)
+        self._advance()
+
+    def fileno(self) -> int:
+        """Its descriptor, or the one it had; -1: it never came to have any."""
+        return self._descriptor
+
+    @property
+    def events(self) -> int:
+        """What it waits for now: ``selectors.EVENT_READ``, ``EVENT_WRITE`` or both. May change with every step."""
+        return self._events
+
+    def step(self) -> Result | None:
+        """Go on as far as that needs no waiting; None: it is not done. Not for one that was abandoned."""
+        if self._result is None:
+            self._advance()
+        return self._result
+
+    def abandon(self) -> None:
+        """Close its socket. Once it has a result there is nothing to close."""
+        self._steps.close()
+        self._release()
+
+    def _run(
+        self, opened: Callable[[], socket.socket], talk: Callable[[socket.socket], Steps[tuple[Result, bool]]]
+    ) -> Steps[tuple[Result, bool]]:
+        self._sock = opened()
+        self._descriptor = self._sock.fileno()
+        return (yield from talk(self._sock))
+
+    def _advance(self) -> None:
+        try:
+            self._events = next(self._steps)
+        except StopIteration as end:
+            self._result, reusable = end.value
+            if reusable and self._sock is not None:
+                self._keep(self._sock)
+                self._sock = None
+            self._release()
+        except (OSError, OwnFault, PeerFault) as fault:
+            self._result = Result(_outcome(fault), _line(_words(fault)))
+            self._release()
+
+    def _release(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+
+class Prober:
+    """The probes of one server; of http and https it keeps the connection in between."""
+
+    def __init__(self, address: SocketAddress, host: str, health: Health) -> None:
+        """``host`` is the server's as configured, which the certificate and the Host header have to name unless
+        ``health.server_name`` is given."""
+        self._address = address
+        self._health = health
+        self._name = (health.server_name or host).encode("idna").decode("ascii")
+        self._tls = ClientTls(health)
+        self._kept: socket.socket | None = None
+
+    def begin(self) -> Attempt:
+        """On the kept connection if there is one, and no file has changed that would make a new one different."""
+        sock, self._kept = self._kept, None
+        if sock is None:
+            return self.begin_anew()
+        if isinstance(sock, ssl.SSLSocket) and not self._tls.is_current(sock.context):
+            sock.close()
+            return self.begin_anew()
+        return Attempt(lambda: sock, self._on_kept, self._keep, kept=True)
+
+    def begin_anew(self) -> Attempt:
+        """On a new connection."""
+        return Attempt(self._open, self._on_new, self._keep, kept=False)
+
+    def close(self) -> None:
+        """The kept connection, if any; attempts under way are for their owner to abandon."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def _keep(self, sock: socket.socket) -> None:
+        self.close()
+        self._kept = sock
+
+    def _open(self) -> socket.socket:
+        """An unconnected socket, with TLS around it where that is spoken."""
+        if self._health.probe in ("tcp", "http"):
+            return unconnected(self._address)
+        context = self._tls.context()
+        # Wrapped before it connects: wrapping looks at the connection, and might find it gone already.
+        return context.wrap_socket(
+            unconnected(self._address), do_handshake_on_connect=False, server_hostname=self._name.rstrip(".")
+        )
+
+    def _on_new(self, sock: socket.socket) -> Steps[tuple[Result, bool]]:
+        yield from connected(sock, self._address)
+        seen = "connected"
+        if isinstance(sock, ssl.SSLSocket):
+            yield from patiently(sock.do_handshake, EVENT_READ)
+            seen = sock.version() or ""
+        if self._health.probe in ("tcp", "tls"):
+            return Result(Outcome.PASSED, seen), False
+        return (yield from self._ask(sock))
+
+    def _on_kept(self, sock: socket.socket) -> Steps[tuple[Result, bool]]:
+        require_silence(sock)
+        return (yield from self._ask(sock))
+
+    def _ask(self, sock: socket.socket) -> Steps[tuple[Result, bool]]:
+        file = self._health.token_file
+        token = None if file is None else read_token(file)
+        yield from send(sock, http.request(self._health.path, self._authority(), token))
+        answer = yield from receive(sock)
+        return _judged(self._health, answer), answer.reusable
+
+    def _authority(self) -> str:
+        """The Host header: a given name stands for itself, a server's own host needs its port."""
+        if not self._health.server_name:
+            return str(Address(self._name, self._address[1]))
+        return f"[{self._name}]" if ":" in self._name else self._name
+
+
+def _judged(health: Health, answer: http.Answer) -> Result:
+    expected = health.expect or ((200, 401, 403) if health.probe == "https" else (200,))
+    text = f"{health.path}: {answer.status}"
+    if answer.status in expected:
+        return Result(Outcome.PASSED, _line(text))
+    detail = _detail(answer.body)
+    return Result(Outcome.UNREADY, _line(f"{text}: {detail}" if detail else text))
+
+
+def _detail(body: bytes) -> str:
+    """What an operator may want to know of it: a kube-apiserver's first failing check ("[-]etcd failed: ..."), else
+    its first line, if that is a text and short."""
+    lines = [line for part in body.decode(errors="replace").splitlines() if (line := part.strip())]
+    line = next((line for line in lines if line.startswith("[-]")), lines[0] if lines else "")
+    telling = line.isprintable() and "\ufffd" not in line and not line.startswith(("<", "{"))
+    return line if telling and len(line) <= _MAX_DETAIL else ""
+
+
+def _outcome(fault: Exception) -> Outcome:
+    own = isinstance(fault, OwnFault) or (isinstance(fault, OSError) and fault.errno in _OWN_LIMITS)
+    return Outcome.NOT_ASKED if own else Outcome.FAILED
+
+
+def _words(fault: Exception) -> str:
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return f"TLS: certificate verify failed: {fault.verify_message}"
+    if isinstance(fault, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return "TLS: connection closed"
+    if isinstance(fault, ssl.SSLError):
+        return f"TLS: {(fault.reason or str(fault)).replace('_', ' ').lower()}"
+    if isinstance(fault, OSError) and fault.errno is not None:
+        # What an SSLSocket says of a connection that was reset before it had to read or write.
+        code = errno.ECONNRESET if fault.errno == errno.ENOTCONN else fault.errno
+        words = os.strerror(code).lower()
+        return f"own limit: {words}" if code in _OWN_LIMITS else words
+    return str(fault)
+
+
+def _line(text: str) -> str:
+    text = printable(" ".join(text.split()))
+    return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 3]}..."

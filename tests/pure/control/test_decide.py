@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubelb.config import model
+from kubelb.config.model import OnDown
+from kubelb.config.values import Duration
+from kubelb.control.decide import DRAINED, decide, news
+from kubelb.health.machine import Condition
+from kubelb.snapshot import Listener, Pool, Server, Snapshot, State
+
+NOW = 1000.0
+LISTENER = Listener(address="127.0.0.1:6443", pool="api", connect_timeout=2.0)
+
+
+def settings(on_down: OnDown = "reset", drain_timeout: float = 60.0) -> Mapping[str, model.Pool]:
+    pool = model.Pool(servers=(), health=model.Health(on_down=on_down), drain_timeout=Duration(drain_timeout))
+    return {"api": pool}
+
+
+def a_snapshot(*servers: Server) -> Snapshot:
+    pool = Pool(name="api", balance="least_conn", hash_key="$remote_addr", servers=servers)
+    return Snapshot(version=7, listeners=(LISTENER,), pools=(pool,))
+
+
+def a_server(slot: int, **fields: object) -> Server:
+    server = Server(slot=slot, name=f"10.0.0.{slot}:6443", address=(f"10.0.0.{slot}", 6443))
+    return msgspec.structs.replace(server, **fields)
+
+
+def a_condition(state: State, since: float = 900.0, **fields: object) -> Condition:
+    return replace(Condition(state=state, since=since, reason="because", proven=True), **fields)  # type: ignore[arg-type]
+
+
+def decided(
+    *states: State | None, on_down: OnDown = "reset", drained: tuple[int, ...] = (), drain_timeout: float = 60.0
+) -> tuple[Server, ...]:
+    """The servers of a pool whose conditions are these; None: nobody probes it."""
+    servers = [a_server(i, drained=i in drained) for i in range(1, len(states) + 1)]
+    conditions = {i: a_condition(state) for i, state in enumerate(states, 1) if state is not None}
+    after = decide(a_snapshot(*servers), conditions, settings(on_down, drain_timeout), NOW)
+    return after.pools[0].servers
+
+
+def cuts(*states: State | None, **options: object) -> list[float | None]:
+    return [server.cut_at for server in decided(*states, **options)]  # type: ignore[arg-type]
+
+
+def test_a_server_is_as_its_condition_says() -> None:
+    (server,) = decided("suspect")
+    assert (server.state, server.since, server.reason, server.proven) == ("suspect", 900.0, "because", True)
+
+
+def test_sessions_of_a_server_that_is_down() -> None:
+    assert cuts("up", "down", "up") == [None, 900.0, None]
+    assert cuts("up", "down", on_down="drain", drain_timeout=30.0) == [None, 930.0]
+    assert cuts("up", "down", on_down="keep") == [None, None]
+
+
+def test_sessions_of_a_server_that_drains_have_their_time() -> None:
+    for on_down in ("reset", "drain", "keep"):
+        assert cuts("up", "draining", on_down=on_down, drain_timeout=5.0) == [None, 905.0]
+    assert cuts("up", "up", drained=(2,), drain_timeout=5.0) == [None, NOW + 5]
+
+
+def test_nobody_is_cut_who_has_nowhere_to_go() -> None:
+    assert cuts("down", "down", "down") == [None, None, None]
+    assert cuts("down", "suspect", "draining") == [None, None, None]
+    assert cuts("up", drained=(1,)) == [None]
+    assert cuts("down", None) == [900.0, None]
+
+
+def test_the_operators_word_goes_before_the_probes() -> None:
+    first, second = decided("up", "down", drained=(1, 2))
+    assert (first.state, first.since, first.reason, first.ramp_from) == ("draining", NOW, DRAINED, None)
+    assert second.state == "draining"
+    snapshot = a_snapshot(first, second)
+    later = decide(snapshot, {1: a_condition("up"), 2: a_condition("down")}, settings(), NOW + 50)
+    assert later == snapshot, "it is draining since it was told to"
+
+
+def test_undrained_a_server_is_what_its_probes_say() -> None:
+    before = a_snapshot(a_server(1, state="draining", since=5.0, reason=DRAINED), a_server(2))
+    probed = decide(before, {1: a_condition("up")}, settings(), NOW).pools[0].servers[0]
+    assert (probed.state, probed.since) == ("up", 900.0)
+    alone = decide(before, {}, settings(), NOW).pools[0].servers[0]
+    assert (alone.state, alone.since, alone.reason) == ("unknown", NOW, "")
+
+
+def test_a_server_that_came_back_ramps() -> None:
+    condition = a_condition("up", back_at=950.0)
+    after = decide(a_snapshot(a_server(1), a_server(2)), {1: condition}, settings(), NOW)
+    assert [server.ramp_from for server in after.pools[0].servers] == [950.0, None]
+    down = decide(after, {1: a_condition("down", back_at=950.0)}, settings(), NOW)
+    assert down.pools[0].servers[0].ramp_from is None
+
+
+states: st.SearchStrategy[State] = st.sampled_from(["unknown", "up", "suspect", "down", "draining"])
+times = st.floats(0, NOW)
+conditions = st.builds(
+    Condition,
+    state=states,
+    since=times,
+    reason=st.sampled_from(["one", "other"]),
+    proven=st.booleans(),
+    back_at=st.none() | times,
+)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Snapshot, dict[int, Condition]]:
+    slots = range(1, draw(st.integers(1, 5)) + 1)
+    servers = [
+        a_server(slot, drained=draw(st.booleans()), state=draw(st.sampled_from(["unknown", "disabled"])))
+        for slot in slots
+    ]
+    known = {slot: draw(conditions) for slot in slots if draw(st.booleans())}
+    return a_snapshot(*servers), known
+
+
+@given(situations(), st.sampled_from(["reset", "drain", "keep"]))
+def test_no_server_is_lost_and_a_decision_stands(
+    situation: tuple[Snapshot, dict[int, Condition]], on_down: OnDown
+) -> None:
+    snapshot, known = situation
+    after = decide(snapshot, known, settings(on_down), NOW)
+    assert [server.slot for server in after.pools[0].servers] == [server.slot for server in snapshot.pools[0].servers]
+    assert decide(after, known, settings(on_down), NOW + 1) == after
+    for before, server in zip(snapshot.pools[0].servers, after.pools[0].servers, strict=True):
+        assert (server.state == "disabled") == (before.state == "disabled")
+        good = {other.slot for other in after.pools[0].servers if other.state in ("unknown", "up")}
+        assert server.cut_at is None or good - {server.slot}
+        assert server.cut_at is None or server.state in ("down", "draining")
+
+
+@given(situations())
+def test_the_version_grows_when_workers_have_to_know(situation: tuple[Snapshot, dict[int, Condition]]) -> None:
+    snapshot, known = situation
+    after = decide(snapshot, known, settings(), NOW)
+
+    def working(one: Snapshot) -> list[object]:
+        return [(s.state, s.drained, s.cut_at, s.ramp_from) for s in one.pools[0].servers]
+
+    assert after.version == snapshot.version + (working(after) != working(snapshot))
+    talk = {slot: replace(condition, reason="said differently") for slot, condition in known.items()}
+    assert decide(after, talk, settings(), NOW).version == after.version
+
+
+def test_news_is_one_line_a_change() -> None:
+    before = a_snapshot(*(a_server(slot, state="up") for slot in (1, 2, 3)), a_server(4))
+    known = {1: a_condition("down"), 2: a_condition("up"), 3: a_condition("draining"), 4: a_condition("suspect")}
+    after = decide(before, known, settings(), NOW)
+    assert [(event.level, event.name, event.fields["server"]) for event in news(before, after)] == [
+        ("warning", "server_down", "10.0.0.1:6443"),
+        ("warning", "server_draining", "10.0.0.3:6443"),
+        ("warning", "server_suspect", "10.0.0.4:6443"),
+    ]
+    down, draining, suspect = (event.fields for event in news(before, after))
+    assert (down["reason"], down["sessions"]) == ("because", "are reset")
+    assert draining["sessions"] == "are reset after 60 s"
+    assert suspect["effect"]
+    assert list(news(after, after)) == []
+
+
+def test_doubt_that_came_to_nothing_is_no_news() -> None:
+    up, suspect = a_snapshot(a_server(1, state="up")), a_snapshot(a_server(1, state="suspect"))
+    assert [event.level for event in (*news(up, suspect), *news(suspect, up))] == ["debug", "debug"]

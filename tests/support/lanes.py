@@ -1,0 +1,108 @@
+"""A relay thread of a worker with all that belongs to it, in the test's own process: its counters are to hand."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from kubelb.config.model import Balance
+from kubelb.snapshot import Listener, Pool, Server, Snapshot, SocketAddress
+from kubelb.stats import Count, Table
+from kubelb.wire.messages import Sighting
+from kubelb.worker.lane import Lane
+from tests.support.eventually import eventually
+from tests.support.identity import name_of
+
+LONG = 3600.0
+"""Seconds: what is to end after so long ends otherwise in these tests."""
+
+
+def a_snapshot(
+    servers: Sequence[SocketAddress | Server],
+    balance: Balance = "round_robin",
+    connect_timeout: float = LONG,
+    hedge_delay: float = LONG,
+    **settings: Any,
+) -> Snapshot:
+    """One listener and one pool; ``settings`` are the pool's. Slots go from 1."""
+    members = (
+        server if isinstance(server, Server) else Server(slot=slot, name=name_of(server), address=server)
+        for slot, server in enumerate(servers, 1)
+    )
+    pool = Pool(name="pool", balance=balance, hash_key="$remote_addr", servers=tuple(members), **settings)
+    listener = Listener(address="x", pool="pool", connect_timeout=connect_timeout, hedge_delay=hedge_delay)
+    return Snapshot(version=1, listeners=(listener,), pools=(pool,))
+
+
+def with_server(snapshot: Snapshot, position: int, **changes: Any) -> Snapshot:
+    """The next picture, in which one server of the pool differs."""
+    (pool,) = snapshot.pools
+    servers = list(pool.servers)
+    servers[position] = msgspec.structs.replace(servers[position], **changes)
+    pool = msgspec.structs.replace(pool, servers=tuple(servers))
+    return msgspec.structs.replace(snapshot, version=snapshot.version + 1, pools=(pool,))
+
+
+class RunningLane:
+    def __init__(self, lane: Lane, table: Table, address: SocketAddress, sightings: list[Sighting]) -> None:
+        self.lane = lane
+        self.address = address
+        self.sightings = sightings
+        """What it has reported."""
+        self._table = table
+
+    def count(self, word: int) -> list[int]:
+        """Of every server, by slot from 1 on."""
+        (pool,) = self.lane._snapshot.pools
+        return [self._table.total(server.slot, word) for server in pool.servers]
+
+    @property
+    def clients(self) -> int:
+        return self._table.total(0, Count.ACTIVE)
+
+    def faults(self, slot: int) -> list[str]:
+        return [sighting.fault for sighting in self.sightings if sighting.slot == slot]
+
+    def run(self, call: Callable[[], None]) -> None:
+        """Have its thread do this, and wait until it has."""
+        done = threading.Event()
+        self.lane.thread.post(call)
+        self.lane.thread.post(done.set)
+        assert done.wait(30)
+
+    def see(self, snapshot: Snapshot) -> None:
+        self.run(lambda: self.lane.see(snapshot))
+
+    def is_quiet(self) -> bool:
+        """Whether nobody is counted as connected."""
+        return not self.clients and not any(self.count(Count.ACTIVE))
+
+
+@contextmanager
+def a_lane(snapshot: Snapshot, share: bool = True) -> Iterator[RunningLane]:
+    """Within, it accepts clients. By the end they have left, or are leaving, and none may stay in the counters."""
+    table = Table(2)
+    row = table.row(0)
+    sightings: list[Sighting] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=511) as listening:
+        listening.setblocking(False)
+        lane = Lane(table, row, [listening], snapshot, share=share, alone_cpus=None, report=sightings.append)
+        thread = threading.Thread(target=lane.thread.run, name="relay")
+        thread.start()
+        running = RunningLane(lane, table, listening.getsockname(), sightings)
+        try:
+            yield running
+            eventually(running.is_quiet, "nobody is counted any more")
+        finally:
+            lane.thread.post(lambda: lane.stop(stopped=lambda: None, emptied=lambda: None))
+            lane.thread.stop()
+            thread.join()
+            lane.close()
+            lane.thread.close()
+            row.release()
+            table.close()
