@@ -9,38 +9,28 @@ import os
 import random
 import resource
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import pairwise
-from pathlib import Path
 
-import msgspec
 import pytest
 
-from kubelb.config.model import Health
-from kubelb.config.values import Duration
-from kubelb.relay.session import End
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Server, Snapshot, SocketAddress
 from kubelb.stats import Count, Table
-from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Ready, Sighting
+from kubelb.wire.messages import Sighting
 from kubelb.worker.books import Books
 from kubelb.worker.dial import Dial
 from kubelb.worker.sightings import Sightings
 from kubelb.worker.view import PoolView
-from tests.real.relay.rig import Link, connection, read_to_the_end
+from tests.real.relay.rig import connection, read_to_the_end
 from tests.support.eventually import eventually
 from tests.support.holes import Hole, a_hole
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset
-from tests.support.lanes import LONG, RunningLane, a_lane, a_snapshot, with_server
-from tests.support.proxy import a_config, reserved, running
+from tests.support.lanes import DEADLINE, LONG, RunningLane, a_lane, a_snapshot, with_server
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
-DEADLINE = 60.0
 SHORT = 0.02
 """Seconds: as little as there has to be waited for, since something is."""
 
@@ -69,16 +59,6 @@ def hole() -> Iterator[Hole]:
         yield hole
 
 
-def connect(lane: RunningLane) -> socket.socket:
-    return socket.create_connection(lane.address, timeout=DEADLINE)
-
-
-def assert_refused(lane: RunningLane) -> None:
-    """No hang and no orderly end."""
-    with pytest.raises(ConnectionResetError), connect(lane) as client:
-        client.recv(1)
-
-
 def test_one_that_does_not_answer_is_not_waited_for(hole: Hole, answering: list[SocketAddress]) -> None:
     with a_lane(a_snapshot([hole.address, answering[0]], hedge_delay=SHORT)) as lane:
         assert {ask(lane.address) for _ in range(20)} == {name_of(answering[0])}
@@ -101,7 +81,7 @@ def test_all_have_their_chance_in_time(answering: list[SocketAddress]) -> None:
 
 def test_when_none_answers_the_client_is_reset_and_all_have_been_tried(hole: Hole) -> None:
     with a_hole() as other, a_lane(a_snapshot([hole.address, other.address], connect_timeout=0.2)) as lane:
-        assert_refused(lane)
+        lane.assert_refuses()
         assert lane.count(Count.DIAL_FAILURES) == [1, 1]
         assert all(fault.startswith("no answer") for slot in (1, 2) for fault in lane.faults(slot))
         assert len(lane.sightings) == 2
@@ -117,12 +97,12 @@ def test_one_that_refuses_is_followed_by_the_next(refuser: SocketAddress, answer
 def test_when_all_refuse_the_client_is_reset_at_once(refuser: SocketAddress) -> None:
     with refusing(["127.0.0.2"]) as (other,), a_lane(a_snapshot([refuser, other])) as lane:
         for number in range(1, 6):
-            assert_refused(lane)
+            lane.assert_refuses()
             assert lane.count(Count.DIAL_FAILURES) == [number, number]
 
 
 def test_one_that_refuses_late_is_followed_at_once(hole: Hole, answering: list[SocketAddress]) -> None:
-    with a_lane(a_snapshot([hole.address, answering[0]])) as lane, connect(lane) as client:
+    with a_lane(a_snapshot([hole.address, answering[0]])) as lane, lane.connect() as client:
         eventually(lambda: lane.count(Count.ACTIVE) == [1, 0], "it is dialled")
         hole.refuse()
         assert client.recv(256).decode().rstrip() == name_of(answering[0])
@@ -133,7 +113,7 @@ def test_the_late_answer_of_the_first_wins_over_silence(hole: Hole) -> None:
     with ExitStack() as stack:
         other = stack.enter_context(a_hole())
         lane = stack.enter_context(a_lane(a_snapshot([hole.address, other.address], hedge_delay=SHORT)))
-        with connect(lane) as client:
+        with lane.connect() as client:
             eventually(lambda: lane.count(Count.ACTIVE) == [1, 1], "both are dialled")
             with hole.open() as server:
                 client.sendall(b"hello")
@@ -145,7 +125,7 @@ def test_the_late_answer_of_the_first_wins_over_silence(hole: Hole) -> None:
 
 def test_a_client_that_is_gone_is_not_dialled_for(hole: Hole) -> None:
     with a_hole() as other, a_lane(a_snapshot([hole.address, other.address], hedge_delay=SHORT)) as lane:
-        client = connect(lane)
+        client = lane.connect()
         eventually(lambda: lane.count(Count.ACTIVE) == [1, 1], "both are dialled")
         assert lane.clients == 1
         reset(client)
@@ -159,7 +139,7 @@ def test_a_client_that_has_said_all_is_served_nevertheless(hole: Hole) -> None:
     with ExitStack() as stack:
         other = stack.enter_context(a_hole())
         lane = stack.enter_context(a_lane(a_snapshot([hole.address, other.address], hedge_delay=SHORT)))
-        with connect(lane) as client:
+        with lane.connect() as client:
             client.sendall(b"all")
             client.shutdown(socket.SHUT_WR)
             eventually(lambda: lane.count(Count.ACTIVE) == [1, 1], "both are dialled")
@@ -172,7 +152,7 @@ def test_a_client_that_has_said_all_is_served_nevertheless(hole: Hole) -> None:
 def test_least_conn_sends_nobody_back_to_the_dead_one(hole: Hole, staying: list[SocketAddress]) -> None:
     """It has the fewest sessions of all, and all who redial come at the same time."""
     with a_lane(a_snapshot([hole.address, *staying], "least_conn", hedge_delay=SHORT)) as lane, ExitStack() as held:
-        clients = [held.enter_context(connect(lane)) for _ in range(30)]
+        clients = [held.enter_context(lane.connect()) for _ in range(30)]
         reached = Counter(client.recv(256).decode().rstrip() for client in clients)
         assert reached == {name_of(address): 15 for address in staying}
         # One in three at most: dials count as sessions.
@@ -192,200 +172,12 @@ def test_the_first_one_back_serves_the_very_next_client(refuser: SocketAddress) 
         sleeper.bind(("127.0.0.1", 0))
         with a_lane(a_snapshot([refuser, sleeper.getsockname()])) as lane:
             for _ in range(40):
-                assert_refused(lane)
+                lane.assert_refuses()
             sleeper.listen()
-            with connect(lane) as client, sleeper.accept()[0] as server:
+            with lane.connect() as client, sleeper.accept()[0] as server:
                 server.sendall(b"back")
                 assert client.recv(4) == b"back"
                 assert lane.count(Count.OPENED) == [0, 1]
-
-
-@pytest.mark.parametrize("state", ["suspect", "down"])
-def test_one_that_is_away_and_accepts_is_reported(answering: list[SocketAddress], state: str) -> None:
-    snapshot = with_server(a_snapshot(answering[:1]), 0, state=state)
-    with a_lane(snapshot) as lane:
-        assert ask(lane.address) == name_of(answering[0])
-        assert lane.faults(1) == [""]
-
-
-@pytest.mark.parametrize("state", ["unknown", "up", "draining"])
-def test_one_that_is_not_away_has_nothing_to_report(answering: list[SocketAddress], state: str) -> None:
-    snapshot = with_server(a_snapshot(answering[:1]), 0, state=state)
-    with a_lane(snapshot) as lane:
-        assert ask(lane.address) == name_of(answering[0])
-        assert not lane.sightings
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(DEADLINE)
-        yield listener
-
-
-def accept(listener: socket.socket, client: socket.socket) -> socket.socket:
-    """The server's end of the client's session, once that has carried a byte."""
-    server, _ = listener.accept()
-    server.settimeout(DEADLINE)
-    client.sendall(b"!")
-    assert server.recv(1) == b"!"
-    return server
-
-
-def test_a_session_that_the_server_broke_is_reported(listener: socket.socket) -> None:
-    with a_lane(a_snapshot([listener.getsockname()])) as lane, connect(lane) as client:
-        reset(accept(listener, client))
-        with pytest.raises(ConnectionResetError):
-            client.recv(1)
-        eventually(lambda: lane.faults(1) == ["connection reset"], "it is reported")
-        assert lane.count(Count.RESETS) == [1]
-
-
-def test_a_session_that_the_client_broke_is_not_reported(listener: socket.socket) -> None:
-    with a_lane(a_snapshot([listener.getsockname()])) as lane:
-        client = connect(lane)
-        server = accept(listener, client)
-        reset(client)
-        with server, pytest.raises(ConnectionResetError):
-            server.recv(1)
-        eventually(lambda: lane.count(Count.RESETS) == [1], "the session has ended")
-        assert not lane.sightings
-
-
-def test_what_follows_an_orderly_end_is_not_reported(listener: socket.socket) -> None:
-    """The server has closed; that it resets what the client still sends is TCP's way to say so."""
-    with a_lane(a_snapshot([listener.getsockname()])) as lane, connect(lane) as client:
-        accept(listener, client).close()
-        assert client.recv(1) == b""
-
-        def broken() -> bool:
-            with suppress(BrokenPipeError, ConnectionResetError):
-                client.send(b"?")
-            return lane.count(Count.RESETS) == [1]
-
-        eventually(broken, "the server has reset it")
-        assert not lane.sightings
-
-
-@pytest.mark.parametrize("end", list(End))
-def test_only_a_reset_by_the_server_is_its_fault(end: End) -> None:
-    table = Table(1)
-    row = table.row(0)
-    broken: list[int] = []
-    books = Books(row)
-    books.broken = broken.append
-    link = Link.make()
-    row.add(1, Count.ACTIVE)
-    books.accepted()
-    books.ended(link.session, end)
-    assert broken == ([1] if end is End.SERVER_RESET else [])
-    link.close()
-    for near in (link.session.client, link.session.server):
-        near.close()
-    row.release()
-    table.close()
-
-
-def test_a_storm_is_reported_once_in_a_while() -> None:
-    sent: list[Sighting] = []
-    sightings = Sightings(sent.append)
-    for _ in range(20_000):
-        sightings.fault(1, "connection refused")
-        sightings.accepted(1)
-        sightings.fault(2, "connection reset")
-    kinds = {(sighting.slot, sighting.fault) for sighting in sent}
-    assert kinds == {(1, "connection refused"), (1, ""), (2, "connection reset")}
-    for kind in kinds:
-        times = [sighting.at for sighting in sent if (sighting.slot, sighting.fault) == kind]
-        assert all(after - before >= 0.1 for before, after in pairwise(times))
-
-
-def test_a_later_storm_is_reported_again(refuser: SocketAddress) -> None:
-    with a_lane(a_snapshot([refuser])) as lane:
-
-        def reported_again() -> bool:
-            assert_refused(lane)
-            return len(lane.sightings) >= 3
-
-        eventually(reported_again, "it is said again as long as it lasts")
-
-
-def test_a_full_channel_is_not_waited_for() -> None:
-    ours, theirs = Channel.pair()
-    try:
-        taken = 0
-        while theirs.offer(Sighting(1, 0.0, "connection refused")):
-            taken += 1
-        assert taken > 100
-        assert ours.receive() == Sighting(1, 0.0, "connection refused")
-        for _ in range(taken - 1):
-            ours.receive()
-        assert theirs.offer(Ready())
-        assert ours.receive() == Ready()
-        ours.close()
-        assert not theirs.offer(Ready())
-    finally:
-        theirs.close()
-
-
-def test_control_looks_at_once_at_what_a_worker_has_seen(tmp_path: Path) -> None:
-    """That it has gone, and that it is back: long before the next probe is due."""
-    health = Health(probe="tcp", interval=Duration(LONG), fall=1)
-    with reserved() as listen, reserved() as address:
-        config = a_config(listen, [address])
-        pool = msgspec.structs.replace(config.pools["pool"], health=health)
-        config = msgspec.structs.replace(config, pools={"pool": pool})
-        with socket.create_server(address) as server, running(tmp_path, config=config) as proxy:
-            eventually(lambda: proxy.servers()[0].state == "up", "it has been probed")
-            server.close()
-            with pytest.raises(ConnectionResetError), socket.create_connection(listen, DEADLINE) as client:
-                client.recv(1)
-            eventually(lambda: proxy.servers()[0].state == "down", "it has been looked for")
-            with socket.create_server(address), socket.create_connection(listen, DEADLINE):
-                eventually(lambda: proxy.servers()[0].state == "up", "it has been found")
-
-
-def test_turns_go_on_when_only_health_changes(answering: list[SocketAddress]) -> None:
-    snapshot = a_snapshot(answering)
-    with a_lane(snapshot) as lane:
-        reached = []
-        for number in range(6):
-            reached.append(ask(lane.address))
-            snapshot = with_server(snapshot, 0, state="up", since=float(number))
-            lane.see(snapshot)
-        assert reached == [name_of(address) for address in answering] * 3
-
-
-def test_turns_begin_anew_when_a_weight_changes(answering: list[SocketAddress]) -> None:
-    snapshot = a_snapshot(answering)
-    with a_lane(snapshot) as lane:
-        assert ask(lane.address) == name_of(answering[0])
-        lane.see(with_server(snapshot, 0, weight=3))
-        assert [ask(lane.address) for _ in range(4)].count(name_of(answering[0])) == 3
-
-
-@pytest.mark.parametrize(
-    "changes", [{"state": "disabled"}, {"state": "down"}, {"state": "suspect"}, {"drained": True}, {"tier": 1}]
-)
-def test_new_sessions_avoid_it_from_then_on(answering: list[SocketAddress], changes: dict[str, object]) -> None:
-    snapshot = a_snapshot(answering)
-    with a_lane(snapshot) as lane:
-        assert {ask(lane.address) for _ in range(2)} == {name_of(address) for address in answering}
-        lane.see(with_server(snapshot, 0, **changes))
-        assert {ask(lane.address) for _ in range(6)} == {name_of(answering[1])}
-        lane.see(snapshot)
-        assert {ask(lane.address) for _ in range(2)} == {name_of(address) for address in answering}
-
-
-def test_one_that_came_back_gets_few_at_first(answering: list[SocketAddress]) -> None:
-    snapshot = a_snapshot(answering, slow_start=1e9)
-    with a_lane(snapshot) as lane:
-        lane.see(with_server(snapshot, 0, ramp_from=time.monotonic()))
-        reached = Counter(ask(lane.address) for _ in range(200))
-        assert 0 < reached[name_of(answering[0])] < 60
-        lane.see(with_server(snapshot, 0, ramp_from=-2e9))
-        reached = Counter(ask(lane.address) for _ in range(20))
-        assert reached[name_of(answering[0])] == 10
 
 
 class Still:
@@ -492,6 +284,13 @@ def test_an_answer_that_the_thread_has_not_looked_at_counts(listener: socket.soc
         assert still.count(Count.DIAL_FAILURES) == [0, 0, 0]
 
 
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(DEADLINE)
+        yield listener
+
+
 @contextmanager
 def no_descriptors() -> Iterator[None]:
     """This process can open nothing within."""
@@ -533,7 +332,7 @@ def test_no_place_is_lost_in_a_storm(seed: int, staying: list[SocketAddress], re
         with a_lane(snapshot) as lane:
             clients: list[socket.socket] = []
             while sum(lane.count(Count.OPENED)) < 150 or sum(lane.count(Count.DIAL_FAILURES)) < 100:
-                clients.append(held.enter_context(connect(lane)))
+                clients.append(held.enter_context(lane.connect()))
                 clients[-1].setblocking(False)
                 with suppress(BlockingIOError, OSError):
                     reset(breaker.accept()[0])

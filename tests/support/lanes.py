@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+import pytest
 
 from kubelb.config.model import Balance
 from kubelb.snapshot import Listener, Pool, Server, Snapshot, SocketAddress
@@ -18,6 +19,8 @@ from kubelb.worker.lane import Lane
 from tests.support.eventually import eventually
 from tests.support.identity import name_of
 
+DEADLINE = 60.0
+"""Seconds after which a client gives up waiting."""
 LONG = 3600.0
 """Seconds: what is to end after so long ends otherwise in these tests."""
 
@@ -55,6 +58,14 @@ class RunningLane:
         self.sightings = sightings
         """What it has reported."""
         self._table = table
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.address, timeout=DEADLINE)
+
+    def assert_refuses(self) -> None:
+        """A client is reset: no hang and no orderly end."""
+        with pytest.raises(ConnectionResetError), self.connect() as client:
+            client.recv(1)
 
     def count(self, word: int) -> list[int]:
         """Of every server, by slot from 1 on."""
