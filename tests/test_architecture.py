@@ -17,6 +17,7 @@ TREES = {name: ast.parse(file.read_text()) for name, file in FILES.items()}
 
 LAYERS = {
     "__init__.py": 0,
+    "inbox.py": 1,
     "stats.py": 0,
     "log.py": 0,
     "standin": 0,

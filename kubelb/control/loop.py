@@ -1,6 +1,6 @@
 """Control's main loop: descriptors, timers, and calls from other threads; all that decides runs on it, in turn.
 
-For one thread, but for :meth:`Loop.post` and :meth:`Loop.stop`. Owns its selector and the wake-up eventfd; the
+For one thread, but for :meth:`Loop.post` and :meth:`Loop.stop`. Owns its selector and its inbox; the
 descriptors that are watched stay their owners'.
 """
 
@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import selectors
 import time
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kubelb import log
-
-Call = Callable[[], None]
+from kubelb.inbox import Call, Inbox, contained
 
 
 @dataclass(order=True)
@@ -37,10 +32,9 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._timers: list[Timer] = []
         self._numbers = itertools.count()
-        self._posted: deque[Call] = deque()
-        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._inbox = Inbox()
         self._stopped = False
-        self.watch(self._wakeup, selectors.EVENT_READ, self._run_posted)
+        self.watch(self._inbox.fileno(), selectors.EVENT_READ, self._inbox.run)
 
     def watch(self, fd: int, events: int, call: Call) -> None:
         """Call whenever one of ``events`` (selectors.EVENT_*) is there; these alone, if ``fd`` was watched before."""
@@ -59,8 +53,7 @@ class Loop:
 
     def post(self, call: Call) -> None:
         """From any thread: have ``call`` run on the loop's, soon."""
-        self._posted.append(call)
-        os.eventfd_write(self._wakeup, 1)
+        self._inbox.post(call)
 
     def stop(self) -> None:
         """Have :meth:`run` return."""
@@ -74,29 +67,16 @@ class Loop:
             for key, _ in self._selector.select(self._patience()):
                 # An earlier call of this turn may have unwatched it.
                 if key.fd in self._selector.get_map():
-                    _contained(key.data)
+                    contained(key.data)
             now = time.monotonic()
             while self._timers and self._timers[0].due <= now:
                 call = heapq.heappop(self._timers).call
                 if call is not None:
-                    _contained(call)
+                    contained(call)
 
     def _patience(self) -> float | None:
         return max(0.0, self._timers[0].due - time.monotonic()) if self._timers else None
 
-    def _run_posted(self) -> None:
-        os.eventfd_read(self._wakeup)
-        for _ in range(len(self._posted)):
-            _contained(self._posted.popleft())
-
     def close(self) -> None:
         self._selector.close()
-        os.close(self._wakeup)
-
-
-def _contained(call: Call) -> None:
-    """A fault of one call is not to keep others from being made."""
-    try:
-        call()
-    except Exception:
-        log.get().exception("internal_error")
+        self._inbox.close()

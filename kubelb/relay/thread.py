@@ -2,22 +2,21 @@
 
 Everything that happens on it happens between two polls: steps of sessions, handlers of other descriptors
 (listening sockets, dials under way), deadlines, and calls posted by other threads. It owns its mover's sessions
-and its own wake-up eventfd. A session that turns bulk is lent to a thread of its own (:mod:`kubelb.relay.alone`)
+and its inbox. A session that turns bulk is lent to a thread of its own (:mod:`kubelb.relay.alone`)
 and comes back when it goes quiet; its accounts stay here.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import select
 import time
-from collections import deque
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Protocol
 
 from kubelb import log
+from kubelb.inbox import Inbox, contained
 from kubelb.relay.alone import Alone
 from kubelb.relay.mover import Mover
 from kubelb.relay.pipes import OUT_OF_DESCRIPTORS, SHARED, Pool
@@ -69,15 +68,14 @@ class RelayThread:
         self._handlers: dict[int, Handler] = {}
         self._wheel: Wheel[Session | Waiting] = Wheel()
         self._lent: dict[Session, Alone] = {}
-        self._inbox: deque[Callable[[], None]] = deque()
-        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._inbox = Inbox()
         self._moving = False
         self._count_at = _NEVER
         self._look_at = _NEVER
         self._stopped = False
         self.busy = False
         """Whether the last poll found several things to do."""
-        self.watch(self._wakeup, select.EPOLLIN, self._run_posted)
+        self.watch(self._inbox.fileno(), select.EPOLLIN, lambda mask: self._inbox.run())
 
     @property
     def now(self) -> float:
@@ -131,8 +129,7 @@ class RelayThread:
 
     def post(self, call: Callable[[], None]) -> None:
         """From any thread: have ``call`` run on this one, soon."""
-        self._inbox.append(call)
-        os.eventfd_write(self._wakeup, 1)
+        self._inbox.post(call)
 
     def stop(self) -> None:
         """From any thread: have :meth:`run` return."""
@@ -175,7 +172,7 @@ class RelayThread:
         if now >= self._count_at:
             self._count(now)
         for entry in self._wheel.due(now):
-            self._call(partial(self._maybe_idle, entry) if isinstance(entry, Session) else entry.expired)
+            contained(partial(self._maybe_idle, entry) if isinstance(entry, Session) else entry.expired)
         self._mover.reap()
         self._look_at = min(self._wheel.next_due() or _NEVER, self._count_at)
 
@@ -193,18 +190,6 @@ class RelayThread:
             self._wheel.put(session, max(deadline, self._mover.now + 1 / 64))
         else:
             self._mover.end(session, End.IDLE)
-
-    def _run_posted(self, mask: int) -> None:
-        os.eventfd_read(self._wakeup)
-        for _ in range(len(self._inbox)):
-            self._call(self._inbox.popleft())
-
-    def _call(self, call: Callable[[], None]) -> None:
-        """A fault of one is not to keep others from being called."""
-        try:
-            call()
-        except Exception:
-            log.get().exception("internal_error")
 
     def moved(self, session: Session) -> None:
         """As the mover's ledger."""
@@ -265,4 +250,4 @@ class RelayThread:
             self._mover.end(session, End.SERVER_RESET)
         self._mover.reap()
         self._mover.close()
-        os.close(self._wakeup)
+        self._inbox.close()

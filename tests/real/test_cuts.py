@@ -19,7 +19,7 @@ from kubelb.stats import Count
 from kubelb.wire.channel import Channel
 from kubelb.wire.messages import Drained, Message, Ready, Release, SnapshotChanged, Stop
 from kubelb.worker.cuts import Cuts, release
-from tests.real.relay.rig import BLOB, LARGE, SMALL, Link, Rig, read_to_the_end
+from tests.real.relay.rig import BLOB, LARGE, SMALL, Link, Rig, is_reset
 from tests.support.eventually import eventually
 from tests.support.identity import keep, leave, name_of
 from tests.support.lanes import RunningLane, a_lane, a_snapshot, with_server
@@ -77,14 +77,6 @@ def a_client(pair: list[SocketAddress], share: bool = True) -> Iterator[tuple[Cl
             yield client, lane, snapshot
         finally:
             client.leave()
-
-
-def is_reset(sock: socket.socket) -> bool:
-    try:
-        read_to_the_end(sock)
-    except ConnectionResetError:
-        return True
-    return False
 
 
 def received(channel: Channel) -> Message | None:

@@ -36,21 +36,9 @@ SHORT = 0.02
 
 
 @pytest.fixture(scope="module")
-def answering() -> Iterator[list[SocketAddress]]:
-    with IdentityServers(["127.0.0.1", "127.0.0.2"]) as servers:
-        yield servers.addresses
-
-
-@pytest.fixture(scope="module")
 def staying() -> Iterator[list[SocketAddress]]:
     with IdentityServers(["127.0.0.1", "127.0.0.2"], stay=True) as servers:
         yield servers.addresses
-
-
-@pytest.fixture
-def refuser() -> Iterator[SocketAddress]:
-    with refusing(["127.0.0.1"]) as (address,):
-        yield address
 
 
 @pytest.fixture
@@ -212,7 +200,7 @@ class Still:
         self.at(now)
         self.dial.expired()
         self.thread.post(lambda: None)
-        self.thread._run_posted(0)
+        self.thread._inbox.run()
 
     def count(self, word: int) -> list[int]:
         return [self.table.total(slot, word) for slot in (1, 2, 3)]

@@ -22,23 +22,11 @@ from kubelb.worker.books import Books
 from kubelb.worker.sightings import Sightings
 from tests.real.relay.rig import Link
 from tests.support.eventually import eventually
-from tests.support.identity import IdentityServers, ask, name_of, refusing, reset
+from tests.support.identity import ask, name_of, reset
 from tests.support.lanes import DEADLINE, LONG, a_lane, a_snapshot, with_server
 from tests.support.proxy import a_config, reserved, running
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
-
-
-@pytest.fixture(scope="module")
-def answering() -> Iterator[list[SocketAddress]]:
-    with IdentityServers(["127.0.0.1", "127.0.0.2"]) as servers:
-        yield servers.addresses
-
-
-@pytest.fixture
-def refuser() -> Iterator[SocketAddress]:
-    with refusing(["127.0.0.1"]) as (address,):
-        yield address
 
 
 @pytest.fixture

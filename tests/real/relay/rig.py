@@ -75,6 +75,15 @@ def read_to_the_end(sock: socket.socket, received: bytearray | None = None) -> b
     return received
 
 
+def is_reset(sock: socket.socket) -> bool:
+    """Whether it ends with that, and not orderly."""
+    try:
+        read_to_the_end(sock)
+    except ConnectionResetError:
+        return True
+    return False
+
+
 @dataclass(frozen=True)
 class Link:
     """A session and its far ends."""

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from kubelb.relay.flow import State
 from kubelb.relay.session import End, _queued
-from tests.real.relay.rig import BLOB, DEADLINE, LARGE, SMALL, Link, Rig, fill, read_to_the_end
+from tests.real.relay.rig import BLOB, DEADLINE, LARGE, SMALL, Link, Rig, fill, is_reset, read_to_the_end
 from tests.support.eventually import eventually
 from tests.support.identity import reset
 
@@ -53,15 +53,6 @@ def ping(link: Link) -> None:
     assert link.server.recv(1) == b"?"
     link.server.sendall(b"!")
     assert link.client.recv(1) == b"!"
-
-
-def is_reset(sock: socket.socket) -> bool:
-    """Whether it ends with that, and not orderly."""
-    try:
-        read_to_the_end(sock)
-    except ConnectionResetError:
-        return True
-    return False
 
 
 def assert_cut(rig: Rig, link: Link) -> None:
