@@ -12,6 +12,7 @@ from typing import NoReturn
 import msgspec
 
 from bench.cases.catalogue import CASES
+from bench.failover import command as failover
 from bench.faults import BenchFault
 from bench.harness import Harness, origin
 from bench.machine import describe, missing_tools, raise_file_limit
@@ -25,16 +26,21 @@ _QUICK = (3, 1)
 
 
 def main(arguments: list[str]) -> int:
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        return failover.main(arguments[1:]) if arguments[:1] == ["failover"] else _bench(arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _bench(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     if missing := missing_tools():
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)
         return 1
     raise_file_limit()
-    signal.signal(signal.SIGTERM, _end)
     try:
         run = _measure(options, shlex.join(["python", "-m", "bench", *arguments]))
-    except KeyboardInterrupt:
-        return 130
     except BenchFault as fault:
         print(fault, file=sys.stderr)
         return 1
@@ -68,7 +74,9 @@ def _measure(options: argparse.Namespace, command: str) -> Run:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description="Measure kubelb beside nginx's stream module."
+        prog="python -m bench",
+        description="Measure kubelb beside nginx's stream module.",
+        epilog="python -m bench failover: what clients feel when servers fail; it has options of its own.",
     )
     parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s: minutes, not figures to quote")
     parser.add_argument("--rounds", type=_count, metavar="N", help=f"rounds of every case; {_FULL[0]} unless told")

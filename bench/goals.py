@@ -15,11 +15,11 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
     subject: str = "default"
     at_least: float | None = None
     at_most: float | None = None
-    of: Literal["ratio", "value"] = "ratio"
-    """Of the median ratio to nginx, or of the median itself."""
+    of: Literal["ratio", "value", "highest"] = "ratio"
+    """Of the median ratio to nginx, of the median itself, or of the highest value of all rounds."""
 
     def reached(self, ratio: float | None, value: float) -> bool:
-        """Whether the median ratio, or the median, is within the bound; without a ratio, one on it is not reached."""
+        """Whether the median ratio, or the value, is within the bound; without a ratio, one on it is not reached."""
         figure = ratio if self.of == "ratio" else value
         if figure is None:
             return False

@@ -15,6 +15,7 @@ pool = "kube-apiserver"
 
 [pool.kube-apiserver]
 servers = ["127.0.0.1:{origin_port}"]
+health = {{ probe = "http", path = "/small" }}
 """
 
 

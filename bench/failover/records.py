@@ -1,0 +1,54 @@
+"""What the client process has seen, as it hands it to the bench; pure. Times are seconds of the monotonic clock,
+which all processes share."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Try(msgspec.Struct, frozen=True, array_like=True):
+    """One request of a keep-alive client, with the dial before it where one was needed; or one new connection,
+    from its connect to the whole reply to its first request."""
+
+    client: int
+    """Which keep-alive client; 0 for a new connection."""
+    begun: float
+    ended: float
+    server: str = ""
+    """Who answered; empty: nobody."""
+    fault: str = ""
+    """Why nobody did; empty: somebody did."""
+
+
+class Harm(msgspec.Struct, frozen=True):
+    """When something was done to servers."""
+
+    begun: float
+    done: float
+    """Requests under way between these two were lost with the server, whatever the balancer does."""
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """What the client process does, all of it through the balancer."""
+
+    clients: int = 0
+    """Keep-alive clients; each asks again :attr:`pause` after each reply, and dials anew as soon as it is cut."""
+    pause: float = 0.1
+    """Seconds."""
+    every: float = 0.0
+    """Seconds between new connections, begun whether the last one has been answered or not; 0: none."""
+    sessions: int = 0
+    """Connections that ask once, stay, and redial as soon as they are cut."""
+    finish: float = 5.0
+    """Seconds that what was begun before the end may still take."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """All that happened."""
+
+    stopped: float
+    """When the clients were told to stop."""
+    requests: list[Try]
+    connections: list[Try]
+    sessions: list[str]
+    """The servers of the long-lived sessions there were in the end; empty for one that had none."""
