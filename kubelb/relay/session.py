@@ -11,6 +11,7 @@ import struct
 import sys
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from socket import SocketType
 from typing import Protocol
@@ -19,6 +20,10 @@ from kubelb.relay.conduit import Conduit
 from kubelb.relay.flow import State
 
 _NO_LINGER = struct.pack("ii", 1, 0)
+
+
+Options = tuple[tuple[int, int, int], ...]
+"""What :meth:`socket.socket.setsockopt` takes, for one option after the other."""
 
 
 class End(Enum):
@@ -34,9 +39,8 @@ class End(Enum):
     REBALANCED = "rebalanced"
     """By us, cleanly, so that the client dials again."""
 
-    @property
-    def is_reset(self) -> bool:
-        return self in (End.CLIENT_RESET, End.SERVER_RESET, End.CUT)
+    def __init__(self, word: str) -> None:
+        self.is_reset = word in ("client_reset", "server_reset", "cut")
 
 
 def reset_on_close(sock: SocketType) -> None:
@@ -100,7 +104,7 @@ class Flow:
 class Session:
     """``slot`` is the server's column in the shared counters, ``idle_timeout`` in seconds (None: no limit)."""
 
-    __slots__ = ("about", "client", "counted", "down", "idle_timeout", "server", "slot", "up", "wheel_key")
+    __slots__ = ("about", "client", "counted", "down", "idle_timeout", "lasting", "server", "slot", "up", "wheel_key")
 
     def __init__(
         self,
@@ -110,13 +114,19 @@ class Session:
         now: float,
         idle_timeout: float | None = None,
         about: object = None,
+        lasting: Options = (),
     ) -> None:
-        """Both sockets are non-blocking. ``about`` is the opener's own and comes back with the session's end."""
+        """Both sockets are non-blocking. ``about`` is the opener's own and comes back with the session's end.
+
+        ``lasting`` are options of the server connection that are set once it has lasted for up to a second: most
+        connections do not, and setting them takes as long as connecting.
+        """
         self.client = client
         self.server = server
         self.slot = slot
         self.idle_timeout = idle_timeout
         self.about = about
+        self.lasting = lasting
         self.wheel_key = 0
         self.counted = (0, 0)
         """Bytes up and down that are already in the shared counters."""
@@ -142,6 +152,13 @@ class Session:
         """
         flows, sockets = (self.up, self.down), (self.client, self.server)
         return all(flow.state is State.OPEN for flow in flows) and not any(map(_queued, sockets))
+
+    def settle(self) -> None:
+        """It lasts. From any thread."""
+        lasting, self.lasting = self.lasting, ()
+        with suppress(OSError):  # The thread that holds it may have closed the socket.
+            for option in lasting:
+                self.server.setsockopt(*option)
 
     def uncounted(self) -> tuple[int, int]:
         """Bytes up and down since the last call; another thread may be moving some meanwhile."""

@@ -179,6 +179,7 @@ class RelayThread:
     def _count(self, now: float) -> None:
         """Enter into the books what moved; as long as something does, again in a while."""
         for session in self.sessions():
+            session.settle()
             self._ledger.moved(session)
         self._moving = bool(self._lent)
         self._count_at = now + _COUNTING if self._lent else _NEVER

@@ -85,7 +85,7 @@ class Dial:
         while (position := view.pick(self._from[0], self._tried, now)) is not None:
             server = view.pool.servers[position]
             try:
-                sock = connection(server.address, view.options)
+                sock = connection(server.address)
             except OSError as error:
                 if error.errno in EXHAUSTED:
                     view.release(server)
@@ -192,7 +192,8 @@ class Dial:
             self._leave_thread()
         self._view.passed(server, begun)
         visit = Visit(self._from, listener, server, thread.now)
-        thread.adopt(Session(self._client, sock, server.slot, thread.now, listener.idle_timeout, visit))
+        options = self._view.liveness
+        thread.adopt(Session(self._client, sock, server.slot, thread.now, listener.idle_timeout, visit, options))
 
     def _refuse(self) -> None:
         if self._waited:

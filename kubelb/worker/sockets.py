@@ -10,7 +10,7 @@ import math
 import socket
 from socket import SocketType
 
-from kubelb.relay.session import reset_on_close
+from kubelb.relay.session import Options, reset_on_close
 from kubelb.snapshot import Pool, SocketAddress
 
 _FAMILIES = {False: int(socket.AF_INET), True: int(socket.AF_INET6)}
@@ -18,18 +18,15 @@ _STREAM = int(socket.SOCK_STREAM)
 _NONBLOCKING_STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 _TCP, _NODELAY = socket.IPPROTO_TCP, socket.TCP_NODELAY
 
-Options = tuple[tuple[int, int, int], ...]
-"""What :meth:`socket.socket.setsockopt` takes, for one option after the other."""
 
-
-def options(pool: Pool) -> Options:
-    """Those of a pool's server connections: nothing written is held back, and a server that vanished is noticed.
+def liveness(pool: Pool) -> Options:
+    """The options by which TCP notices that a server has vanished; for connections that last.
 
     After ``keepalive`` seconds of silence TCP asks the server, and without an answer again after each third of that.
     It ends the connection when the silence, or bytes that are not acknowledged, are ``user_timeout`` old. With that
     tcp(7)'s count of questions does not matter: ``tcp_keepalive_timer`` in the kernel's net/ipv4/tcp_timer.c.
     """
-    chosen = [(_TCP, _NODELAY, 1)]
+    chosen: list[tuple[int, int, int]] = []
     if pool.keepalive:
         chosen += [
             (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -53,11 +50,10 @@ def accept(listening: socket.socket) -> tuple[SocketType, SocketAddress]:
     return client, address[:2]
 
 
-def connection(address: SocketAddress, options: Options) -> SocketType:
-    """An unconnected, non-blocking TCP socket of the address's family."""
+def connection(address: SocketAddress) -> SocketType:
+    """An unconnected, non-blocking TCP socket of the address's family that does not hold small writes back."""
     sock = SocketType(_FAMILIES[":" in address[0]], _NONBLOCKING_STREAM, _TCP)
-    for level, option, value in options:
-        sock.setsockopt(level, option, value)
+    sock.setsockopt(_TCP, _NODELAY, 1)
     return sock
 
 

@@ -17,8 +17,8 @@ from kubelb.balance.selector import Selector, make_selector
 from kubelb.config.hash_key import compile_key
 from kubelb.snapshot import Pool, Server
 from kubelb.stats import Count, Row, Table
-from kubelb.worker import sockets
 from kubelb.worker.sightings import Sightings
+from kubelb.worker.sockets import liveness
 
 _NS = 1_000_000_000
 _KEYED = ("hash", "consistent_hash")
@@ -40,7 +40,7 @@ class PoolView:
     ) -> None:
         """``before`` is what this is to replace, if anything."""
         self.pool = pool
-        self.options = sockets.options(pool)
+        self.liveness = liveness(pool)
         """Of server connections."""
         self._table = table
         self._row = row

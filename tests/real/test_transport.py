@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from kubelb.config.values import Duration
+from kubelb.relay.session import Session
 from kubelb.snapshot import Pool, Server, SocketAddress
-from kubelb.worker.sockets import connection, options
+from kubelb.worker.sockets import connection, liveness
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, keep, leave
 from tests.support.proxy import a_config, reserved, running
@@ -28,7 +29,8 @@ def a_pool(**settings: float) -> Pool:
 
 def in_force(pool: Pool, address: SocketAddress = ("127.0.0.1", 1)) -> tuple[int, int, int, int, int]:
     """TCP_NODELAY, SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_USER_TIMEOUT of a server connection."""
-    sock = connection(address, options(pool))
+    sock = connection(address)
+    Session(sock, sock, 1, 0.0, lasting=liveness(pool)).settle()
     values = (
         sock.getsockopt(TCP, socket.TCP_NODELAY),
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
@@ -85,6 +87,7 @@ def test_a_silent_server_is_asked_whether_it_is_there(
         pool = msgspec.structs.replace(config.pools["pool"], keepalive=Duration(keepalive))
         with running(tmp_path, config=msgspec.structs.replace(config, pools={"pool": pool})) as proxy:
             client, _ = keep(proxy.address)
-            ((timer, due),) = eventually(lambda: timers(server), "the session is there")
+            eventually(lambda: proxy.servers()[0].bytes_down, "its bytes are in the books, so it has lasted")
+            ((timer, due),) = timers(server)
             assert (timer, 0 < due <= 5) == ((2, True) if keepalive else (0, False))
             leave(client)
