@@ -63,11 +63,18 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it ever passed a probe."""
     drained: bool = False
     """The operator wants it empty: it is draining, whatever its probes say, and never picked."""
+    removed: bool = False
+    """It is no member any more: it is draining, never picked, and gone with its last session."""
     cut_at: float | None = None
     """When its sessions are to be reset; None: they may stay."""
     ramp_from: float | None = None
     """When it came back; its share of new sessions grows from then on. None: it has its full share."""
     probe: Probe | None = None
+
+    @property
+    def may_be_picked(self) -> bool:
+        """Whatever its state is otherwise."""
+        return self.state != "disabled" and not self.drained and not self.removed
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import mmap
 import os
+from array import array
 
 ROWS = 65
 SLOTS = 256
 _WORDS = 16
 _STRIDE = SLOTS * _WORDS
+
+
+_NOTHING = memoryview(array("Q", [0] * _WORDS))
 
 
 class Count:
@@ -57,6 +61,10 @@ class Row:
 
     def get(self, slot: int, count: int) -> int:
         return self._words[slot * _WORDS + count]
+
+    def forget(self, slot: int) -> None:
+        """The slot is another server's from now on."""
+        self._words[slot * _WORDS : (slot + 1) * _WORDS] = _NOTHING
 
     def forget_live(self) -> None:
         """Zero what a dead writer can no longer take back: its live sessions."""

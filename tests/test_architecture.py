@@ -44,6 +44,7 @@ PURE = {
     *(f"control/{name}.py" for name in ("commands", "decide", "endpoint", "status")),
     *(f"relay/{name}.py" for name in ("flow", "wheel")),
     *(f"health/{name}.py" for name in ("http", "machine", "schedule")),
+    "discovery/members.py",
     "snapshot.py",
     "standin/kubeconfig.py",
     "supervisor/plan.py",

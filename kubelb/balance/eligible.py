@@ -21,13 +21,12 @@ def eligible(
     (:mod:`kubelb.balance.passive`), ``tried`` those that this session has tried already.
 
     Of the servers of the best rank primaries come first, those of the lowest tier, and backups when no primary is
-    left. One that is disabled, drained by the operator or has ``max_conns`` sessions is never among them.
+    left. One that is disabled, drained by the operator, removed, or has ``max_conns`` sessions is never among them.
     """
     left = [
         position
         for position, server in enumerate(servers)
-        if server.state != "disabled"
-        and not server.drained
+        if server.may_be_picked
         and position not in tried
         and (not server.max_conns or conns[position] < server.max_conns)
     ]

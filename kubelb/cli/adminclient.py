@@ -68,6 +68,18 @@ def command(runtime_dir: Path, command: Command, timeout: float = 5.0) -> Reply:
         raise AdminFault(f"{path}: the answer is no reply to a command: {error}") from error
 
 
+def reload(runtime_dir: Path, timeout: float = 60.0) -> tuple[str, ...]:
+    """Have the configuration read anew; the warnings. Raises :class:`AdminFault`, with a line for each fault."""
+    path = runtime_dir / NAME
+    code, reason, body = _ask(path, "POST", "/reload", timeout)
+    lines = tuple(line for line in body.decode(errors="replace").splitlines() if line)
+    if code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        raise AdminFault("\n".join(lines))
+    if code != HTTPStatus.OK:
+        raise AdminFault(f"{path}: /reload was answered with {code} {reason}")
+    return lines
+
+
 def _ask(path: Path, method: str, target: str, timeout: float, body: bytes | None = None) -> tuple[int, str, bytes]:
     """Status, phrase and body of the answer."""
     with contextlib.closing(_Connection(path, timeout)) as connection:

@@ -153,7 +153,7 @@ def main() -> None:
 def run(**options: Any) -> None:
     """Run the proxy in the foreground.
 
-    TERM and INT stop it at once; QUIT lets its sessions end first.
+    TERM and INT stop it at once; QUIT lets its sessions end first; HUP has its configuration read anew.
     """
     from kubelb.cli.run import run
 
@@ -186,6 +186,18 @@ def status(as_json: bool, runtime_dir: str) -> None:
     from kubelb.cli.status import status
 
     sys.exit(status(Path(runtime_dir), as_json))
+
+
+@main.command()
+@_of_running
+def reload(runtime_dir: str) -> None:
+    """Have the running proxy read its configuration anew: exit 0, or one line a fault, exit 1, and nothing changed.
+
+    Pools, servers, timeouts, health and the access log change; sessions whose server stays are not touched.
+    """
+    from kubelb.cli.reload import reload
+
+    sys.exit(reload(Path(runtime_dir)))
 
 
 @main.command()

@@ -21,7 +21,8 @@ def run(sources: Sources, overrides: Overrides = NO_OVERRIDES) -> int:
         log.set_up(loaded.config.log.level, "supervisor")
         for warning in loaded.warnings:
             log.get().warning("setting_without_effect", setting=warning)
-        supervisor = Supervisor(loaded.config, resolve(loaded.config, loaded.places, now=time.monotonic()))
+        snapshot = resolve(loaded.config, loaded.places, now=time.monotonic())
+        supervisor = Supervisor(loaded.config, snapshot, sources, overrides)
     except ConfigFault as error:
         return show_faults(error)
     # What is there now is never garbage: a collection in a child would only make it copy the pages.

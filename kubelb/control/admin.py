@@ -24,6 +24,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 
 from kubelb import log
+from kubelb.config.faults import ConfigFault
 from kubelb.config.model import HttpServer
 from kubelb.control import endpoint
 from kubelb.control.commands import Command, CommandFault, Drain, Reply, Undrain
@@ -62,11 +63,13 @@ class Admin:
         status: Callable[[], Status],
         clients: Callable[[], Clients],
         command: Callable[[Command], Reply],
+        reload: Callable[[], Sequence[str]],
     ) -> None:
         """The sockets listen already, and are this object's from now on.
 
         The functions are called on its threads. ``command`` returns once the command is done; it raises
-        :class:`CommandFault` where there is nobody it is for.
+        :class:`CommandFault` where there is nobody it is for. ``reload`` gives the warnings once that is done, and
+        raises :class:`ConfigFault` where it cannot be.
         """
         self._clients = clients
         self._accepted = 0
@@ -76,7 +79,7 @@ class Admin:
         self._thread = threading.Thread(target=self._run, name="admin")
         _pass_on_warnings()
         limit = _CONNECTIONS + 2 * (len(http) + 1)
-        self._admin = self._server(admin, _admin_application(status, command), limit + _ADMIN_CONNECTIONS)
+        self._admin = self._server(admin, _admin_application(status, command, reload), limit + _ADMIN_CONNECTIONS)
         self._endpoints = [self._server(sock, self._endpoint_application(server), limit) for sock, server in http]
         for server in self._endpoints:
             server.channel_class = self._accept
@@ -140,15 +143,19 @@ class Admin:
         )
 
 
-def _admin_application(status: Callable[[], Status], command: Callable[[Command], Reply]) -> Application:
+def _admin_application(
+    status: Callable[[], Status], command: Callable[[Command], Reply], reload: Callable[[], Sequence[str]]
+) -> Application:
     def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         if path == "/status":
             answer = _json(status()) if method in ("GET", "HEAD") else _use_instead("GET, HEAD")
         elif path in _COMMANDS:
             answer = _obey(_COMMANDS[path], _body(environ), command) if method == "POST" else _use_instead("POST")
+        elif path == "/reload":
+            answer = _reload(reload) if method == "POST" else _use_instead("POST")
         else:
-            answer = _plain("404 Not Found", f"there is only {', '.join(('/status', *_COMMANDS))}")
+            answer = _plain("404 Not Found", f"there is only {', '.join(('/status', *_COMMANDS, '/reload'))}")
         return _respond(answer, environ, start_response)
 
     return application
@@ -163,6 +170,14 @@ def _obey(kind: type[Command], body: bytes, command: Callable[[Command], Reply])
         return _json(command(wanted))
     except CommandFault as fault:
         return _plain("404 Not Found", str(fault))
+
+
+def _reload(reload: Callable[[], Sequence[str]]) -> Answer:
+    """A line for each warning, or with status 422 (RFC 9110, 15.5.21) for each fault."""
+    try:
+        return _plain("200 OK", "\n".join(reload()))
+    except ConfigFault as fault:
+        return _plain("422 Unprocessable Content", str(fault))
 
 
 def _body(environ: Environ) -> bytes:

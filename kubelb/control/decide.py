@@ -12,6 +12,7 @@ from kubelb.health.machine import Condition
 from kubelb.snapshot import Pool, Server, Snapshot, State
 
 DRAINED = "the operator wants it empty"
+REMOVED = "it is no member any more"
 _GOOD = ("unknown", "up")
 
 Level = Literal["debug", "info", "warning"]
@@ -40,25 +41,29 @@ def decide(
 
 def _working(pool: Pool) -> list[tuple[object, ...]]:
     """What workers go by."""
-    return [(server.slot, server.state, server.drained, server.cut_at, server.ramp_from) for server in pool.servers]
+    return [
+        (server.slot, server.state, server.drained, server.removed, server.cut_at, server.ramp_from)
+        for server in pool.servers
+    ]
 
 
 def _pool(pool: Pool, conditions: Mapping[int, Condition], settings: model.Pool, now: float) -> Pool:
     judged = [_judged(server, conditions.get(server.slot), now) for server in pool.servers]
     good = {server.slot for server in judged if server.state in _GOOD}
     servers = tuple(
-        msgspec.structs.replace(server, cut_at=_cut_at(server, settings) if good - {server.slot} else None)
+        msgspec.structs.replace(server, cut_at=_cut_at(server, settings, bool(good - {server.slot})))
         for server in judged
     )
     return msgspec.structs.replace(pool, servers=servers)
 
 
 def _judged(server: Server, condition: Condition | None, now: float) -> Server:
-    if server.state == "disabled":
+    if server.state == "disabled" and not server.removed:
         return server
-    if server.drained:
-        since = server.since if server.reason == DRAINED else now
-        return msgspec.structs.replace(server, state="draining", since=since, reason=DRAINED, ramp_from=None)
+    if server.removed or server.drained:
+        reason = REMOVED if server.removed else DRAINED
+        since = server.since if server.reason == reason else now
+        return msgspec.structs.replace(server, state="draining", since=since, reason=reason, ramp_from=None)
     if condition is None:
         # Nobody probes it: without the operator's word there is nothing to say against it.
         if server.state == "unknown":
@@ -74,12 +79,17 @@ def _judged(server: Server, condition: Condition | None, now: float) -> Server:
     )
 
 
-def _cut_at(server: Server, settings: model.Pool) -> float | None:
-    """When its sessions are to be reset, given that they have somewhere else to go.
+def _cut_at(server: Server, settings: model.Pool, others: bool) -> float | None:
+    """When its sessions are to be reset; ``others``: they have somewhere else to go.
 
-    Where nothing else is up nobody's session is cut: it may be the probes that are broken.
+    Where nothing else is up nobody's session is cut, it may be the probes that are broken: unless the server has been
+    removed, which is no matter of probes.
     """
+    if server.removed:
+        return server.since + settings.drain_timeout
     on_down = settings.health.on_down
+    if not others:
+        return None
     if server.state == "draining" or (server.state == "down" and on_down == "drain"):
         return server.since + settings.drain_timeout
     return server.since if server.state == "down" and on_down == "reset" else None
@@ -90,8 +100,9 @@ def news(before: Snapshot, after: Snapshot) -> Iterator[Event]:
     old = {server.slot: server for pool in before.pools for server in pool.servers}
     for pool in after.pools:
         for server in pool.servers:
-            if server.state != old[server.slot].state:
-                yield _event(pool, server, old[server.slot])
+            known = old.get(server.slot)
+            if known is not None and server.state != known.state:
+                yield _event(pool, server, known)
 
 
 def _event(pool: Pool, server: Server, before: Server) -> Event:

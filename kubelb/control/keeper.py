@@ -8,75 +8,134 @@ it meets the clock, the probes and the channel.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from kubelb import log
 from kubelb.config import model
 from kubelb.control.decide import decide, news
-from kubelb.control.loop import Loop
+from kubelb.control.loop import Loop, Timer
 from kubelb.control.watch import Watch
+from kubelb.discovery.members import merge, sweep
 from kubelb.health.machine import Condition, Evidence, Kind, Rules, after
 from kubelb.health.probes import Prober
-from kubelb.snapshot import Pool, Probe, Server, Snapshot
-from kubelb.stats import Count, Row
+from kubelb.snapshot import Probe, Server, Snapshot
+from kubelb.stats import SLOTS, Count, Row, Table
 from kubelb.wire.messages import Sighting
 
+_SWEEPING = 1.0
+"""Seconds between two looks whether servers that have left are empty."""
+
 Publish = Callable[[Snapshot], None]
+
+
+class _Subject(NamedTuple):
+    """A server that is probed."""
+
+    pool: str
+    server: Server
+    health: model.Health
+
+    def is_watched_like(self, other: _Subject) -> bool:
+        return (self.server.name, self.server.address, self.health) == (
+            other.server.name,
+            other.server.address,
+            other.health,
+        )
 
 
 class Keeper:
     """Owns the watches."""
 
     def __init__(
-        self, loop: Loop, snapshot: Snapshot, settings: Mapping[str, model.Pool], row: Row, publish: Publish
+        self,
+        loop: Loop,
+        snapshot: Snapshot,
+        settings: Mapping[str, model.Pool],
+        table: Table,
+        row: Row,
+        publish: Publish,
     ) -> None:
-        """``settings`` are the pools as configured, ``row`` is control's own of the shared counters."""
+        """``settings`` are the pools as configured, ``row`` is control's own in the table."""
         self.snapshot = snapshot
         self._loop = loop
         self._settings = settings
+        self._table = table
         self._row = row
         self._publish = publish
         self._not_asked_slots: set[int] = set()
         """Of servers whose last probe could not be made."""
-        probed = [
-            (pool, server)
-            for pool in snapshot.pools
-            if settings[pool.name].health.probe != "off"
-            for server in pool.servers
-            if server.state != "disabled"
-        ]
-        self._conditions = {server.slot: _inherited(server) for _, server in probed}
-        self._rules = {server.slot: _rules(settings[pool.name]) for pool, server in probed}
-        self._watches = {server.slot: self._watch(pool, server) for pool, server in probed}
+        self._conditions: dict[int, Condition] = {}
+        """By slot, like all that is known of the servers that are probed."""
+        self._subjects: dict[int, _Subject] = {}
+        self._watches: dict[int, Watch] = {}
+        self._sweeping: Timer | None = None
 
-    def _watch(self, pool: Pool, server: Server) -> Watch:
-        health = self._settings[pool.name].health
-        host = server.name.rpartition(":")[0].strip("[]")
-        slot = server.slot
+    def start(self) -> None:
+        """Probe whom the snapshot and the settings say."""
+        subjects = {subject.server.slot: subject for subject in _subjects(self.snapshot, self._settings)}
+        for slot, subject in subjects.items():
+            if slot not in self._watches:
+                self._subjects[slot] = subject
+                self._conditions.setdefault(slot, _inherited(subject.server))
+                self._watches[slot] = self._watch(subject)
+                self._watches[slot].start()
+        self._plan_sweep()
+
+    def reload(self, wanted: Snapshot, settings: Mapping[str, model.Pool]) -> None:
+        """Go on with these members and settings. Raises :class:`~kubelb.discovery.members.TooManyServers`."""
+        snapshot = merge(self.snapshot, wanted, SLOTS - 1)
+        self._settings = {**self._settings, **settings}
+        self._leave({subject.server.slot: subject for subject in _subjects(snapshot, self._settings)})
+        self._decide(snapshot)
+        self.start()
+
+    def _leave(self, subjects: Mapping[int, _Subject]) -> None:
+        """Watch only those of the servers that are looked at in the same way as before."""
+        for slot, before in list(self._subjects.items()):
+            after = subjects.get(slot)
+            if after is None:
+                del self._conditions[slot]
+            if after is None or not after.is_watched_like(before):
+                del self._subjects[slot]
+                self._watches.pop(slot).stop()
+
+    def _plan_sweep(self) -> None:
+        leaving = any(server.removed for pool in self.snapshot.pools for server in pool.servers)
+        if leaving and self._sweeping is None:
+            self._sweeping = self._loop.at(time.monotonic() + _SWEEPING, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        swept = sweep(self.snapshot, lambda slot: self._table.total(slot, Count.ACTIVE))
+        if swept is not self.snapshot:
+            self._decide(swept)
+        self._plan_sweep()
+
+    def _watch(self, subject: _Subject) -> Watch:
+        server, slot = subject.server, subject.server.slot
 
         def told(evidence: Evidence | None, probe: Probe) -> Condition:
             self._note(slot, probe)
             if evidence is None:
-                return self._not_asked(pool, server, probe.fault)
+                return self._not_asked(subject, probe.fault)
             self._not_asked_slots.discard(slot)
             if evidence.kind is Kind.PASSED:
                 self._row.put(slot, Count.PASSED_AT, int((probe.ended_at - probe.seconds) * 1e9))
             return self._consider(slot, evidence)
 
-        return Watch(self._loop, Prober(server.address, host, health), health, told)
+        host = server.name.rpartition(":")[0].strip("[]")
+        return Watch(self._loop, Prober(server.address, host, subject.health), subject.health, told)
 
-    def _not_asked(self, pool: Pool, server: Server, fault: str) -> Condition:
+    def _not_asked(self, subject: _Subject, fault: str) -> Condition:
         """Something here is wrong, not the server: it stays what it was."""
-        if server.slot not in self._not_asked_slots:
-            self._not_asked_slots.add(server.slot)
-            log.get().warning("probe_impossible", pool=pool.name, server=server.name, reason=fault)
-        return self._conditions[server.slot]
-
-    def start(self) -> None:
-        for watch in self._watches.values():
-            watch.start()
+        slot = subject.server.slot
+        if slot not in self._not_asked_slots:
+            self._not_asked_slots.add(slot)
+            log.get().warning("probe_impossible", pool=subject.pool, server=subject.server.name, reason=fault)
+        return self._conditions[slot]
 
     def stop(self) -> None:
         for watch in self._watches.values():
@@ -97,7 +156,9 @@ class Keeper:
         self._show(decide(snapshot, self._conditions, self._settings, time.monotonic()))
 
     def _consider(self, slot: int, evidence: Evidence) -> Condition:
-        condition = self._conditions[slot] = after(self._conditions[slot], evidence, self._rules[slot])
+        health = self._subjects[slot].health
+        rules = Rules(health.rise, health.fall)
+        condition = self._conditions[slot] = after(self._conditions[slot], evidence, rules)
         self._decide(self.snapshot)
         return condition
 
@@ -113,6 +174,15 @@ class Keeper:
             self._publish(snapshot)
 
 
+def _subjects(snapshot: Snapshot, settings: Mapping[str, model.Pool]) -> Iterator[_Subject]:
+    for pool in snapshot.pools:
+        health = settings[pool.name].health
+        if health.probe != "off":
+            for server in pool.servers:
+                if server.state != "disabled" and not server.removed:
+                    yield _Subject(pool.name, server, health)
+
+
 def _inherited(server: Server) -> Condition:
     """What a control process before this one knew: it has died, the servers have not."""
     if server.drained:
@@ -124,10 +194,6 @@ def _inherited(server: Server) -> Condition:
         proven=server.proven,
         back_at=server.ramp_from,
     )
-
-
-def _rules(settings: model.Pool) -> Rules:
-    return Rules(settings.health.rise, settings.health.fall)
 
 
 def _changed(snapshot: Snapshot, slots: Collection[int], **fields: object) -> Snapshot:

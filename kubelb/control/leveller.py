@@ -17,7 +17,7 @@ from kubelb.balance import rebalance
 from kubelb.balance.rebalance import Closing
 from kubelb.config.model import Pool as Settings
 from kubelb.config.model import Rebalance
-from kubelb.control.loop import Loop
+from kubelb.control.loop import Loop, Timer
 from kubelb.snapshot import Pool, Server, Snapshot
 from kubelb.stats import Count, Table
 from kubelb.wire.messages import Release
@@ -39,14 +39,23 @@ class Leveller:
         self._table = table
         self._send = send
         self._rng = random.Random()
+        self._timers: dict[str, Timer] = {}
+        """By pool."""
 
     def start(self) -> None:
-        for name, settings in self._settings.items():
-            if settings.rebalance is not None or _has_second_choices(settings):
-                self._later(name, settings.rebalance or Rebalance())
+        self.reload(self._settings)
+
+    def reload(self, settings: Mapping[str, Settings]) -> None:
+        """Go by these from now on."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._settings, self._timers = settings, {}
+        for name, pool in settings.items():
+            if pool.rebalance is not None or _has_second_choices(pool):
+                self._later(name, pool.rebalance or Rebalance())
 
     def _later(self, name: str, how: Rebalance) -> None:
-        self._loop.at(time.monotonic() + how.every, partial(self._level, name, how))
+        self._timers[name] = self._loop.at(time.monotonic() + how.every, partial(self._level, name, how))
 
     def _level(self, name: str, how: Rebalance) -> None:
         self._later(name, how)

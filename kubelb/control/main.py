@@ -2,7 +2,8 @@
 
 Its main thread is the :class:`~kubelb.control.loop.Loop` on which everything is decided; it reads the supervisor's
 channel and is the only one that writes to it. HTTP is answered on the threads of :class:`kubelb.control.admin.Admin`,
-which owns the listening sockets: they read the newest snapshot, and post commands to the loop.
+which owns the listening sockets: they read the newest snapshot, and have commands carried out by the loop. What may
+take long, reading the configuration anew, is done on the thread of whoever asks for it.
 """
 
 from __future__ import annotations
@@ -10,24 +11,35 @@ from __future__ import annotations
 import queue
 import selectors
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from kubelb import stats
-from kubelb.config.model import HttpServer, Pool
-from kubelb.control import commands, status
+from kubelb import log, stats
+from kubelb.config.faults import ConfigFault, Fault
+from kubelb.config.model import Config, HttpServer
+from kubelb.config.overrides import Overrides
+from kubelb.config.sources import Sources
+from kubelb.config.toml_reader import parse_toml
+from kubelb.config.toml_writer import write_toml
+from kubelb.control import commands, reloading, status
 from kubelb.control.admin import Admin
 from kubelb.control.commands import Command, CommandFault, Drain, Reply
 from kubelb.control.keeper import Keeper
 from kubelb.control.leveller import Leveller
 from kubelb.control.loop import Loop
+from kubelb.control.reloading import Wanted
+from kubelb.discovery.members import TooManyServers
 from kubelb.snapshot import Snapshot
 from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Ready, Sighting, SnapshotChanged, Stop
+from kubelb.wire.messages import Configured, Ready, Reload, Sighting, SnapshotChanged, Stop
 
 _PATIENCE = 10.0
-"""Seconds that a command may take."""
+"""Seconds that the loop may take to carry out what it is asked for."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,8 +50,13 @@ class Setup:
     table: stats.Table
     row: stats.Row
     """Control's own: it writes there when a probe has passed."""
-    pools: Mapping[str, Pool]
-    """As configured."""
+    sources: Sources
+    """Where the configuration is from, with what goes before it: to read it anew."""
+    overrides: Overrides
+    config: Config
+    """What the proxy was started with."""
+    reloaded: str | None
+    """The TOML of what it runs with since a reload; None: there was none."""
     snapshot: Snapshot
     admin: socket.socket
     """AF_UNIX, listening."""
@@ -58,16 +75,18 @@ class _Control:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._channel = setup.channel
+        self._config = setup.config if setup.reloaded is None else parse_toml(setup.reloaded, "reloaded").config
+        self._reloading = threading.Lock()
         self._loop = Loop()
-        self._keeper = Keeper(self._loop, setup.snapshot, setup.pools, setup.row, self._publish)
-        self._leveller = Leveller(
-            self._loop, lambda: self._keeper.snapshot, setup.pools, setup.table, self._channel.send
-        )
+        pools = self._config.pools
+        self._keeper = Keeper(self._loop, setup.snapshot, pools, setup.table, setup.row, self._publish)
+        self._leveller = Leveller(self._loop, lambda: self._keeper.snapshot, pools, setup.table, self._channel.send)
 
     def run(self) -> None:
         setup = self._setup
         self._loop.watch(self._channel.fileno(), selectors.EVENT_READ, self._told)
-        with Admin(setup.admin, setup.http, self._status, lambda: status.clients(setup.table), self._command):
+        clients = lambda: status.clients(setup.table)  # noqa: E731
+        with Admin(setup.admin, setup.http, self._status, clients, self._command, self._reload):
             self._channel.send(Ready())
             self._keeper.start()
             self._leveller.start()
@@ -79,6 +98,8 @@ class _Control:
         message = self._channel.receive()
         if isinstance(message, Sighting):
             self._keeper.sighted(message)
+        elif isinstance(message, Reload):
+            threading.Thread(target=self._reload_quietly, name="reload", daemon=True).start()
         elif isinstance(message, Stop | None):
             self._loop.unwatch(self._channel.fileno())
             self._loop.stop()
@@ -91,22 +112,72 @@ class _Control:
         setup = self._setup
         return status.status(self._keeper.snapshot, setup.table, setup.pid, time.monotonic_ns(), time.time())
 
-    def _command(self, command: Command) -> Reply:
-        """From any thread: have the loop carry it out. Raises :class:`CommandFault`."""
-        replies: queue.SimpleQueue[Reply | CommandFault] = queue.SimpleQueue()
-        self._loop.post(lambda: replies.put(self._carry_out(command)))
+    def _on_the_loop(self, call: Callable[[], T]) -> T:
+        """From any other thread: what ``call`` gives there, or raises of a :class:`CommandFault`."""
+        answers: queue.SimpleQueue[T | CommandFault] = queue.SimpleQueue()
+
+        def answer() -> None:
+            try:
+                answers.put(call())
+            except CommandFault as fault:
+                answers.put(fault)
+
+        self._loop.post(answer)
         try:
-            reply = replies.get(timeout=_PATIENCE)
+            found = answers.get(timeout=_PATIENCE)
         except queue.Empty:
             raise CommandFault("control is too busy to answer; try again") from None
-        if isinstance(reply, CommandFault):
-            raise reply
-        return reply
+        if isinstance(found, CommandFault):
+            raise found
+        return found
 
-    def _carry_out(self, command: Command) -> Reply | CommandFault:
+    def _command(self, command: Command) -> Reply:
+        """From any thread. Raises :class:`CommandFault`."""
+        return self._on_the_loop(lambda: self._carry_out(command))
+
+    def _carry_out(self, command: Command) -> Reply:
         before = self._keeper.snapshot
+        self._keeper.drain(commands.apply(before, command), isinstance(command, Drain))
+        return commands.reply(command, before, self._status())
+
+    def _reload(self) -> tuple[str, ...]:
+        """From any thread: read the configuration anew and go by it; the warnings.
+
+        Raises :class:`ConfigFault`, and nothing has changed then.
+        """
+        with self._reloading:
+            try:
+                wanted = reloading.read(self._setup.sources, self._setup.overrides, self._config)
+                version = self._go_by(wanted)
+            except ConfigFault as error:
+                for fault in error.faults:
+                    log.get().error("reload_failed", fault=str(fault))
+                raise
+        for warning in wanted.warnings:
+            log.get().warning("setting_without_effect", setting=warning)
+        log.get().info("reloaded", snapshot=version)
+        return wanted.warnings
+
+    def _go_by(self, wanted: Wanted) -> int:
+        """From any thread: the version of the snapshot that says so. Raises :class:`ConfigFault`."""
         try:
-            self._keeper.drain(commands.apply(before, command), isinstance(command, Drain))
-            return commands.reply(command, before, self._status())
+            return self._on_the_loop(lambda: self._change(wanted))
         except CommandFault as fault:
-            return fault
+            raise ConfigFault(Fault(what=str(fault))) from None
+
+    def _change(self, wanted: Wanted) -> int:
+        try:
+            self._keeper.reload(wanted.snapshot, wanted.config.pools)
+        except TooManyServers:
+            raise CommandFault("too many servers, with those that have not left yet; try again later") from None
+        self._leveller.reload(wanted.config.pools)
+        self._config = wanted.config
+        self._channel.send(Configured(write_toml(wanted.config)))
+        return self._keeper.snapshot.version
+
+    def _reload_quietly(self) -> None:
+        """What is wrong is in the log."""
+        try:
+            self._reload()
+        except ConfigFault:
+            pass

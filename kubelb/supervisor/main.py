@@ -18,6 +18,8 @@ from pathlib import Path
 
 from kubelb import log
 from kubelb.config.model import Config, HttpServer
+from kubelb.config.overrides import Overrides
+from kubelb.config.sources import Sources
 from kubelb.control import main as control
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Table
@@ -27,18 +29,24 @@ from kubelb.supervisor.limits import raise_open_files
 from kubelb.supervisor.listeners import listen, listen_unix
 from kubelb.supervisor.pidfile import PidFile
 from kubelb.supervisor.plan import CONTROL, Ending, Phase, Place
-from kubelb.supervisor.signals import FAST, GRACEFUL, SignalPipe
+from kubelb.supervisor.signals import FAST, GRACEFUL, RELOAD, SignalPipe
 from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Message, Ready, Release, Sighting, SnapshotChanged, Stop
+from kubelb.wire.messages import Configured, Message, Ready, Release, Reload, Sighting, SnapshotChanged, Stop
 from kubelb.worker import main as worker
 
 
 class Supervisor:
     """One run, from binding to the last child's end."""
 
-    def __init__(self, config: Config, snapshot: Snapshot) -> None:
-        """Takes hold of all it needs. Raises :class:`~kubelb.config.faults.ConfigFault` for what it cannot get."""
+    def __init__(self, config: Config, snapshot: Snapshot, sources: Sources, overrides: Overrides) -> None:
+        """Takes hold of all it needs. Raises :class:`~kubelb.config.faults.ConfigFault` for what it cannot get.
+
+        ``sources`` and ``overrides`` are what ``config`` is from, for control to read it anew.
+        """
         self._config = config
+        self._sources = sources
+        self._overrides = overrides
+        self._reloaded: str | None = None
         self._snapshot = snapshot
         raise_open_files(config.max_open_files)
         runtime_dir = Path(config.runtime_dir)
@@ -131,7 +139,10 @@ class Supervisor:
                 channel=channel,
                 table=self._table,
                 row=self._table.row(self._table.rows - 1),
-                pools=self._config.pools,
+                sources=self._sources,
+                overrides=self._overrides,
+                config=self._config,
+                reloaded=self._reloaded,
                 snapshot=self._snapshot,
                 admin=self._admin,
                 http=tuple(self._http),
@@ -154,6 +165,8 @@ class Supervisor:
         elif isinstance(message, SnapshotChanged):
             self._snapshot = message.snapshot
             self._send_workers(message)
+        elif isinstance(message, Configured):
+            self._reloaded = message.toml
         elif isinstance(message, Release):
             self._send_workers(message)
         elif isinstance(message, Sighting) and CONTROL in self._channels:
@@ -172,11 +185,19 @@ class Supervisor:
                 self._end_as(plan.stop_fast(self._ending, now))
             elif number == GRACEFUL:
                 self._end_as(plan.stop_gracefully(self._ending, self._config.shutdown_timeout, now))
+            elif number == RELOAD:
+                self._reload()
             elif number == signal.SIGCHLD:
                 self._bury()
             else:
                 name = signal.Signals(number).name
                 log.get().warning("signal_ignored", signal=name, instead="restart to change anything")
+
+    def _reload(self) -> None:
+        """Control does it, and says how it went."""
+        channel = self._channels.get(CONTROL)
+        if channel is None or not channel.send(Reload()):
+            log.get().error("reload_failed", fault="there is no control process at the moment; try again")
 
     def _end_as(self, ending: Ending) -> None:
         """Enter the phase of the stop that was decided on, if it is a new one."""

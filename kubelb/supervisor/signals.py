@@ -13,9 +13,10 @@ from contextlib import contextmanager
 
 FAST = (signal.SIGTERM, signal.SIGINT)
 GRACEFUL = signal.SIGQUIT
-UNKNOWN = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+RELOAD = signal.SIGHUP
+UNKNOWN = (signal.SIGUSR1, signal.SIGUSR2)
 """What means something to nginx and would end a process that does not expect it."""
-_HEARD = (*FAST, GRACEFUL, *UNKNOWN, signal.SIGCHLD)
+_HEARD = (*FAST, GRACEFUL, RELOAD, *UNKNOWN, signal.SIGCHLD)
 
 
 class SignalPipe:
@@ -44,7 +45,7 @@ class SignalPipe:
         os.close(self._write)
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        for number in (signal.SIGINT, GRACEFUL, *UNKNOWN):
+        for number in (signal.SIGINT, GRACEFUL, RELOAD, *UNKNOWN):
             signal.signal(number, signal.SIG_IGN)
 
 

@@ -44,6 +44,16 @@ class Release(_Message, frozen=True, tag=True):
     """Seconds a session must have been idle."""
 
 
+class Reload(_Message, frozen=True, tag=True):
+    """Supervisor to control: read the configuration anew."""
+
+
+class Configured(_Message, frozen=True, tag=True):
+    """Control to supervisor, for the next control process: what is configured since a reload."""
+
+    toml: str
+
+
 class Stop(_Message, frozen=True, tag=True):
     """Supervisor to child: accept no more, and end once the last session has ended."""
 
@@ -52,7 +62,7 @@ class Drained(_Message, frozen=True, tag=True):
     """Worker to supervisor: stopped, and no session is left."""
 
 
-Message = Ready | SnapshotChanged | Sighting | Release | Stop | Drained
+Message = Ready | SnapshotChanged | Sighting | Release | Reload | Configured | Stop | Drained
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

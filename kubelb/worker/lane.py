@@ -55,6 +55,8 @@ class Lane:
 
     def see(self, snapshot: Snapshot) -> None:
         """Go by this snapshot from now on. A pool that is the same keeps its selector's state."""
+        for slot in _slots(snapshot) - _slots(self._snapshot):
+            self._row.forget(slot)
         old = self._views
         self._views = {
             pool.name: old[pool.name]
@@ -104,3 +106,7 @@ class Lane:
         """From any thread, once the relay thread has stopped: until the access log is written."""
         if self._access is not None:
             self._access.close()
+
+
+def _slots(snapshot: Snapshot) -> set[int]:
+    return {server.slot for pool in snapshot.pools for server in pool.servers}

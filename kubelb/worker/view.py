@@ -52,7 +52,7 @@ class PoolView:
         self._counted = limited or pool.balance in _COUNTING
         self._well = None if limited else eligible(pool.servers, [0] * len(pool.servers), (), ())
         """The positions to pick from as long as nothing has failed; None where that takes a closer look."""
-        self.usable = sum(not server.drained and server.state != "disabled" for server in pool.servers)
+        self.usable = sum(server.may_be_picked for server in pool.servers)
         """How many servers a session may try."""
         self._ramps_until = ramps_until(pool)
         self._slots = [server.slot for server in pool.servers]

@@ -19,8 +19,10 @@ import pytest
 
 from kubelb import __version__, stats
 from kubelb.cli import adminclient
-from kubelb.config.model import PASSIVE, HttpServer, Location
+from kubelb.config.model import PASSIVE, Config, HttpServer, Location
 from kubelb.config.model import Pool as PoolSettings
+from kubelb.config.overrides import NO_OVERRIDES
+from kubelb.config.sources import Sources
 from kubelb.config.values import Address
 from kubelb.control import main, status
 from kubelb.control.admin import Admin
@@ -73,7 +75,10 @@ def control(
         channel=theirs,
         table=table,
         row=row,
-        pools={"api": PoolSettings(servers=(), health=PASSIVE)},
+        sources=Sources(),
+        overrides=NO_OVERRIDES,
+        config=Config(pools={"api": PoolSettings(servers=(), health=PASSIVE)}),
+        reloaded=None,
         snapshot=SNAPSHOT,
         admin=admin,
         http=servers,
@@ -161,7 +166,10 @@ def obeying(directory: Path, table: stats.Table) -> Iterator[list[Command]]:
     def current() -> status.Status:
         return status.status(SNAPSHOT, table, os.getpid(), now=0, unix=0.0)
 
-    with Admin(admin_socket(directory), (), current, lambda: status.clients(table), obey):
+    def reload() -> tuple[str, ...]:
+        raise AssertionError("nobody has asked for that")
+
+    with Admin(admin_socket(directory), (), current, lambda: status.clients(table), obey, reload):
         yield asked
 
 

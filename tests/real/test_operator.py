@@ -103,7 +103,7 @@ def showing(directory: Path, status: Status) -> Iterator[None]:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.bind(str(directory / adminclient.NAME))
     sock.listen()
-    with Admin(sock, (), lambda: status, lambda: status.clients, refuse):
+    with Admin(sock, (), lambda: status, lambda: status.clients, refuse, tuple):
         yield
 
 

@@ -217,7 +217,7 @@ def test_what_a_killed_one_left_is_taken_over(tmp_path: Path, servers: IdentityS
             assert ask(listen) == name_of(servers.addresses[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
 def test_signals_that_only_nginx_knows_end_nothing(
     tmp_path: Path, servers: IdentityServers, number: signal.Signals
 ) -> None:

@@ -116,7 +116,12 @@ conditions = st.builds(
 def situations(draw: st.DrawFn) -> tuple[Snapshot, dict[int, Condition]]:
     slots = range(1, draw(st.integers(1, 5)) + 1)
     servers = [
-        a_server(slot, drained=draw(st.booleans()), state=draw(st.sampled_from(["unknown", "disabled"])))
+        a_server(
+            slot,
+            drained=draw(st.booleans()),
+            removed=draw(st.sampled_from([False, False, True])),
+            state=draw(st.sampled_from(["unknown", "disabled"])),
+        )
         for slot in slots
     ]
     known = {slot: draw(conditions) for slot in slots if draw(st.booleans())}
@@ -132,9 +137,10 @@ def test_no_server_is_lost_and_a_decision_stands(
     assert [server.slot for server in after.pools[0].servers] == [server.slot for server in snapshot.pools[0].servers]
     assert decide(after, known, settings(on_down), NOW + 1) == after
     for before, server in zip(snapshot.pools[0].servers, after.pools[0].servers, strict=True):
-        assert (server.state == "disabled") == (before.state == "disabled")
+        assert (server.state == "disabled") == (before.state == "disabled" and not before.removed)
+        assert not server.removed or (server.state, server.cut_at) == ("draining", server.since + 60)
         good = {other.slot for other in after.pools[0].servers if other.state in ("unknown", "up")}
-        assert server.cut_at is None or good - {server.slot}
+        assert server.cut_at is None or server.removed or good - {server.slot}
         assert server.cut_at is None or server.state in ("down", "draining")
 
 
@@ -144,7 +150,7 @@ def test_the_version_grows_when_workers_have_to_know(situation: tuple[Snapshot, 
     after = decide(snapshot, known, settings(), NOW)
 
     def working(one: Snapshot) -> list[object]:
-        return [(s.state, s.drained, s.cut_at, s.ramp_from) for s in one.pools[0].servers]
+        return [(s.state, s.drained, s.removed, s.cut_at, s.ramp_from) for s in one.pools[0].servers]
 
     assert after.version == snapshot.version + (working(after) != working(snapshot))
     talk = {slot: replace(condition, reason="said differently") for slot, condition in known.items()}

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubelb.discovery.members import TooManyServers, merge, sweep
+from kubelb.snapshot import Pool, Server, Snapshot, State
+
+SLOTS = 6
+
+names = st.sampled_from(["a:1", "b:1", "c:1", "d:1"])
+states: st.SearchStrategy[State] = st.sampled_from(["unknown", "up", "down", "draining", "suspect"])
+
+
+def a_snapshot(pools: dict[str, list[str]], **fields: object) -> Snapshot:
+    """As resolved: slots count over all pools."""
+    slots = iter(range(1, 100))
+    made = [
+        Pool(
+            name=pool,
+            balance="least_conn",
+            hash_key="",
+            servers=tuple(
+                msgspec.structs.replace(
+                    Server(slot=next(slots), name=name, address=(f"10.0.0.{ord(name[0])}", 1)), **fields
+                )
+                for name in members
+            ),
+        )
+        for pool, members in pools.items()
+    ]
+    return Snapshot(version=1, listeners=(), pools=tuple(made))
+
+
+def members(snapshot: Snapshot) -> dict[tuple[str, str], Server]:
+    return {(pool.name, server.name): server for pool in snapshot.pools for server in pool.servers}
+
+
+memberships = st.dictionaries(st.sampled_from(["p", "q"]), st.lists(names, unique=True, max_size=3), min_size=1)
+
+
+@given(memberships, st.lists(memberships, max_size=5), states)
+def test_nobody_is_lost_and_slots_are_ones_own(
+    first: dict[str, list[str]], changes: list[dict[str, list[str]]], state: State
+) -> None:
+    running = a_snapshot(first, state=state, since=7.0, proven=True)
+    for change in changes:
+        try:
+            after = merge(running, a_snapshot(change), SLOTS)
+        except TooManyServers:
+            assert len(set(members(running)) | set(members(a_snapshot(change)))) > SLOTS
+            continue
+        before, now = members(running), members(after)
+        assert set(now) == set(before) | set(members(a_snapshot(change)))
+        slots = [server.slot for server in now.values()]
+        assert len(set(slots)) == len(slots)
+        assert set(slots) <= set(range(1, SLOTS + 1))
+        assert all(now[key].slot == server.slot for key, server in before.items())
+        wanted = set(members(a_snapshot(change)))
+        assert {key for key, server in now.items() if server.removed} == set(now) - wanted
+        assert after.version == running.version + 1
+        running = after
+
+
+def test_what_stays_keeps_what_it_is_and_gets_its_new_settings() -> None:
+    running = a_snapshot({"p": ["a:1", "b:1"]}, state="up", since=5.0, reason="well", proven=True, drained=True)
+    after = merge(running, a_snapshot({"p": ["b:1", "a:1"]}, weight=9, tier=2), SLOTS)
+    assert [(server.name, server.slot) for server in after.pools[0].servers] == [("b:1", 2), ("a:1", 1)]
+    for server in after.pools[0].servers:
+        assert (server.state, server.since, server.reason, server.proven, server.drained) == (
+            "up", 5.0, "well", True, True,
+        )  # fmt: skip
+        assert (server.weight, server.tier) == (9, 2)
+
+
+def test_configured_down_and_up_again() -> None:
+    up = a_snapshot({"p": ["a:1"]}, state="up")
+    down = merge(up, a_snapshot({"p": ["a:1"]}, state="disabled"), SLOTS)
+    assert down.pools[0].servers[0].state == "disabled"
+    assert merge(down, a_snapshot({"p": ["a:1"]}), SLOTS).pools[0].servers[0].state == "unknown"
+
+
+def test_one_that_comes_back_before_it_is_empty() -> None:
+    running = merge(a_snapshot({"p": ["a:1", "b:1"]}, state="up"), a_snapshot({"p": ["a:1"]}), SLOTS)
+    leaving = running.pools[0].servers[1]
+    assert (leaving.name, leaving.removed, leaving.may_be_picked) == ("b:1", True, False)
+    back = merge(running, a_snapshot({"p": ["a:1", "b:1"]}), SLOTS).pools[0].servers[1]
+    assert (back.slot, back.state, back.removed) == (leaving.slot, "unknown", False)
+
+
+def test_a_pool_goes_with_its_last_session() -> None:
+    running = merge(a_snapshot({"p": ["a:1"], "q": ["b:1", "c:1"]}), a_snapshot({"p": ["a:1"]}), SLOTS)
+    sessions = {2: 1, 3: 0}
+    left = sweep(running, lambda slot: sessions.get(slot, 0))
+    assert [server.name for server in members(left).values()] == ["a:1", "b:1"]
+    assert left.version == running.version + 1
+    assert sweep(left, lambda slot: sessions.get(slot, 0)) is left
+    sessions[2] = 0
+    gone = sweep(left, lambda slot: sessions.get(slot, 0))
+    assert [pool.name for pool in gone.pools] == ["p"]
+    assert members(merge(gone, a_snapshot({"p": ["a:1", "d:1"]}), SLOTS))["p", "d:1"].slot == 2
+
+
+def test_too_many() -> None:
+    with pytest.raises(TooManyServers):
+        merge(a_snapshot({"p": ["a:1", "b:1"]}), a_snapshot({"p": ["c:1", "d:1"]}), 3)

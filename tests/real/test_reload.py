@@ -1,0 +1,222 @@
+"""The running proxy goes by its configuration as it now is, through the whole program."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from kubelb.cli import adminclient
+from kubelb.cli.reload import reload
+from kubelb.config.model import Config, Health, Server
+from kubelb.config.toml_writer import write_toml
+from kubelb.config.values import Address, Duration
+from kubelb.control.commands import Drain
+from kubelb.snapshot import SocketAddress
+from tests.support.eventually import eventually
+from tests.support.identity import ask, keep, leave, name_of
+from tests.support.proxy import EchoServers, Proxy, a_config, echoes, reserved, running
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+PROBED = Health(probe="tcp", interval=Duration(0.05), slow_start=Duration(0))
+AT_ONCE = Duration(0.05)
+FOR_LONG = Duration(3600)
+
+
+class Rig:
+    """A proxy and the file it goes by."""
+
+    def __init__(self, proxy: Proxy, file: Path, config: Config, servers: list[SocketAddress]) -> None:
+        self.proxy = proxy
+        self.file = file
+        self.config = config
+        self.servers = servers
+
+    def write(self, *members: SocketAddress, **settings: object) -> None:
+        servers = tuple(Server(address=Address(*address)) for address in members)
+        pool = msgspec.structs.replace(self.config.pools["pool"], servers=servers, **settings)
+        self.file.write_text(write_toml(msgspec.structs.replace(self.config, pools={"pool": pool})))
+
+    def reload(self) -> None:
+        assert adminclient.reload(self.proxy.runtime_dir) == ()
+
+    def names(self) -> list[str]:
+        return [server.name for server in self.proxy.servers()]
+
+    def reached(self) -> set[str]:
+        return {ask(self.proxy.address) for _ in range(8)}
+
+
+@contextmanager
+def a_rig(directory: Path, members: int, health: Health = PROBED) -> Iterator[Rig]:
+    """Three servers, of which the first ``members`` are configured."""
+    with ExitStack() as stack:
+        servers = stack.enter_context(EchoServers(["127.0.0.1"] * 3)).addresses
+        listen = stack.enter_context(reserved())
+        config = a_config(listen, servers[:members], "round_robin")
+        pool = msgspec.structs.replace(config.pools["pool"], health=health)
+        config = msgspec.structs.replace(config, pools={"pool": pool})
+        proxy = stack.enter_context(running(directory, config=config))
+        yield Rig(proxy, directory / "kubelb.toml", config, servers)
+
+
+def test_members_come_and_go(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 2) as rig:
+        first, second, third = rig.servers
+        with keep(rig.proxy.address)[0] as client:
+            before = rig.proxy.children()
+            rig.write(first, second, third)
+            rig.reload()
+            eventually(lambda: rig.reached() == {name_of(server) for server in rig.servers}, "the new one is used")
+            rig.write(third)
+            rig.reload()
+            eventually(lambda: rig.reached() == {name_of(third)}, "only the one that is left is used")
+            eventually(lambda: len(rig.names()) == 2, "all have left but the one with a session")
+            assert echoes(client)
+            assert rig.proxy.children() == before
+            leave(client)
+        eventually(lambda: rig.names() == [name_of(third)], "it has left with its last session")
+
+
+def test_sessions_of_one_that_has_left_have_their_time(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 1) as rig:
+        second = rig.servers[1]
+        client, _ = keep(rig.proxy.address)
+        with client:
+            rig.write(second, drain_timeout=FOR_LONG)
+            rig.reload()
+            assert [(server.state, server.reason) for server in rig.proxy.servers()][1] == (
+                "draining",
+                "it is no member any more",
+            )
+            assert echoes(client)
+            rig.write(second, drain_timeout=AT_ONCE)
+            rig.reload()
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+        eventually(lambda: rig.names() == [name_of(second)], "it has left")
+
+
+def test_by_signal_and_into_the_log(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 1) as rig:
+        rig.write(*rig.servers)
+        rig.proxy.process.send_signal(signal.SIGHUP)
+        rig.proxy.log.wait_for("reloaded")
+        assert len(rig.names()) == 3
+        rig.file.write_text("nonsense")
+        rig.proxy.process.send_signal(signal.SIGHUP)
+        (failed,) = rig.proxy.log.wait_for("reload_failed")
+        assert failed["fault"].startswith(f"{rig.file}:1: not TOML")
+        assert len(rig.names()) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (("[pool.pool]", "[pool.pool]\nbalanse = 1"), "unknown key"),
+        (("workers = 2", "workers = 3"), "workers: this cannot change while kubelb runs; restart it for that"),
+        (('listen = ["', 'listen = ["127.0.0.1:9", "'), "addresses to listen on cannot change while kubelb runs"),
+    ],
+)
+def test_what_will_not_do_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], fault: str
+) -> None:
+    with a_rig(tmp_path, 2) as rig, keep(rig.proxy.address)[0] as client:
+        before = rig.proxy.status().snapshot
+        text = rig.file.read_text()
+        assert change[0] in text
+        rig.file.write_text(text.replace(*change))
+        assert reload(rig.proxy.runtime_dir) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        (line,) = err.splitlines()
+        assert line.startswith(f"{rig.file}:")
+        assert fault in line
+        assert rig.proxy.status().snapshot == before
+        assert echoes(client)
+        leave(client)
+
+
+def test_states_and_the_operators_word_outlive_it(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 2) as rig:
+        eventually(lambda: {server.state for server in rig.proxy.servers()} == {"up"}, "both are up")
+        since = rig.proxy.servers()[1].since
+        adminclient.command(rig.proxy.runtime_dir, Drain(name_of(rig.servers[0])))
+        rig.write(*rig.servers)
+        rig.reload()
+        drained, up = rig.proxy.servers()[:2]
+        assert (drained.state, drained.drained) == ("draining", True)
+        assert up.state == "up"
+        assert up.since == pytest.approx(since, abs=0.01)
+        eventually(lambda: rig.proxy.servers()[2].state == "up", "the new one is probed")
+        assert rig.reached() == {name_of(server) for server in rig.servers[1:]}
+
+
+def test_probes_are_turned_off_and_on(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 1) as rig:
+        eventually(lambda: rig.proxy.servers()[0].state == "up", "it is probed")
+        rig.write(rig.servers[0], health=Health(probe="off"))
+        rig.reload()
+        assert rig.proxy.servers()[0].state == "unknown"
+        rig.write(rig.servers[0], health=PROBED)
+        rig.reload()
+        eventually(lambda: rig.proxy.servers()[0].state == "up", "it is probed again")
+
+
+def test_a_new_control_process_goes_by_it_too(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 1) as rig:
+        rig.write(*rig.servers, drain_timeout=AT_ONCE)
+        rig.reload()
+        client, name = keep(rig.proxy.address)
+        rig.proxy.control().kill()
+        eventually(lambda: len(rig.proxy.log.events("child_died")) == 1, "control has died")
+        eventually(lambda: is_answering(rig.proxy), "another one answers")
+        assert len(rig.names()) == 3
+        rig.write(*(server for server in rig.servers if name_of(server) != name))
+        rig.reload()
+        assert echoes(client)
+        leave(client)
+        eventually(lambda: len(rig.names()) == 2, "it has left")
+
+
+def is_answering(proxy: Proxy) -> bool:
+    try:
+        return bool(adminclient.status(proxy.runtime_dir))
+    except adminclient.AdminFault:
+        return False
+
+
+def test_again_and_again_leaves_nothing_behind(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 2) as rig:
+        rig.reload()
+        before = [(child.pid, child.num_fds(), child.num_threads()) for child in rig.proxy.workers()]
+        for count in range(20):
+            rig.write(*rig.servers[: 1 + count % 3])
+            rig.reload()
+        rig.write(*rig.servers[:2])
+        rig.reload()
+        eventually(lambda: len(rig.names()) == 2, "the rest has left")
+        assert [(child.pid, child.num_fds(), child.num_threads()) for child in rig.proxy.workers()] == before
+
+
+def test_the_count_of_a_reused_slot_begins_at_nothing(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 1) as rig:
+        first, second, _ = rig.servers
+        assert ask(rig.proxy.address) == name_of(first)
+        rig.write(second)
+        rig.reload()
+        eventually(lambda: rig.names() == [name_of(second)], "the first has left")
+        assert ask(rig.proxy.address) == name_of(second)
+        rig.write(first, second)
+        rig.reload()
+        assert [server.opened for server in rig.proxy.servers()] == [0, 1]
+
+
+def test_nothing_there_to_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reload(tmp_path) == 1
+    assert "is kubelb running" in capsys.readouterr().err
