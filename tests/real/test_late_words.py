@@ -10,12 +10,15 @@ _IN_A_PROCESS_OF_ITS_OWN = """
 import selectors, sys
 from pathlib import Path
 from kubelb.config.model import Config
+from kubelb.config.overrides import NO_OVERRIDES
+from kubelb.config.sources import Sources
 from kubelb.snapshot import Snapshot
 from kubelb.supervisor.main import Supervisor
 from kubelb.wire.channel import Channel
 from kubelb.wire.messages import Ready
 
-supervisor = Supervisor(Config(runtime_dir=sys.argv[1], workers=1), Snapshot(version=1, listeners=(), pools=()))
+config = Config(runtime_dir=sys.argv[1], workers=1)
+supervisor = Supervisor(config, Snapshot(version=1, listeners=(), pools=()), Sources(), NO_OVERRIDES)
 old, dead_child = Channel.pair()
 new, child = Channel.pair()
 supervisor._selector.register(old, selectors.EVENT_READ, None)
