@@ -10,8 +10,16 @@ import logging
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+# structlog loads rich, where that is installed, to colour tracebacks: 4 MB in every kubelb for what it never shows.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger  # noqa: E402
+
+if _rich is None:
+    del sys.modules["rich"]
+else:
+    sys.modules["rich"] = _rich
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,3 +182,11 @@ def test_every_folder_is_a_package(folder: Path) -> None:
 @pytest.mark.parametrize("file", [file for file in FILES if not file.endswith("__init__.py")])
 def test_every_module_says_what_it_is(file: str) -> None:
     assert ast.get_docstring(TREES[file])
+
+
+def test_the_proxy_does_without_what_only_commands_show() -> None:
+    """It is on every node, and its memory with it."""
+    code = "import sys, kubelb.cli.app, kubelb.cli.run; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "structlog" in loaded
+    assert not {"rich", "trustme", "prometheus_client"} & set(loaded)
