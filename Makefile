@@ -4,7 +4,7 @@
 # Debian's own interpreter before any other: it is built with profile-guided optimisation, and the relay feels it.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 BIN := .venv/bin
-PACKAGES := python3-venv nginx libnginx-mod-stream wrk iproute2 haproxy
+PACKAGES := python3-venv nginx libnginx-mod-stream wrk iproute2 haproxy systemd
 
 .PHONY: demo test lint bench clean
 

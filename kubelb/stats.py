@@ -43,6 +43,8 @@ class Count:
     FAILED_AT = 7
     TRIED_AT = 8
     PASSED_AT = 9
+    PID = 10
+    """In slot 0 of a worker's first row: its process."""
 
 
 class Row:

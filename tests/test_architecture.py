@@ -43,7 +43,7 @@ PURE = {
     *(f"config/{name}.py" for name in ("health_rules", "overrides", "rules")),
     *(f"config/nginx_{name}.py" for name in ("directives", "http", "stream", "syntax", "translate")),
     *(f"config/{name}.py" for name in ("toml_lines", "toml_writer", "validate", "values")),
-    *(f"control/{name}.py" for name in ("commands", "decide", "endpoint", "status")),
+    *(f"control/{name}.py" for name in ("answers", "commands", "decide", "endpoint", "metrics", "status", "web")),
     *(f"relay/{name}.py" for name in ("flow", "wheel")),
     *(f"health/{name}.py" for name in ("http", "machine", "schedule")),
     "discovery/members.py",
@@ -61,6 +61,7 @@ THREADS = re.compile(r"relay/alone|worker/main|worker/accesslog|control/\w+|cli/
 PLACES = {
     "click": re.compile(r"cli/\w+"),
     "crossplane": re.compile(r"config/nginx_reader"),
+    "prometheus_client": re.compile(r"control/metrics"),
     "rich": re.compile(r"cli/\w+"),
     "structlog": re.compile(r"log"),
     "tomli": re.compile(r"config/toml_\w+"),

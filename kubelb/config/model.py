@@ -144,6 +144,13 @@ class HttpServer(_Settings, frozen=True, kw_only=True):
     locations: tuple[Location, ...] = msgspec.field(default=(), name="location")
 
 
+class Admin(_Settings, frozen=True, kw_only=True):
+    """What can be looked at over TCP: health, state and metrics of the proxy itself. Nothing can be changed there."""
+
+    listen: Address | None = None
+    """None: nothing; admin.sock is always there."""
+
+
 class Log(_Settings, frozen=True, kw_only=True):
     """What is logged; always to standard error, JSON unless that is a terminal."""
 
@@ -168,6 +175,7 @@ class Config(_Settings, frozen=True, kw_only=True):
     shutdown_timeout: Duration | None = None
     """How long sessions may take to end after a graceful stop; None: as long as they like."""
     log: Log = Log()
+    admin: Admin = Admin()
     listeners: tuple[Listener, ...] = msgspec.field(default=(), name="listener")
     pools: dict[str, Pool] = msgspec.field(default_factory=dict, name="pool")
     http: tuple[HttpServer, ...] = ()

@@ -18,7 +18,7 @@ from kubelb.config.model import Loaded
 from kubelb.config.nginx_reader import read_nginx
 from kubelb.config.overrides import NO_OVERRIDES, Overrides, override, read_environment, unknown_variables, variable
 from kubelb.config.toml_reader import read_toml
-from kubelb.config.validate import unused_pools, validate
+from kubelb.config.validate import exposed_admin, unused_pools, validate
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +50,7 @@ def load(sources: Sources, overrides: Overrides = NO_OVERRIDES) -> Loaded:
     warnings = (
         *loaded.warnings,
         *(f"{sources.name()}: {line}" for line in unused_pools(loaded.config)),
+        *exposed_admin(loaded.config, loaded.places),
         *unknown_variables(sources.environment),
     )
     return msgspec.structs.replace(loaded, warnings=warnings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Final
 
 from kubelb.config.faults import Fault, Key, Places, fault_at, fault_of
@@ -38,6 +39,15 @@ def unused_pools(config: Config) -> tuple[str, ...]:
     """One line for each pool that no listener sends sessions to."""
     used = {listener.pool for listener in config.listeners}
     return tuple(f'pool "{name}": no listener sends sessions to it' for name in config.pools if name not in used)
+
+
+def exposed_admin(config: Config, places: Places) -> tuple[str, ...]:
+    """A line if the admin side can be reached from elsewhere."""
+    address = config.admin.listen
+    if address is None or ip_address(address.host).is_loopback:
+        return ()
+    what = f"{address} can be reached from other machines"
+    return (str(fault_at(places, ("admin", "listen"), what, "they can see names, states and counts of all servers")),)
 
 
 def _problems(config: Config, places: Places) -> Iterator[Problem]:
@@ -180,6 +190,9 @@ def _listens(config: Config) -> Iterator[tuple[Key, Address]]:
         yield from ((("listener", i, "listen", j), address) for j, address in enumerate(listener.listen))
     for i, endpoint in enumerate(config.http):
         yield from ((("http", i, "listen", j), address) for j, address in enumerate(endpoint.listen))
+
+    if config.admin.listen is not None:
+        yield ("admin", "listen"), config.admin.listen
 
 
 def _overlap(one: Address, other: Address) -> bool:

@@ -1,4 +1,5 @@
-"""The HTTP the control process speaks: state and commands on admin.sock, the configured health endpoints over TCP.
+"""The HTTP the control process speaks: state and commands on admin.sock; over TCP the configured health endpoints
+and the admin side that is only for looking (:mod:`kubelb.control.web`).
 
 Runs in control. One thread, ``admin``, polls all sockets; each listening socket has one more thread on which
 its requests are answered, so a busy endpoint never keeps an operator from admin.sock. :class:`Admin` owns the
@@ -14,7 +15,6 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -22,17 +22,21 @@ import msgspec
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import create_server
+from waitress.task import WSGITask
 
 from kubelb import log
 from kubelb.config.faults import ConfigFault
 from kubelb.config.model import HttpServer
-from kubelb.control import endpoint
+from kubelb.control import endpoint, web
+from kubelb.control.answers import in_json, plain, use_instead
 from kubelb.control.commands import Command, CommandFault, Drain, Reply, Undrain
 from kubelb.control.endpoint import Answer, Figures
 from kubelb.control.status import Clients, Status
 
+_WEB_CONNECTIONS = 64
+"""The admin side over TCP takes no more once there are so many."""
 _CONNECTIONS = 128
-"""All endpoints together have at most so many connections."""
+"""As many more are kept for the endpoints, which kubelet asks whether we live."""
 _ADMIN_CONNECTIONS = 32
 """As many more are kept for admin.sock."""
 _SETTINGS = {
@@ -64,12 +68,13 @@ class Admin:
         clients: Callable[[], Clients],
         command: Callable[[Command], Reply],
         reload: Callable[[], Sequence[str]],
+        side: tuple[socket.socket, web.Views] | None = None,
     ) -> None:
         """The sockets listen already, and are this object's from now on.
 
         The functions are called on its threads. ``command`` returns once the command is done; it raises
         :class:`CommandFault` where there is nobody it is for. ``reload`` gives the warnings once that is done, and
-        raises :class:`ConfigFault` where it cannot be.
+        raises :class:`ConfigFault` where it cannot be. ``side`` is the admin side over TCP, where that is wanted.
         """
         self._clients = clients
         self._accepted = 0
@@ -78,11 +83,17 @@ class Admin:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="admin")
         _pass_on_warnings()
-        limit = _CONNECTIONS + 2 * (len(http) + 1)
+        # Each server has two descriptors of its own in the map.
+        web_limit = _WEB_CONNECTIONS + 2 * (len(http) + 2)
+        limit = web_limit + _CONNECTIONS
         self._admin = self._server(admin, _admin_application(status, command, reload), limit + _ADMIN_CONNECTIONS)
         self._endpoints = [self._server(sock, self._endpoint_application(server), limit) for sock, server in http]
         for server in self._endpoints:
             server.channel_class = self._accept
+        self._servers = [self._admin, *self._endpoints]
+        if side is not None:
+            self._servers.append(self._server(side[0], _web_application(side[1]), web_limit))
+            self._servers[-1].channel_class = _OneAnswerChannel
 
     def __enter__(self) -> Admin:
         self._thread.start()
@@ -95,7 +106,7 @@ class Admin:
         self._admin.pull_trigger()
         self._thread.join()
         # Only now: the thread may have seen the flag first, and pulling a closed trigger writes to a stranger's file.
-        for server in (self._admin, *self._endpoints):
+        for server in self._servers:
             server.task_dispatcher.shutdown()
         wasyncore.close_all(self._map)
 
@@ -149,53 +160,62 @@ def _admin_application(
     def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         if path == "/status":
-            answer = _json(status()) if method in ("GET", "HEAD") else _use_instead("GET, HEAD")
+            answer = in_json(status()) if method in ("GET", "HEAD") else use_instead("GET, HEAD")
         elif path in _COMMANDS:
-            answer = _obey(_COMMANDS[path], _body(environ), command) if method == "POST" else _use_instead("POST")
+            answer = _obey(_COMMANDS[path], _body(environ), command) if method == "POST" else use_instead("POST")
         elif path == "/reload":
-            answer = _reload(reload) if method == "POST" else _use_instead("POST")
+            answer = _reload(reload) if method == "POST" else use_instead("POST")
         else:
-            answer = _plain("404 Not Found", f"there is only {', '.join(('/status', *_COMMANDS, '/reload'))}")
+            answer = plain("404 Not Found", f"there is only {', '.join(('/status', *_COMMANDS, '/reload'))}")
         return _respond(answer, environ, start_response)
 
     return application
+
+
+def _web_application(views: web.Views) -> Application:
+    def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
+        return _respond(web.answer(environ["REQUEST_METHOD"], environ["PATH_INFO"], views), environ, start_response)
+
+    return application
+
+
+class _OneAnswerTask(WSGITask):  # type: ignore[misc]
+    def start(self) -> None:
+        self.request.headers["CONNECTION"] = "close"
+        super().start()
+
+
+class _OneAnswerChannel(HTTPChannel):  # type: ignore[misc]
+    """Closes the connection after one answer.
+
+    Else waitress lets whoever asks many times in one piece, and reads nothing, hold the thread that answers.
+    """
+
+    task_class = _OneAnswerTask
 
 
 def _obey(kind: type[Command], body: bytes, command: Callable[[Command], Reply]) -> Answer:
     try:
         wanted = msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _plain("400 Bad Request", f'{error}; send JSON: {{"server": "host:port"}}')
+        return plain("400 Bad Request", f'{error}; send JSON: {{"server": "host:port"}}')
     try:
-        return _json(command(wanted))
+        return in_json(command(wanted))
     except CommandFault as fault:
-        return _plain("404 Not Found", str(fault))
+        return plain("404 Not Found", str(fault))
 
 
 def _reload(reload: Callable[[], Sequence[str]]) -> Answer:
     """A line for each warning, or with status 422 (RFC 9110, 15.5.21) for each fault."""
     try:
-        return _plain("200 OK", "\n".join(reload()))
+        return plain("200 OK", "\n".join(reload()))
     except ConfigFault as fault:
-        return _plain("422 Unprocessable Content", str(fault))
+        return plain("422 Unprocessable Content", str(fault))
 
 
 def _body(environ: Environ) -> bytes:
     body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     return body
-
-
-def _json(value: Status | Reply) -> Answer:
-    return Answer("200 OK", (("Content-Type", "application/json"),), msgspec.json.encode(value))
-
-
-def _use_instead(methods: str) -> Answer:
-    refusal = _plain("405 Method Not Allowed", f"use {methods}")
-    return replace(refusal, headers=(*refusal.headers, ("Allow", methods)))
-
-
-def _plain(status: str, text: str) -> Answer:
-    return Answer(status, (("Content-Type", "text/plain"),), f"{text}\n".encode())
 
 
 def _respond(answer: Answer, environ: Environ, start_response: StartResponse) -> list[bytes]:

@@ -1,4 +1,5 @@
-"""The control process: decides each server's state, answers on admin.sock and on the configured health endpoints.
+"""The control process: decides each server's state, answers on admin.sock, on the configured health endpoints and,
+where that is wanted, on the admin side over TCP.
 
 Its main thread is the :class:`~kubelb.control.loop.Loop` on which everything is decided; it reads the supervisor's
 channel and is the only one that writes to it. HTTP is answered on the threads of :class:`kubelb.control.admin.Admin`,
@@ -13,7 +14,8 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,10 +33,11 @@ from kubelb.control.keeper import Keeper
 from kubelb.control.leveller import Leveller
 from kubelb.control.loop import Loop
 from kubelb.control.reloading import Wanted
+from kubelb.control.web import Views
 from kubelb.discovery.members import TooManyServers
 from kubelb.snapshot import Snapshot
 from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Configured, Ready, Reload, Sighting, SnapshotChanged, Stop
+from kubelb.wire.messages import Configured, Message, Ready, Reload, Reloading, Sighting, SnapshotChanged, Stop
 
 _PATIENCE = 10.0
 """Seconds that the loop may take to carry out what it is asked for."""
@@ -62,6 +65,8 @@ class Setup:
     """AF_UNIX, listening."""
     http: tuple[tuple[socket.socket, HttpServer], ...]
     """Each listening TCP socket and what is served on it."""
+    web: socket.socket | None
+    """Of the admin side over TCP; None: it is not wanted."""
     pid: int
     """The supervisor's."""
 
@@ -86,7 +91,8 @@ class _Control:
         setup = self._setup
         self._loop.watch(self._channel.fileno(), selectors.EVENT_READ, self._told)
         clients = lambda: status.clients(setup.table)  # noqa: E731
-        with Admin(setup.admin, setup.http, self._status, clients, self._command, self._reload):
+        side = None if setup.web is None else (setup.web, self._views())
+        with Admin(setup.admin, setup.http, self._status, clients, self._command, self._reload, side):
             self._channel.send(Ready())
             self._keeper.start()
             self._leveller.start()
@@ -111,6 +117,19 @@ class _Control:
         """From any thread."""
         setup = self._setup
         return status.status(self._keeper.snapshot, setup.table, setup.pid, time.monotonic_ns(), time.time())
+
+    def _views(self) -> Views:
+        # Only here: they take 8 MB, which nobody has to spare who does not want to look.
+        from kubelb.control.metrics import exposition
+        from kubelb.control.processes import usages
+
+        setup = self._setup
+        threads = setup.config.threads if isinstance(setup.config.threads, int) else 1
+        return Views(
+            snapshot=lambda: self._keeper.snapshot,
+            status=self._status,
+            metrics=lambda: exposition(self._status(), usages(setup.pid, setup.table, threads)),
+        )
 
     def _on_the_loop(self, call: Callable[[], T]) -> T:
         """From any other thread: what ``call`` gives there, or raises of a :class:`CommandFault`."""
@@ -145,7 +164,7 @@ class _Control:
 
         Raises :class:`ConfigFault`, and nothing has changed then.
         """
-        with self._reloading:
+        with self._a_reload():
             try:
                 wanted = reloading.read(self._setup.sources, self._setup.overrides, self._config)
                 version = self._go_by(wanted)
@@ -157,6 +176,24 @@ class _Control:
             log.get().warning("setting_without_effect", setting=warning)
         log.get().info("reloaded", snapshot=version)
         return wanted.warnings
+
+    @contextmanager
+    def _a_reload(self) -> Iterator[None]:
+        """From any thread: one at a time, and the supervisor knows."""
+        with self._reloading:
+            self._say(Reloading(under_way=True))
+            try:
+                yield
+            finally:
+                self._say(Reloading(under_way=False))
+
+    def _say(self, message: Message) -> None:
+        """To the supervisor, from any thread."""
+
+        def send() -> None:
+            self._channel.send(message)
+
+        self._loop.post(send)
 
     def _go_by(self, wanted: Wanted) -> int:
         """From any thread: the version of the snapshot that says so. Raises :class:`ConfigFault`."""

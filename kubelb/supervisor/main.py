@@ -7,6 +7,7 @@ no thread, and does nothing that can block.
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -23,15 +24,26 @@ from kubelb.config.sources import Sources
 from kubelb.control import main as control
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Table
-from kubelb.supervisor import children, plan
+from kubelb.supervisor import children, plan, systemd
 from kubelb.supervisor.children import Closable
 from kubelb.supervisor.limits import raise_open_files
 from kubelb.supervisor.listeners import listen, listen_unix
 from kubelb.supervisor.pidfile import PidFile
 from kubelb.supervisor.plan import CONTROL, Ending, Phase, Place
 from kubelb.supervisor.signals import FAST, GRACEFUL, RELOAD, SignalPipe
+from kubelb.supervisor.systemd import Systemd
 from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Configured, Message, Ready, Release, Reload, Sighting, SnapshotChanged, Stop
+from kubelb.wire.messages import (
+    Configured,
+    Message,
+    Ready,
+    Release,
+    Reload,
+    Reloading,
+    Sighting,
+    SnapshotChanged,
+    Stop,
+)
 from kubelb.worker import main as worker
 
 
@@ -57,6 +69,7 @@ class Supervisor:
             self._http: list[tuple[socket.socket, HttpServer]] = [
                 (listen(address), server) for server in config.http for address in server.listen
             ]
+            self._web = listen(config.admin.listen) if config.admin.listen is not None else None
             self._admin_path = runtime_dir / "admin.sock"
             self._admin = listen_unix(self._admin_path)
             undo.pop_all()
@@ -73,6 +86,7 @@ class Supervisor:
         self._channels: dict[str, Channel] = {}
         self._ending = Ending()
         self._announced = False
+        self._systemd = Systemd(os.environ, os.getpid())
 
     def run(self) -> int:
         """Until stopped; the exit status."""
@@ -82,13 +96,15 @@ class Supervisor:
             for key, _ in self._selector.select(self._patience()):
                 key.data()
             self._end_as(plan.escalate(self._ending, self._places.values(), time.monotonic()))
+            self._systemd.alive(time.monotonic())
         self._clean_up()
         log.get().info("stopped")
         return 0
 
     def _patience(self) -> float | None:
-        due = plan.next_look(self._places.values(), self._ending)
-        return None if due is None else max(0.0, due - time.monotonic())
+        look = plan.next_look(self._places.values(), self._ending)
+        due = min(self._systemd.due, math.inf if look is None else look)
+        return None if due == math.inf else max(0.0, due - time.monotonic())
 
     def _spawn(self, place: Place) -> None:
         run = self._control if place.name == CONTROL else self._worker(place.name)
@@ -111,7 +127,8 @@ class Supervisor:
         self._places[place.name] = plan.started(place, pid, time.monotonic())
 
     def _http_and_admin(self) -> list[socket.socket]:
-        return [self._admin, *(sock for sock, _ in self._http)]
+        sockets = [self._admin, *(sock for sock, _ in self._http)]
+        return sockets if self._web is None else [*sockets, self._web]
 
     def _worker(self, name: str) -> Callable[[Channel], None]:
         index = plan.worker_index(name)
@@ -146,6 +163,7 @@ class Supervisor:
                 snapshot=self._snapshot,
                 admin=self._admin,
                 http=tuple(self._http),
+                web=self._web,
                 pid=os.getppid(),
             )
         )
@@ -165,18 +183,43 @@ class Supervisor:
         elif isinstance(message, SnapshotChanged):
             self._snapshot = message.snapshot
             self._send_workers(message)
+            self._show()
         elif isinstance(message, Configured):
             self._reloaded = message.toml
+        elif isinstance(message, Reloading):
+            self._show_reload(message.under_way)
         elif isinstance(message, Release):
             self._send_workers(message)
         elif isinstance(message, Sighting) and CONTROL in self._channels:
             self._channels[CONTROL].send(message)
 
     def _announce(self) -> None:
-        if not self._announced and all(place.ready for place in self._places.values()):
-            self._announced = True
-            listeners = [listener.address for listener in self._snapshot.listeners]
-            log.get().info("started", listeners=listeners, workers=len(self._places) - 1, pid=os.getpid())
+        """Once everybody serves; to systemd again when one is back: it may have died in the middle of a reload."""
+        if all(place.ready for place in self._places.values()):
+            if not self._announced:
+                self._announced = True
+                listeners = [listener.address for listener in self._snapshot.listeners]
+                log.get().info("started", listeners=listeners, workers=len(self._places) - 1, pid=os.getpid())
+            self._show_reload(under_way=False)
+        self._show()
+
+    def _show(self) -> None:
+        """The status line follows what there is to see, unless a stop is under way: then it says that."""
+        if self._ending.phase is Phase.RUNNING:
+            self._systemd.status(self._status())
+
+    def _show_reload(self, under_way: bool) -> None:
+        """Not while a start or a stop is under way, of which systemd knows."""
+        if not self._announced or self._ending.phase is not Phase.RUNNING:
+            return
+        if under_way:
+            self._systemd.reloading()
+        else:
+            self._systemd.ready(self._status())
+
+    def _status(self) -> str:
+        workers = [place.ready for place in self._places.values() if place.name != CONTROL]
+        return systemd.describe(self._snapshot, workers)
 
     def _signalled(self) -> None:
         now = time.monotonic()
@@ -205,6 +248,7 @@ class Supervisor:
             return
         self._ending = ending
         log.get().info("stopping", how=ending.phase.name.lower())
+        self._systemd.stopping(ending.phase.name.lower())
         if ending.phase is Phase.DRAINING:
             for sock in self._listening:
                 sock.close()
@@ -238,6 +282,7 @@ class Supervisor:
                 self._forget_live(plan.worker_index(place.name))
             if self._ending.phase is Phase.RUNNING:
                 log.get().error("child_died", child=place.name, pid=pid, how=how)
+        self._show()
 
     def _forget_live(self, index: int) -> None:
         for row in range(index * self._threads, (index + 1) * self._threads):

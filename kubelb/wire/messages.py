@@ -48,6 +48,12 @@ class Reload(_Message, frozen=True, tag=True):
     """Supervisor to control: read the configuration anew."""
 
 
+class Reloading(_Message, frozen=True, tag=True):
+    """Control to supervisor: the configuration is being read anew, or that has ended, well or not."""
+
+    under_way: bool
+
+
 class Configured(_Message, frozen=True, tag=True):
     """Control to supervisor, for the next control process: what is configured since a reload."""
 
@@ -62,7 +68,7 @@ class Drained(_Message, frozen=True, tag=True):
     """Worker to supervisor: stopped, and no session is left."""
 
 
-Message = Ready | SnapshotChanged | Sighting | Release | Reload | Configured | Stop | Drained
+Message = Ready | SnapshotChanged | Sighting | Release | Reload | Reloading | Configured | Stop | Drained
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

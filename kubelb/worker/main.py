@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from kubelb import log
 from kubelb.snapshot import Snapshot
-from kubelb.stats import Table
+from kubelb.stats import Count, Table
 from kubelb.wire.channel import Channel
 from kubelb.wire.messages import Drained, Ready, Release, SnapshotChanged, Stop
 from kubelb.worker.lane import Lane
@@ -49,6 +49,7 @@ def run(setup: Setup) -> None:
     if setup.pin:
         os.sched_setaffinity(0, {setup.cpus[setup.index % len(setup.cpus)]})
     threading.stack_size(_STACK)
+    setup.table.row(setup.index * setup.threads).put(0, Count.PID, os.getpid())
     _Worker(setup).run()
 
 

@@ -82,6 +82,7 @@ def control(
         snapshot=SNAPSHOT,
         admin=admin,
         http=servers,
+        web=None,
         pid=os.getpid(),
     )
     thread = threading.Thread(target=main.run, args=(setup,), name="control")

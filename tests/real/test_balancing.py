@@ -340,6 +340,6 @@ def test_ipv6_both_ways(tmp_path: Path) -> None:
         pytest.skip("this machine has no IPv6")
     with servers, reserved("::1") as listen:
         flags = ("--listen", name_of(listen), "--server", name_of(servers.addresses[0]))
-        with running(tmp_path, *flags) as proxy:
+        with running(tmp_path, *flags, "--health", "off") as proxy:
             assert proxy.addresses == [listen]
             assert ask(listen) == name_of(servers.addresses[0])

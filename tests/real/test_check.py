@@ -49,6 +49,24 @@ def test_warnings(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == (f"{file}: ok\n", warning)
 
 
+def test_an_admin_side_that_others_can_reach(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(_GOOD + '[admin]\nlisten = "0.0.0.0:8081"\n')
+    assert check(Sources(config=str(file))) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{file}: ok\n"
+    (line,) = err.splitlines()
+    assert line.startswith(f"warning: {file}:8: admin.listen: 0.0.0.0:8081 can be reached from other machines; ")
+
+
+def test_an_admin_side_where_a_listener_is(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(_GOOD + '[admin]\nlisten = "127.0.0.1:6443"\n')
+    (line,) = _refused(capsys, Sources(config=str(file)))
+    assert line == (
+        f"{file}:8: admin.listen: 127.0.0.1:6443 is taken: 127.0.0.1:6443 is listened on already; "
+        "write each address once"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [

@@ -24,11 +24,10 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 @contextmanager
 def logging_proxy(directory: Path, server: SocketAddress, *flags: str) -> Iterator[Proxy]:
-    with (
-        reserved() as listen,
-        running(directory, "--listen", name_of(listen), "--server", name_of(server), *flags) as proxy,
-    ):
-        yield proxy
+    with reserved() as listen:
+        addresses = ("--listen", name_of(listen), "--server", name_of(server))
+        with running(directory, *addresses, "--health", "off", *flags) as proxy:
+            yield proxy
 
 
 def test_json_lines_elsewhere_than_on_a_terminal(tmp_path: Path, servers: IdentityServers) -> None:
@@ -47,7 +46,7 @@ def test_json_lines_elsewhere_than_on_a_terminal(tmp_path: Path, servers: Identi
 
 def test_readable_on_a_terminal(tmp_path: Path, servers: IdentityServers) -> None:
     with reserved() as listen:
-        flags = ["--listen", name_of(listen), "--server", name_of(servers.addresses[0])]
+        flags = ["--listen", name_of(listen), "--server", name_of(servers.addresses[0]), "--health", "off"]
         shown = on_a_terminal([str(KUBELB), "run", "--runtime-dir", str(tmp_path / "run"), *flags])
     lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
     assert [re.findall(r"info +\] (\w+)", line) for line in lines] == [["started"], ["stopping"], ["stopped"]]
@@ -178,8 +177,16 @@ def keep_or_raise(address: SocketAddress) -> None:
 def test_nobody_needs_to_read_it(tmp_path: Path, servers: IdentityServers) -> None:
     """Whoever read the log has died; what is to be said then is lost, and nothing else."""
     with reserved() as listen, refusing(["127.0.0.1"]) as (refuser,):
-        flags = ["--listen", name_of(listen), "--server", name_of(refuser), "--server", name_of(servers.addresses[0])]
-        command = [str(KUBELB), "run", "--runtime-dir", str(tmp_path / "run"), *flags, "--access-log"]
+        addresses = [
+            "--listen",
+            name_of(listen),
+            "--server",
+            name_of(refuser),
+            "--server",
+            name_of(servers.addresses[0]),
+        ]
+        flags = ["--runtime-dir", str(tmp_path / "run"), "--health", "off", "--access-log"]
+        command = [str(KUBELB), "run", *addresses, *flags]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
             assert process.stderr is not None
             assert b"started" in process.stderr.readline()

@@ -120,6 +120,10 @@ def test_by_signal_and_into_the_log(tmp_path: Path) -> None:
     [
         (("[pool.pool]", "[pool.pool]\nbalanse = 1"), "unknown key"),
         (("workers = 2", "workers = 3"), "workers: this cannot change while kubelb runs; restart it for that"),
+        (
+            ("[pool.pool]", '[admin]\nlisten = "127.0.0.1:9"\n[pool.pool]'),
+            "admin: this cannot change while kubelb runs",
+        ),
         (('listen = ["', 'listen = ["127.0.0.1:9", "'), "addresses to listen on cannot change while kubelb runs"),
     ],
 )

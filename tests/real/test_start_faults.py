@@ -90,6 +90,16 @@ def test_the_port_of_the_health_endpoint_is_taken(tmp_path: Path, runtime_dir: P
     assert_fault(kubelb("run", "--runtime-dir", runtime_dir, "--config", file), TAKEN.format(taken))
 
 
+def test_the_port_of_the_admin_side_is_taken(tmp_path: Path, runtime_dir: Path, free: str, taken: str) -> None:
+    file = tmp_path / "kubelb.toml"
+    file.write_text(f"""
+        listener = [{{ listen = ["{free}"], pool = "a" }}]
+        pool.a.servers = ["127.0.0.1:9"]
+        admin.listen = "{taken}"
+    """)
+    assert_fault(kubelb("run", "--runtime-dir", runtime_dir, "--config", file), TAKEN.format(taken))
+
+
 def test_no_address_of_this_machine(runtime_dir: Path) -> None:
     run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", "192.0.2.1:6443", *SERVER)
     assert_fault(

@@ -7,6 +7,7 @@ import typing
 from hypothesis import strategies as st
 
 from kubelb.config.model import (
+    Admin,
     Balance,
     Config,
     Health,
@@ -108,6 +109,7 @@ configs = st.builds(
     max_open_files=st.none() | counts,
     shutdown_timeout=st.none() | durations,
     log=st.builds(Log, level=levels, access=st.booleans()),
+    admin=st.builds(Admin, listen=st.none() | addresses),
     listeners=st.lists(listeners, max_size=3).map(tuple),
     pools=st.dictionaries(st.text(max_size=8), pools, max_size=3),
     http=st.lists(http_servers, max_size=2).map(tuple),

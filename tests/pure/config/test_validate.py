@@ -13,6 +13,7 @@ from kubelb import stats
 from kubelb.config.faults import Key, Place
 from kubelb.config.model import (
     PASSIVE,
+    Admin,
     Config,
     Health,
     HttpServer,
@@ -23,7 +24,7 @@ from kubelb.config.model import (
     Rebalance,
     Server,
 )
-from kubelb.config.validate import MAX_RELAY_THREADS, MAX_SERVERS, unused_pools, validate
+from kubelb.config.validate import MAX_RELAY_THREADS, MAX_SERVERS, exposed_admin, unused_pools, validate
 from kubelb.config.values import Address, Duration, parse_address
 
 
@@ -342,6 +343,50 @@ def test_a_fault_stands_where_the_nearest_part_was_read() -> None:
     places: dict[Key, Place] = {(): Place("F"), ("pool", "a"): Place("F", 7, "upstream")}
     assert str(validate(_one(weight=0), places)[0]).startswith("F:7: upstream: 0 is out of range")
     assert str(validate(_with(workers=0), places)[0]).startswith("F: workers: 0 is too few")
+
+
+@pytest.mark.parametrize("other", ["127.0.0.1:6443", "0.0.0.0:6443"])
+def test_the_admin_side_takes_an_address_of_its_own(other: str) -> None:
+    config = msgspec.structs.replace(_listen(other), admin=Admin(listen=parse_address("127.0.0.1:6443")))
+    assert [str(fault) for fault in validate(config, {("admin", "listen"): Place("F", 9)})] == [
+        f"F:9: admin.listen: 127.0.0.1:6443 is taken: {other} is listened on already; write each address once"
+    ]
+
+
+def test_the_admin_side_is_no_health_endpoint_and_no_name() -> None:
+    config = _with(admin=Admin(listen=Address("127.0.0.1", 8081)))
+    assert [str(fault) for fault in validate(config, {})] == [
+        "admin.listen: 127.0.0.1:8081 is taken: 127.0.0.1:8081 is listened on already; write each address once"
+    ]
+    config = _with(admin=Admin(listen=Address("localhost", 9000)))
+    assert [str(fault) for fault in validate(config, {})] == [
+        'admin.listen: "localhost" is a name; write an address, for example 127.0.0.1:9000'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "exposed"),
+    [
+        (None, False),
+        ("127.0.0.1:9000", False),
+        ("127.9.0.1:9000", False),
+        ("[::1]:9000", False),
+        ("0.0.0.0:9000", True),
+        ("[::]:9000", True),
+        ("10.0.0.1:9000", True),
+    ],
+)
+def test_who_can_reach_the_admin_side(listen: str | None, exposed: bool) -> None:
+    config = _with(admin=Admin(listen=None if listen is None else parse_address(listen)))
+    assert validate(config, {}) == ()
+    assert exposed_admin(config, {("admin",): Place("F", 9)}) == (
+        (
+            f"F:9: admin.listen: {listen} can be reached from other machines; "
+            "they can see names, states and counts of all servers",
+        )
+        if exposed
+        else ()
+    )
 
 
 def test_unused_pools() -> None:

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from kubelb.config.model import Balance, Log
 from kubelb.snapshot import Listener, Pool, Probe, Server, Snapshot, State
-from kubelb.wire.messages import Drained, Message, Ready, Release, Sighting, SnapshotChanged, Stop, decode, encode
+from kubelb.wire.messages import (
+    Drained,
+    Message,
+    Ready,
+    Release,
+    Reloading,
+    Sighting,
+    SnapshotChanged,
+    Stop,
+    decode,
+    encode,
+)
 
 texts = st.text(max_size=20)
 seconds = st.floats(0, 1e9)
@@ -62,6 +73,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.just(Ready()),
     st.just(Stop()),
     st.just(Drained()),
+    st.builds(Reloading, under_way=st.booleans()),
     st.builds(SnapshotChanged, snapshots),
     st.builds(Sighting, slot=st.integers(1, 255), at=seconds, fault=texts),
     st.builds(

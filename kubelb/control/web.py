@@ -1,0 +1,77 @@
+"""The admin side over TCP: what anybody who reaches it may look at. Nothing can be changed here; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from kubelb.config.faults import printable
+from kubelb.control.answers import in_json, plain, use_instead
+from kubelb.control.endpoint import Answer
+from kubelb.control.status import Status
+from kubelb.snapshot import Server, Snapshot, State
+
+_USABLE: Final[tuple[State, ...]] = ("unknown", "up", "suspect")
+_READING: Final = ("GET", "HEAD")
+_METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""What :func:`kubelb.control.metrics.exposition` writes."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What there is to see, made when it is asked for."""
+
+    snapshot: Callable[[], Snapshot]
+    status: Callable[[], Status]
+    metrics: Callable[[], bytes]
+
+
+def answer(method: str, path: str, views: Views) -> Answer:
+    """What a request gets; ``path`` is without the query."""
+    if method not in _READING:
+        return use_instead(", ".join(_READING))
+    page = _PAGES.get(path)
+    if page is None:
+        return plain("404 Not Found", f"there is only {', '.join(_PAGES)}")
+    return page(views)
+
+
+def unready(snapshot: Snapshot) -> tuple[str, ...]:
+    """The pools that listeners send sessions to and that have no server for them.
+
+    One that is down or draining counts as none, although it is tried where nothing else is left.
+    """
+    usable = {pool.name for pool in snapshot.pools if any(map(_is_usable, pool.servers))}
+    used = dict.fromkeys(listener.pool for listener in snapshot.listeners)
+    return tuple(name for name in used if name not in usable)
+
+
+def _is_usable(server: Server) -> bool:
+    return server.may_be_picked and server.state in _USABLE
+
+
+def _healthz(_views: Views) -> Answer:
+    return plain("200 OK", "ok")
+
+
+def _readyz(views: Views) -> Answer:
+    if pools := unready(views.snapshot()):
+        return plain("503 Service Unavailable", printable(f"no usable server: {', '.join(pools)}"))
+    return plain("200 OK", "ok")
+
+
+def _status(views: Views) -> Answer:
+    return in_json(views.status())
+
+
+def _metrics(views: Views) -> Answer:
+    return Answer("200 OK", (("Content-Type", _METRICS),), views.metrics())
+
+
+_PAGES: Final[Mapping[str, Callable[[Views], Answer]]] = {
+    "/healthz": _healthz,
+    "/readyz": _readyz,
+    "/status": _status,
+    "/metrics": _metrics,
+}

@@ -1,0 +1,217 @@
+"""The admin side over TCP, of the whole program: what is seen there, and that looking does no harm."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from kubelb import __version__
+from kubelb.cli import adminclient
+from kubelb.config.model import Admin, HttpServer, Location
+from kubelb.config.values import Address
+from kubelb.control.commands import Drain, Undrain
+from kubelb.control.status import Status
+from kubelb.snapshot import SocketAddress
+from tests.support.eventually import eventually
+from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
+from tests.support.proxy import DEADLINE, Proxy, a_proxy, echoes, reserved
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+MANY = 255
+"""Servers, which make long answers: half a megabyte each."""
+GREED = 100
+"""Answers that are asked for at once; waitress keeps 16 MiB for a client."""
+
+
+class Page(NamedTuple):
+    code: int
+    headers: http.client.HTTPMessage
+    body: str
+
+
+class Side:
+    """A proxy and where its admin side is."""
+
+    def __init__(self, proxy: Proxy, address: SocketAddress) -> None:
+        self.proxy = proxy
+        self.address = address
+
+    def get(self, target: str, method: str = "GET") -> Page:
+        with closing(http.client.HTTPConnection(*self.address, timeout=DEADLINE)) as connection:
+            connection.request(method, target)
+            response = connection.getresponse()
+            return Page(response.status, response.headers, response.read().decode())
+
+    def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        page = self.get("/metrics")
+        assert (page.code, page.headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(page.body)
+            for sample in family.samples
+        }
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum over all that have these labels."""
+        wanted = set(labels.items())
+        return sum(value for (other, has), value in self.metrics().items() if other == name and wanted <= has)
+
+    def processes(self) -> set[str]:
+        return {dict(labels)["process"] for name, labels in self.metrics() if name == "kubelb_process_open_fds"}
+
+
+@contextmanager
+def a_side(
+    directory: Path, servers: Sequence[SocketAddress], host: str = "127.0.0.1", **settings: object
+) -> Iterator[Side]:
+    with reserved(host) as (_, port):
+        admin = Admin(listen=Address(host, port))
+        with a_proxy(directory, servers, admin=admin, **settings) as proxy:  # type: ignore[arg-type]
+            yield Side(proxy, ("127.0.0.1", port))
+
+
+def test_pages(tmp_path: Path, servers: IdentityServers) -> None:
+    with a_side(tmp_path, servers.addresses) as side:
+        assert [side.get(path)[::2] for path in ("/healthz", "/readyz?verbose")] == [(200, "ok\n")] * 2
+        head = side.get("/healthz", "HEAD")
+        assert (head.code, head.headers["Content-Length"], head.body) == (200, "3", "")
+        assert side.get("/drain").code == 404
+        over_tcp = msgspec.json.decode(side.get("/status").body, type=Status)
+        assert without_since(over_tcp) == without_since(side.proxy.status())
+        assert side.metric("kubelb_build_info", version=__version__) == 1
+
+
+def without_since(status: Status) -> object:
+    """A moment, as two clocks tell it, may differ in its last digit."""
+    return [
+        msgspec.structs.replace(status, pools=()),
+        [[msgspec.structs.replace(server, since=0) for server in pool.servers] for pool in status.pools],
+    ]
+
+
+def test_nothing_can_be_changed(tmp_path: Path, servers: IdentityServers) -> None:
+    with a_side(tmp_path, servers.addresses) as side:
+        for path in ("/drain", "/undrain", "/reload", "/status", "/healthz"):
+            page = side.get(path, "POST")
+            assert (page.code, page.headers["Allow"]) == (405, "GET, HEAD")
+        assert not any(server.drained for server in side.proxy.servers())
+        assert not side.proxy.log.events("reloaded")
+
+
+def test_ready_while_some_server_is_usable(tmp_path: Path, servers: IdentityServers) -> None:
+    (address,) = servers.addresses
+    with refusing(["127.0.0.1"]) as (other,), a_side(tmp_path, [address, other]) as side:
+        drain = [Drain(name_of(server)) for server in (address, other)]
+        adminclient.command(side.proxy.runtime_dir, drain[0])
+        assert side.get("/readyz").code == 200
+        adminclient.command(side.proxy.runtime_dir, drain[1])
+        assert side.get("/readyz")[::2] == (503, "no usable server: pool\n")
+        assert side.get("/healthz").code == 200
+        assert side.metric("kubelb_server_drained") == side.metric("kubelb_server_state", state="draining") == 2
+        adminclient.command(side.proxy.runtime_dir, Undrain(name_of(address)))
+        assert side.get("/readyz")[::2] == (200, "ok\n")
+        assert side.metric("kubelb_server_drained") == 1
+
+
+def test_counters_grow_with_traffic_and_outlive_control(tmp_path: Path, servers: IdentityServers) -> None:
+    (address,) = servers.addresses
+    words = b"x" * 1000
+    with a_side(tmp_path, [address]) as side:
+        before = side.metrics()
+        client, greeting = keep(side.proxy.address)
+        with client:
+            assert echoes(client, words)
+            assert side.metric("kubelb_clients") == side.metric("kubelb_sessions", server=greeting) == 1
+            leave(client)
+        down = len(words) + len(greeting) + 1
+        labels = {"pool": "pool", "server": greeting, "address": greeting}
+        eventually(lambda: side.metric("kubelb_sessions") == 0, "the session has ended")
+        grown = {
+            ("kubelb_clients_total", frozenset()): 1.0,
+            ("kubelb_sessions_total", frozenset(labels.items())): 1.0,
+            ("kubelb_bytes_total", frozenset({**labels, "direction": "up"}.items())): float(len(words)),
+            ("kubelb_bytes_total", frozenset({**labels, "direction": "down"}.items())): float(down),
+        }
+        assert _counted(side, before) == grown
+        side.proxy.control().kill()
+        side.proxy.log.wait_for("child_died")
+        assert _counted(side, before) == grown
+
+
+def _counted(side: Side, before: dict[tuple[str, frozenset[tuple[str, str]]], float]) -> object:
+    """How much the counters have grown, but for CPU time; nothing that did not grow."""
+    return {
+        key: value - before[key]
+        for key, value in side.metrics().items()
+        if key[0].endswith("_total") and "_cpu_" not in key[0] and value != before[key]
+    }
+
+
+def test_processes(tmp_path: Path, servers: IdentityServers) -> None:
+    names = {"supervisor", "control", "worker-0", "worker-1"}
+    with a_side(tmp_path, servers.addresses, threads=2) as side:
+        ask(side.proxy.address)
+        assert side.processes() == names
+        for name in names:
+            assert side.metric("kubelb_process_memory_bytes", process=name) > 1 << 20
+            assert side.metric("kubelb_process_open_fds", process=name) > 5
+            assert side.metric("kubelb_process_cpu_seconds_total", process=name) >= 0
+        supervisor = psutil.Process(side.proxy.pid)
+        assert side.metric("kubelb_process_open_fds", process="supervisor") == supervisor.num_fds()
+        victim = side.proxy.workers()[0]
+        victim.kill()
+        eventually(lambda: side.processes() == names and len(side.proxy.workers()) == 2, "it is replaced")
+
+
+def test_who_does_not_read_or_write_holds_up_nobody(tmp_path: Path) -> None:
+    with ExitStack() as held:
+        addresses = held.enter_context(refusing(["127.0.0.1"] * MANY))
+        side = held.enter_context(a_side(tmp_path, addresses, workers=1))
+        mute = held.enter_context(socket.create_connection(side.address))
+        slow = held.enter_context(socket.create_connection(side.address))
+        slow.sendall(b"GET /healthz HT")
+        greedy = held.enter_context(socket.socket())
+        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        greedy.connect(side.address)
+        with suppress(ConnectionError):
+            greedy.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * GREED)
+        assert len(side.metrics()) > 10 * MANY
+        # Requests are answered in turn, so that as many of the greedy one have been meanwhile.
+        assert {side.get("/healthz").code for _ in range(GREED)} == {200}
+        slow.settimeout(DEADLINE)
+        slow.sendall(b"TP/1.1\r\nHost: x\r\n\r\n")
+        assert slow.recv(15) == b"HTTP/1.1 200 OK"
+        mute.close()
+
+
+def test_full_of_idlers_it_leaves_the_health_endpoints_and_the_operator_alone(
+    tmp_path: Path, servers: IdentityServers
+) -> None:
+    with ExitStack() as held:
+        health = held.enter_context(reserved())
+        endpoint = HttpServer(listen=(Address(*health),), locations=(Location(path="/healthz", body="alive"),))
+        side = held.enter_context(a_side(tmp_path, servers.addresses, http=(endpoint,)))
+        for _ in range(300):
+            held.enter_context(socket.create_connection(side.address))
+        control = side.proxy.control()
+        eventually(lambda: len(control.net_connections("tcp")) > 64, "it takes no more")
+        assert Side(side.proxy, health).get("/healthz").body == "alive"
+        assert len(side.proxy.servers()) == 1
+
+
+def test_it_can_be_reached_from_elsewhere_and_that_is_said_once(tmp_path: Path, servers: IdentityServers) -> None:
+    with a_side(tmp_path, servers.addresses, host="0.0.0.0") as side:
+        assert side.get("/healthz").code == 200
+        (warning,) = side.proxy.log.events("setting_without_effect")
+        assert "admin.listen: 0.0.0.0:" in warning["setting"]
+        assert "can be reached from other machines" in warning["setting"]
