@@ -61,7 +61,8 @@ class Keeper:
         """``settings`` are the pools as configured, ``row`` is control's own in the table."""
         self.snapshot = snapshot
         self._loop = loop
-        self._settings = settings
+        # A pool that is leaving may have been configured before this process was born.
+        self._settings = {pool.name: model.Pool(servers=()) for pool in snapshot.pools} | dict(settings)
         self._table = table
         self._row = row
         self._publish = publish
@@ -87,7 +88,7 @@ class Keeper:
     def reload(self, wanted: Snapshot, settings: Mapping[str, model.Pool]) -> None:
         """Go on with these members and settings. Raises :class:`~kubelb.discovery.members.TooManyServers`."""
         snapshot = merge(self.snapshot, wanted, SLOTS - 1)
-        self._settings = {**self._settings, **settings}
+        self._settings |= settings
         self._leave({subject.server.slot: subject for subject in _subjects(snapshot, self._settings)})
         self._decide(snapshot)
         self.start()

@@ -188,6 +188,22 @@ def test_a_new_control_process_goes_by_it_too(tmp_path: Path) -> None:
         eventually(lambda: len(rig.names()) == 2, "it has left")
 
 
+def test_a_pool_that_is_leaving_when_control_dies(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 1) as rig:
+        client, name = keep(rig.proxy.address)
+        other = rig.file.read_text().replace("pool.pool", "pool.other").replace('"pool"', '"other"')
+        rig.file.write_text(other.replace(name, name_of(rig.servers[1])))
+        rig.reload()
+        assert [pool.name for pool in rig.proxy.status().pools] == ["other", "pool"]
+        rig.proxy.control().kill()
+        rig.proxy.log.wait_for("child_died")
+        eventually(lambda: is_answering(rig.proxy), "another one answers")
+        assert echoes(client)
+        assert rig.reached() == {name_of(rig.servers[1])}
+        leave(client)
+        eventually(lambda: [pool.name for pool in rig.proxy.status().pools] == ["other"], "it has left")
+
+
 def is_answering(proxy: Proxy) -> bool:
     try:
         return bool(adminclient.status(proxy.runtime_dir))
