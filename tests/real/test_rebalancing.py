@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 import pytest
 
@@ -16,7 +17,7 @@ from kubelb.config.values import Address, Duration
 from kubelb.control.commands import Drain, Undrain
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
-from tests.support.identity import keep, leave, name_of
+from tests.support.identity import ask, keep, leave, name_of
 from tests.support.proxy import EchoServers, Proxy, echoes, reserved, running
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -71,13 +72,19 @@ class Clients:
     def all_echo(self) -> bool:
         return all(echoes(client) for client, _ in self._held)
 
-    def leave(self) -> None:
+    def __enter__(self) -> Clients:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for client, _ in self._held:
             leave(client)
 
 
 def emptied(proxy: Proxy, server: str) -> None:
     adminclient.command(proxy.runtime_dir, Drain(server))
+    eventually(lambda: server not in {ask(proxy.address) for _ in range(8)}, "both workers know")
 
 
 def taken_back(proxy: Proxy, server: str) -> None:
@@ -88,29 +95,26 @@ def taken_back(proxy: Proxy, server: str) -> None:
 def test_sessions_go_back_to_a_server_that_was_away(tmp_path: Path) -> None:
     with balanced(tmp_path, (0, 0, 0), SETTINGS) as (proxy, names):
         emptied(proxy, names[0])
-        clients = Clients(proxy.address, 12)
-        assert clients.where() == {names[1]: 6, names[2]: 6}
-        taken_back(proxy, names[0])
-        eventually(lambda: clients.where() == dict.fromkeys(names, 4), "an even share for each")
-        assert clients.all_echo()
-        clients.leave()
+        with Clients(proxy.address, 12) as clients:
+            eventually(lambda: clients.where() == {names[1]: 6, names[2]: 6}, "none is where it should not be")
+            taken_back(proxy, names[0])
+            eventually(lambda: clients.where() == dict.fromkeys(names, 4), "an even share for each")
+            assert clients.all_echo()
 
 
 def test_without_rebalancing_they_stay(tmp_path: Path) -> None:
     with balanced(tmp_path, (0, 0), None) as (proxy, names):
         emptied(proxy, names[0])
-        clients = Clients(proxy.address, 4)
-        taken_back(proxy, names[0])
-        assert clients.where() == {names[1]: 4}
-        assert clients.all_echo()
-        clients.leave()
+        with Clients(proxy.address, 4) as clients:
+            taken_back(proxy, names[0])
+            assert clients.where() == {names[1]: 4}
+            assert clients.all_echo()
 
 
 def test_sessions_on_a_worse_tier_move_back(tmp_path: Path) -> None:
     with balanced(tmp_path, (0, 1), SETTINGS) as (proxy, names):
         emptied(proxy, names[0])
-        clients = Clients(proxy.address, 5)
-        assert clients.where() == {names[1]: 5}
-        taken_back(proxy, names[0])
-        eventually(lambda: clients.where() == {names[0]: 5}, "all are on the better tier")
-        clients.leave()
+        with Clients(proxy.address, 5) as clients:
+            assert clients.where() == {names[1]: 5}
+            taken_back(proxy, names[0])
+            eventually(lambda: clients.where() == {names[0]: 5}, "all are on the better tier")
