@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-import msgspec
-
 from bench.cases.catalogue import CASES
 from bench.failover import command as failover
 from bench.faults import BenchFault
 from bench.harness import Harness, origin
 from bench.machine import describe, missing_tools, raise_file_limit
 from bench.peers.catalogue import BASELINE, SUBJECTS, VARIANTS
+from bench.publish import publish
 from bench.report import markdown
 from bench.results import Run
 
@@ -44,12 +43,7 @@ def _bench(arguments: list[str]) -> int:
     except BenchFault as fault:
         print(fault, file=sys.stderr)
         return 1
-    text = markdown(run)
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text)
-    if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
+    publish(run, markdown(run), options.markdown, options.json)
     return 1 if any(case.failures for case in run.cases) else 0
 
 

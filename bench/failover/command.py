@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
-
 from bench.failover.peers import PEERS, haproxy_binary
 from bench.failover.report import markdown
 from bench.failover.results import FailoverRun
@@ -19,6 +17,7 @@ from bench.failover.rounds import site
 from bench.failover.scenarios import SCENARIOS
 from bench.faults import BenchFault
 from bench.machine import describe, missing_tools, raise_file_limit
+from bench.publish import publish
 
 _ROUNDS = 3
 
@@ -38,12 +37,7 @@ def main(arguments: list[str]) -> int:
     except BenchFault as fault:
         print(fault, file=sys.stderr)
         return 1
-    text = markdown(run)
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text)
-    if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
+    publish(run, markdown(run), options.markdown, options.json)
     return 1 if any(outcome.failures for outcome in run.outcomes) else 0
 
 
