@@ -28,6 +28,9 @@ State = Literal["unknown", "up", "suspect", "down", "draining", "disabled"]
 - disabled: configured as down; never picked.
 """
 
+GOOD: tuple[State, ...] = ("unknown", "up")
+"""The states of servers that are used without reservation."""
+
 
 class Probe(msgspec.Struct, frozen=True):
     """How a server's last probe went."""

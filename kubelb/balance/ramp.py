@@ -15,6 +15,11 @@ _LEAST = 0.1
 """The share to begin with."""
 
 
+def ramps(server: Server, slow_start: float, now: float) -> bool:
+    """Whether its share still grows; seconds, of the monotonic clock."""
+    return server.ramp_from is not None and now < server.ramp_from + slow_start
+
+
 def ramps_until(pool: Pool) -> float:
     """When the last of its servers has its full share; seconds of the monotonic clock, 0: all have it."""
     return max(
@@ -33,6 +38,6 @@ def ramped(pool: Pool, eligible: list[int], now: float, rng: random.Random) -> l
 
 
 def _let_in(server: Server, slow_start: float, now: float, rng: random.Random) -> bool:
-    if server.ramp_from is None or now >= server.ramp_from + slow_start:
+    if server.ramp_from is None or not ramps(server, slow_start, now):
         return True
     return rng.random() < max(_LEAST, (now - server.ramp_from) / slow_start)

@@ -8,9 +8,7 @@ import msgspec
 
 from kubelb.config.values import Address, parse_address, same_host
 from kubelb.control.status import Pool, Server, Status
-from kubelb.snapshot import Snapshot, State
-
-_USABLE: frozenset[State] = frozenset(("unknown", "up"))
+from kubelb.snapshot import GOOD, Snapshot, State
 
 
 class _Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,13 +108,13 @@ def _warnings(pool: Pool) -> Iterator[str]:
     left = [server for server in pool.servers if not server.drained and server.state != "disabled"]
     if not left:
         yield f"pool {pool.name} has no other server: its new sessions are refused"
-    elif not any(server.state in _USABLE and not server.failing for server in left):
+    elif not any(server.state in GOOD and not server.failing for server in left):
         states = ", ".join(f"{server.address} is {_trouble(server)}" for server in left)
         yield f"pool {pool.name} has no other server that is up: {states}"
 
 
 def _trouble(server: Server) -> str:
-    return "failing" if server.state in _USABLE else server.state
+    return "failing" if server.state in GOOD else server.state
 
 
 def _form(text: str) -> str:

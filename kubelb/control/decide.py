@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from kubelb.config import model
+from kubelb.config.values import Address
 from kubelb.health.machine import Condition
-from kubelb.snapshot import Pool, Server, Snapshot, State
+from kubelb.snapshot import GOOD, Pool, Server, Snapshot, State
 
 DRAINED = "the operator wants it empty"
 REMOVED = "it is no member any more"
-_GOOD = ("unknown", "up")
 
 Level = Literal["debug", "info", "warning"]
 _LEVELS: dict[State, Level] = {"up": "info", "suspect": "debug", "draining": "warning", "down": "warning"}
@@ -49,7 +49,7 @@ def _working(pool: Pool) -> list[tuple[object, ...]]:
 
 def _pool(pool: Pool, conditions: Mapping[int, Condition], settings: model.Pool, now: float) -> Pool:
     judged = [_judged(server, conditions.get(server.slot), now) for server in pool.servers]
-    good = {server.slot for server in judged if server.state in _GOOD}
+    good = {server.slot for server in judged if server.state in GOOD}
     servers = tuple(
         msgspec.structs.replace(server, cut_at=_cut_at(server, settings, bool(good - {server.slot})))
         for server in judged
@@ -107,9 +107,8 @@ def news(before: Snapshot, after: Snapshot) -> Iterator[Event]:
 
 def _event(pool: Pool, server: Server, before: Server) -> Event:
     fields: dict[str, Any] = {"pool": pool.name, "server": server.name, "reason": server.reason}
-    host, port = server.address
-    if server.name not in (f"{host}:{port}", f"[{host}]:{port}"):
-        fields["address"] = host
+    if server.name != str(Address(*server.address)):
+        fields["address"] = server.address[0]
     level = _LEVELS.get(server.state, "info")
     if server.state == "suspect" and before.state == "unknown":
         level = "warning"

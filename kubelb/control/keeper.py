@@ -38,13 +38,6 @@ class _Subject(NamedTuple):
     server: Server
     health: model.Health
 
-    def is_watched_like(self, other: _Subject) -> bool:
-        return (self.server.name, self.server.address, self.health) == (
-            other.server.name,
-            other.server.address,
-            other.health,
-        )
-
 
 class Keeper:
     """Owns the watches."""
@@ -94,12 +87,12 @@ class Keeper:
         self.start()
 
     def _leave(self, subjects: Mapping[int, _Subject]) -> None:
-        """Watch only those of the servers that are looked at in the same way as before."""
+        """Watch only servers that are looked at in the same way as before; a slot has still the same server here."""
         for slot, before in list(self._subjects.items()):
             after = subjects.get(slot)
             if after is None:
                 del self._conditions[slot]
-            if after is None or not after.is_watched_like(before):
+            if after is None or after.health != before.health:
                 del self._subjects[slot]
                 self._watches.pop(slot).stop()
 

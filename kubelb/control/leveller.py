@@ -14,6 +14,7 @@ from functools import partial
 
 from kubelb import log
 from kubelb.balance import rebalance
+from kubelb.balance.ramp import ramps
 from kubelb.balance.rebalance import Closing
 from kubelb.config.model import Pool as Settings
 from kubelb.config.model import Rebalance
@@ -86,5 +87,4 @@ def _has_second_choices(settings: Settings) -> bool:
 
 def _is_usable(server: Server, pool: Pool, now: float) -> bool:
     """One that is known to be well and has its full share of new sessions: those that are closed shall reach it."""
-    ramps = server.ramp_from is not None and now < server.ramp_from + pool.slow_start
-    return server.state == "up" and not ramps
+    return server.state == "up" and not ramps(server, pool.slow_start, now)

@@ -45,7 +45,6 @@ class Look:
 
     def _try_anew(self) -> None:
         if not self._anew:
-            self._anew = True
             self._try(self._prober.begin_anew())
 
     def _try(self, attempt: Attempt) -> None:
@@ -55,8 +54,7 @@ class Look:
 
     def _go_on(self, attempt: Attempt, watched: bool = True) -> None:
         if watched:
-            fd = attempt.fileno()
-            self._loop.unwatch(fd)
+            self._loop.unwatch(attempt.fileno())
         result = attempt.step()
         if result is None:
             self._loop.watch(attempt.fileno(), attempt.events, partial(self._go_on, attempt))

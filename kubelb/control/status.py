@@ -13,6 +13,7 @@ import msgspec
 from kubelb import __version__
 from kubelb import snapshot as snapshots
 from kubelb.balance.passive import Streak, failing
+from kubelb.balance.ramp import ramps
 from kubelb.config.model import Balance
 from kubelb.config.values import Address
 from kubelb.stats import Count
@@ -146,7 +147,7 @@ def _server(server: snapshots.Server, pool: snapshots.Pool, counters: Counters, 
         backup=server.backup,
         drained=server.drained,
         failing=_failing(server, counters, now),
-        ramping=server.ramp_from is not None and now / 1e9 < server.ramp_from + pool.slow_start,
+        ramping=ramps(server, pool.slow_start, now / 1e9),
         probe=_probe(server.probe, began),
     )
 

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Collection, MutableMapping
 
 from kubelb import log
-from kubelb.snapshot import Snapshot
+from kubelb.snapshot import GOOD, Snapshot
 
 
 def encode(*fields: tuple[str, str]) -> bytes:
@@ -30,8 +30,8 @@ def _printable(text: str) -> str:
 def describe(snapshot: Snapshot, workers: Collection[bool]) -> str:
     """The status line: what of the servers is used and what is not. ``workers``: whether each of them serves."""
     states = Counter(server.state for pool in snapshot.pools for server in pool.servers if not server.removed)
-    usable = states["up"] + states["unknown"]
-    others = "".join(f", {states[state]} {state}" for state in sorted(states.keys() - {"up", "unknown"}))
+    usable = sum(states[state] for state in GOOD)
+    others = "".join(f", {states[state]} {state}" for state in sorted(states.keys() - set(GOOD)))
     return f"{usable} of {states.total()} servers usable{others}; {sum(workers)} of {len(workers)} workers"
 
 

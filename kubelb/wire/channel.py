@@ -32,16 +32,15 @@ class Channel:
 
     def send(self, message: Message) -> bool:
         """Whether the other end took it: it may be gone, or (for the supervisor) so far behind that it is stuck."""
-        try:
-            self._sock.sendall(encode(message))
-        except (BrokenPipeError, ConnectionResetError, BlockingIOError):
-            return False
-        return True
+        return self._send(message, 0)
 
     def offer(self, message: Message) -> bool:
         """As :meth:`send`, but never waits: a message that finds no room is lost. From any thread."""
+        return self._send(message, socket.MSG_DONTWAIT)
+
+    def _send(self, message: Message, flags: int) -> bool:
         try:
-            self._sock.sendall(encode(message), socket.MSG_DONTWAIT)
+            self._sock.sendall(encode(message), flags)
         except (BrokenPipeError, ConnectionResetError, BlockingIOError):
             return False
         return True
