@@ -131,6 +131,7 @@ def test_what_will_not_do_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], fault: str
 ) -> None:
     with a_rig(tmp_path, 2) as rig, keep(rig.proxy.address)[0] as client:
+        eventually(lambda: {server.state for server in rig.proxy.servers()} == {"up"}, "the first probes are over")
         before = rig.proxy.status().snapshot
         text = rig.file.read_text()
         assert change[0] in text
