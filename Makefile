@@ -4,9 +4,10 @@
 # Debian's own interpreter before any other: it is built with profile-guided optimisation, and the relay feels it.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 BIN := .venv/bin
-PACKAGES := python3-venv nginx libnginx-mod-stream wrk iproute2 haproxy systemd
+MINUTES ?= 10
+PACKAGES := python3-venv nginx libnginx-mod-stream wrk iproute2 haproxy systemd chromium chromium-driver
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench soak clean
 
 demo: .venv/installed
 	$(BIN)/kubelb demo $(ARGS)
@@ -35,6 +36,9 @@ bench: .venv/installed-test
 	packaging/install-packages $(PACKAGES)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,demo]'
 	touch $@
+
+soak: .venv/installed-test
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

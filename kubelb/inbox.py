@@ -44,4 +44,4 @@ def contained(call: Call) -> None:
     try:
         call()
     except Exception:
-        log.get().exception("internal_error")
+        log.limited().exception("internal_error")

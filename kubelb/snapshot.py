@@ -11,7 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from kubelb.config.model import Balance, Log
+from kubelb.config.access import Network, Rule
+from kubelb.config.model import AccessLog, Assignment, Balance, Limit, Log, Variable
 
 SocketAddress = tuple[str, int]
 """A numeric host and a port, as :func:`socket.connect` takes them; a host with a colon is IPv6."""
@@ -102,13 +103,40 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
 
     address: str
     """As shown to the operator."""
-    pool: str
+    pool: str | None
+    """None: there is an :attr:`answer`. With a dollar sign it is a text with variables, which names one of:"""
+    pools: tuple[str, ...] = ()
     connect_timeout: float
     """Seconds."""
     hedge_delay: float = 0.25
     """Seconds."""
     idle_timeout: float | None = None
     """Seconds; None: no limit."""
+    half_close: bool = True
+    """This and the next ones are as in :class:`kubelb.config.model.Listener`."""
+    upload_rate: str = "0"
+    download_rate: str = "0"
+    max_tries: int = 0
+    retry_timeout: float | None = None
+    """Seconds."""
+    bind: str = ""
+    nodelay: bool = True
+    limits: tuple[Limit, ...] = ()
+    access_logs: tuple[AccessLog, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
+    answer: str | None = None
+    """A text with variables for each client; nobody goes to a server then."""
+    accept_proxy_protocol: bool = False
+    proxy_protocol_timeout: float = 5.0
+    """Seconds."""
+    send_proxy_protocol: bool = False
+    trusted_proxies: tuple[Network, ...] = ()
+    access: tuple[Rule, ...] = ()
+
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """The pools that sessions may go to."""
+        return self.pools or (() if self.pool is None else (self.pool,))
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,4 +145,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     listeners: tuple[Listener, ...]
     pools: tuple[Pool, ...]
+    max_clients: int | None = None
+    """Of a relay thread at a time; None: as many as there are descriptors for."""
     log: Log = Log()
+    variables: dict[str, Variable] = {}
+    """The configuration's own."""
+
+    @property
+    def slots(self) -> set[int]:
+        """Of its servers, in the shared counters."""
+        return {server.slot for pool in self.pools for server in pool.servers}

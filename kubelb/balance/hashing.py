@@ -32,13 +32,13 @@ class Hash:
         self._backup = [server.backup for server in servers]
         self._tiers = [_shares(servers, backup) for backup in (False, True)]
 
-    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: str, rng: random.Random) -> int:
+    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: bytes, rng: random.Random) -> int:
         if len(eligible) == 1:
             return eligible[0]
         positions, ends = self._tiers[self._backup[eligible[0]]]
-        plain, number = key.encode(), 0
+        number = 0
         for rehash in range(_PLACES):
-            text = b"%d%b" % (rehash, plain) if rehash else plain
+            text = b"%d%b" % (rehash, key) if rehash else key
             number += crc32(text) >> 16 & 0x7FFF
             position = positions[bisect_right(ends, number % ends[-1])]
             if position in eligible:
@@ -54,11 +54,11 @@ class ConsistentHash:
         self._backup = [server.backup for server in servers]
         self._tiers = [_Ring(servers, backup) for backup in (False, True)]
 
-    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: str, rng: random.Random) -> int:
+    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: bytes, rng: random.Random) -> int:
         if len(eligible) == 1:
             return eligible[0]
         ring = self._tiers[self._backup[eligible[0]]]
-        first = bisect_left(ring.hashes, crc32(key.encode()))
+        first = bisect_left(ring.hashes, crc32(key))
         for place in range(first, first + _PLACES):
             owners = [position for position in ring.owners(place) if position in eligible]
             if owners:

@@ -20,7 +20,7 @@ class LeastConn:
         self._weights = [server.weight for server in servers]
         self._turns = RoundRobin(servers)
 
-    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: str, rng: random.Random) -> int:
+    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: bytes, rng: random.Random) -> int:
         weights = self._weights
         tied: list[int] = []
         least, least_weight = 0, 0

@@ -19,7 +19,7 @@ class Random:
     def __init__(self, servers: Sequence[Server]) -> None:
         self._weights = [server.weight for server in servers]
 
-    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: str, rng: random.Random) -> int:
+    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: bytes, rng: random.Random) -> int:
         return _draw(eligible, self._weights, rng)
 
 
@@ -29,7 +29,7 @@ class RandomTwo:
     def __init__(self, servers: Sequence[Server]) -> None:
         self._weights = [server.weight for server in servers]
 
-    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: str, rng: random.Random) -> int:
+    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: bytes, rng: random.Random) -> int:
         weights = self._weights
         first = _draw(eligible, weights, rng)
         if len(eligible) == 1:

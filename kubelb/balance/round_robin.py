@@ -21,7 +21,7 @@ class RoundRobin:
         self._weights = [server.weight for server in servers]
         self._current = [0] * len(servers)
 
-    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: str, rng: random.Random) -> int:
+    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: bytes, rng: random.Random) -> int:
         return self.turn(eligible)
 
     def turn(self, positions: Sequence[int]) -> int:

@@ -17,12 +17,12 @@ from kubelb.snapshot import Pool, Server
 class Selector(Protocol):
     """Picks servers of the one pool it was made for. Its turns are state, so it belongs to one thread."""
 
-    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: str, rng: random.Random) -> int:
+    def pick(self, eligible: Sequence[int], conns: Sequence[int], key: bytes, rng: random.Random) -> int:
         """Return one of ``eligible``.
 
         ``eligible`` are positions in ``pool.servers``, ascending, not empty and all of one kind, primary or backup;
         ``conns`` the live sessions of every server by position, those being dialled included; ``key`` the hash key
-        with the client's address in it. The pick depends on these, the picks before and ``rng`` alone.
+        for this client. The pick depends on these, the picks before and ``rng`` alone.
         """
         ...
 

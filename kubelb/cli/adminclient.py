@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from kubelb.config.faults import printable
-from kubelb.control.commands import Command, Drain, Reply
+from kubelb.control.commands import Command, Drain, Reply, Stop
+from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions, query
 from kubelb.control.status import Status
 
 NAME = "admin.sock"
@@ -53,6 +54,27 @@ def status_json(runtime_dir: Path, timeout: float = 2.0) -> bytes:
     return body
 
 
+def sessions(runtime_dir: Path, inquiry: Inquiry = EVERYBODYS, timeout: float = 10.0) -> Sessions:
+    """The sessions there are now. Raises :class:`AdminFault`, also where the server is nobody's."""
+    return sessions_with_json(runtime_dir, inquiry, timeout)[0]
+
+
+def sessions_with_json(
+    runtime_dir: Path, inquiry: Inquiry = EVERYBODYS, timeout: float = 10.0
+) -> tuple[Sessions, bytes]:
+    """The same, and as it was answered."""
+    path = runtime_dir / NAME
+    code, reason, body = _ask(path, "GET", f"/sessions?{query(inquiry)}", timeout)
+    if code in _EXPLAINED:
+        raise AdminFault(printable(body.decode(errors="replace").strip()))
+    if code != HTTPStatus.OK:
+        raise AdminFault(f"{path}: /sessions was answered with {code} {reason}")
+    try:
+        return msgspec.json.decode(body, type=Sessions), body
+    except msgspec.DecodeError as error:
+        raise AdminFault(f"{path}: the answer is no list of sessions: {error}") from error
+
+
 def command(runtime_dir: Path, command: Command, timeout: float = 5.0) -> Reply:
     """Have it done; the reply comes once it is. Raises :class:`AdminFault`, also where it is for nobody."""
     path = runtime_dir / NAME
@@ -78,6 +100,34 @@ def reload(runtime_dir: Path, timeout: float = 60.0) -> tuple[str, ...]:
     if code != HTTPStatus.OK:
         raise AdminFault(f"{path}: /reload was answered with {code} {reason}")
     return lines
+
+
+def upgrade(runtime_dir: Path, timeout: float = 310.0) -> int:
+    """Have the installed kubelb take its place; the new supervisor's pid, once it has all sessions.
+
+    Raises :class:`AdminFault`, with a line for each reason why it has not.
+    """
+    path = runtime_dir / NAME
+    code, reason, body = _ask(path, "POST", "/upgrade", timeout)
+    text = body.decode(errors="replace").strip()
+    if code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        raise AdminFault(text)
+    if code != HTTPStatus.OK or not text.isdecimal():
+        raise AdminFault(f"{path}: /upgrade was answered with {code} {reason}")
+    return int(text)
+
+
+def stop(runtime_dir: Path, gracefully: bool, timeout: float = 5.0) -> None:
+    """Have it end; it does so after the answer, or even before. Raises :class:`AdminFault`."""
+    path = runtime_dir / NAME
+    try:
+        code, reason, _ = _ask(path, "POST", "/stop", timeout, msgspec.json.encode(Stop(gracefully)))
+    except AdminFault as fault:
+        if isinstance(fault.__cause__, ConnectionResetError):
+            return
+        raise
+    if code != HTTPStatus.ACCEPTED:
+        raise AdminFault(f"{path}: /stop was answered with {code} {reason}")
 
 
 def _ask(path: Path, method: str, target: str, timeout: float, body: bytes | None = None) -> tuple[int, str, bytes]:

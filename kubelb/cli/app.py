@@ -23,6 +23,8 @@ from kubelb.config.values import parse_duration
 from kubelb.log import LEVELS
 
 F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(readable=False)
+"""Completed by the shell as one, and not looked at here."""
 
 
 def _read_by(parse: Callable[[str], object]) -> Callable[[click.Context, click.Parameter, str | None], object]:
@@ -38,8 +40,8 @@ def _read_by(parse: Callable[[str], object]) -> Callable[[click.Context, click.P
 
 
 _SOURCES = (
-    click.option("--config", metavar="FILE", help="TOML configuration."),
-    click.option("--nginx-conf", metavar="FILE", help="nginx.conf, as it is."),
+    click.option("--config", metavar="FILE", type=_FILE, help="TOML configuration."),
+    click.option("--nginx-conf", metavar="FILE", type=_FILE, help="nginx.conf, as it is."),
     click.option("--listen", metavar="HOST:PORT", multiple=True, help="Accept here; with --server. Repeatable."),
     click.option("--server", metavar="HOST:PORT", multiple=True, help="Carry sessions there. Repeatable."),
     click.option("--balance", metavar="HOW", help="With --listen: least_conn (default), round_robin, hash ..."),
@@ -47,7 +49,9 @@ _SOURCES = (
     click.option("--idle-timeout", metavar="TIME", help="With --listen: end sessions silent for so long (never)."),
 )
 _OVERRIDES = (
-    click.option("--runtime-dir", metavar="DIR", help="Directory of the pid file and admin.sock (/run/kubelb)."),
+    click.option(
+        "--runtime-dir", metavar="DIR", type=_FILE, help="Directory of the pid file and admin.sock (/run/kubelb)."
+    ),
     click.option(
         "--workers",
         metavar="N|auto",
@@ -62,14 +66,16 @@ _OVERRIDES = (
     ),
     click.option("--pin/--no-pin", default=None, help="Each worker on a CPU of its own."),
     click.option("--log-level", type=click.Choice(list(LEVELS)), help="The least that is logged (info)."),
-    click.option("--access-log/--no-access-log", default=None, help="One log line per ended session."),
+    click.option("--access-log/--no-access-log", default=None, help="Log each client when all is over."),
     click.option(
         "--health",
         metavar="PROBE",
         callback=_read_by(parse_probing),
         help="Probe the servers of every pool: off, tcp, tls, http:/path, https:/path (KUBELB_HEALTH).",
     ),
-    click.option("--health-ca", metavar="FILE", help="Whom their certificates must come from (KUBELB_HEALTH_CA)."),
+    click.option(
+        "--health-ca", metavar="FILE", type=_FILE, help="Whom their certificates must come from (KUBELB_HEALTH_CA)."
+    ),
     click.option(
         "--on-down",
         type=click.Choice(typing.get_args(OnDown)),
@@ -127,7 +133,12 @@ def _read(options: dict[str, Any]) -> tuple[Sources, Overrides]:
 
 
 _of_running = click.option(
-    "--runtime-dir", metavar="DIR", default=RUNTIME_DIR, show_default=True, help="That of the running proxy."
+    "--runtime-dir",
+    metavar="DIR",
+    type=_FILE,
+    default=RUNTIME_DIR,
+    show_default=True,
+    help="That of the running proxy.",
 )
 """Where the proxy is that a command asks."""
 
@@ -170,7 +181,7 @@ def check(**options: Any) -> None:
 
 
 @main.command()
-@click.argument("nginx_conf", metavar="NGINX.CONF")
+@click.argument("nginx_conf", metavar="NGINX.CONF", type=_FILE)
 def convert(nginx_conf: str) -> None:
     """Print the same proxy as TOML."""
     from kubelb.cli.convert import convert
@@ -189,6 +200,41 @@ def status(as_json: bool, runtime_dir: str) -> None:
 
 
 @main.command()
+@click.option("--server", metavar="SERVER", help="Only those with this one, a name as configured or an address.")
+@click.option("--pool", metavar="POOL", help="Only those of this pool.")
+@click.option("--json", "as_json", is_flag=True, help="As admin.sock answers it.")
+@_of_running
+def sessions(server: str | None, pool: str | None, as_json: bool, runtime_dir: str) -> None:
+    """Print the sessions there are this moment: client, server, age, bytes, how long idle.
+
+    Exit 1 if not all workers have told theirs in time.
+    """
+    from kubelb.cli.sessions import sessions
+
+    sys.exit(sessions(Path(runtime_dir), server, pool, as_json))
+
+
+@main.command()
+@click.option(
+    "--every",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=1.0,
+    show_default=True,
+    help="How often to look.",
+)
+@_of_running
+def top(every: float, runtime_dir: str) -> None:
+    """Watch servers and sessions live: states, sessions, rates.
+
+    q quits; s cycles what sessions are sorted by, r reverses that; arrows, j and k scroll; p pauses.
+    """
+    from kubelb.cli.top import top
+
+    sys.exit(top(Path(runtime_dir), every))
+
+
+@main.command()
 @_of_running
 def reload(runtime_dir: str) -> None:
     """Have the running proxy read its configuration anew: exit 0, or one line a fault, exit 1, and nothing changed.
@@ -198,6 +244,29 @@ def reload(runtime_dir: str) -> None:
     from kubelb.cli.reload import reload
 
     sys.exit(reload(Path(runtime_dir)))
+
+
+@main.command()
+@_of_running
+def upgrade(runtime_dir: str) -> None:
+    """Put the kubelb that is installed now in the place of the running one, which keeps every session.
+
+    Exit 0 once all sessions are with the new one; or one line a fault, exit 1, and the old one runs on. The
+    configuration is read anew, and all of it may have changed but runtime_dir.
+    """
+    from kubelb.cli.upgrade import upgrade
+
+    sys.exit(upgrade(Path(runtime_dir)))
+
+
+@main.command()
+@click.option("--graceful", is_flag=True, help="Let its sessions end first, for at most shutdown_timeout.")
+@_of_running
+def stop(graceful: bool, runtime_dir: str) -> None:
+    """Have the running proxy end: exit 0 once it has gone."""
+    from kubelb.cli.stop import stop
+
+    sys.exit(stop(Path(runtime_dir), graceful))
 
 
 @main.command()

@@ -23,6 +23,9 @@ from tempfile import TemporaryDirectory
 from kubelb.cli import adminclient
 from kubelb.cli.demo_view import Picture, View
 from kubelb.cli.stopping import Stopping, stop_signals
+from kubelb.config.flags_reader import POOL
+from kubelb.config.model import Admin, Config, Listener, Pool, Server
+from kubelb.config.toml_writer import write_toml
 from kubelb.config.values import Address, parse_address
 from kubelb.control.status import Status
 from kubelb.standin.clients import Traffic
@@ -30,6 +33,7 @@ from kubelb.standin.kubeconfig import kubeconfig
 from kubelb.standin.process import Standin, StandinFault
 
 _LISTEN = Address("127.0.0.1", 6443)
+_WEB = Address("127.0.0.1", 8081)
 _STANDINS = {"a": 16443, "b": 16444, "c": 16445}
 _VICTIM = "b"
 _DEAD_FOR = 5.0
@@ -72,11 +76,12 @@ def _demonstrate(stopping: Stopping, seconds: float | None, kill_after: float | 
             stack.enter_context(Standin(name, certificate, port=_free(Address("127.0.0.1", port)).port))
             for name, port in _STANDINS.items()
         ]
-        proxy = _Proxy(address, standins, directory)
+        web = _free(_WEB)
+        proxy = _Proxy(_config(address, web, standins), directory)
         stack.enter_context(proxy.running())
         if not proxy.wait_until_ready(stopping):
             return
-        _introduce(view, directory, authority, reached, standins)
+        _introduce(view, directory, authority, reached, web, standins)
         traffic = stack.enter_context(Traffic(reached.host, reached.port, authority))
         stack.enter_context(view)
         _Show(view, proxy, standins, traffic).go_on(stopping, seconds, kill_after)
@@ -92,12 +97,20 @@ def _certificates(directory: Path, host: str) -> tuple[Path, Path]:
     return made.authority, made.server
 
 
-def _introduce(view: View, directory: Path, authority: Path, reached: Address, standins: Sequence[Standin]) -> None:
+def _config(listen: Address, web: Address, standins: Sequence[Standin]) -> Config:
+    pool = Pool(servers=tuple(Server(address=Address(standin.host, standin.port)) for standin in standins))
+    return Config(listeners=(Listener(listen=(listen,), pool=POOL),), pools={POOL: pool}, admin=Admin(listen=web))
+
+
+def _introduce(
+    view: View, directory: Path, authority: Path, reached: Address, web: Address, standins: Sequence[Standin]
+) -> None:
     url = f"https://{reached}"
     config = directory / "kubeconfig"
     config.write_text(kubeconfig(url, authority.read_bytes()))
     where = ", ".join(f"{standin.name} at {standin.address}" for standin in standins)
     view.say(f"kubelb is at {url}; behind it are three kube-apiserver stand-ins: {where}")
+    view.say(f"Its status page: http://{web}/")
     view.say("Try, in another terminal:")
     view.say(f"  kubectl --kubeconfig {config} version")
     view.say(f"  kubectl --kubeconfig {config} get namespaces --watch")
@@ -153,13 +166,21 @@ class _Show:
 class _Proxy:
     """``kubelb run`` as a child process."""
 
-    def __init__(self, listen: Address, standins: Sequence[Standin], directory: Path) -> None:
+    def __init__(self, config: Config, directory: Path) -> None:
         self._directory = directory
         self._log = directory / "kubelb.log"
-        self._command = [sys.executable, "-m", "kubelb", "run", "--listen", str(listen)]
-        for standin in standins:
-            self._command += ["--server", standin.address]
-        self._command += ["--runtime-dir", str(directory)]
+        file = directory / "kubelb.toml"
+        file.write_text(write_toml(config))
+        self._command = [
+            sys.executable,
+            "-m",
+            "kubelb",
+            "run",
+            "--config",
+            str(file),
+            "--runtime-dir",
+            str(directory),
+        ]
         self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager

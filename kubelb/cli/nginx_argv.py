@@ -1,103 +1,108 @@
-"""``kubelb-nginx``: nginx's command line for what kubelb does in the foreground.
+"""nginx's command line; pure.
 
-The options that say which file (``-c``), check it (``-t``, ``-q``) or ask for the version (``-v``, ``-V``) mean what
-they mean to nginx, and ``-g 'daemon off;'`` is how it runs anyway. Every other option is refused by name.
+``ngx_get_options`` and ``ngx_process_options`` (src/core/nginx.c, nginx 1.22), to the letter: letters may stand
+together, a value follows its letter or is the next word, of an option given twice the last one counts.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
-_DEFAULT_FILE = "/etc/nginx/nginx.conf"
-_HELP = "usage: kubelb-nginx [-h] [-v] [-t] [-q] [-c FILE] [-g 'daemon off;']"
+from kubelb.config.nginx_syntax import PREFIX
+
+FILE: Final = "/etc/nginx/nginx.conf"
+"""Of nginx's own packages and images, as the prefix."""
+SIGNALS: Final = ("stop", "quit", "reopen", "reload")
+_NEEDS: Final = {
+    "p": "directory name",
+    "e": "file name",
+    "c": "file name",
+    "g": "parameter",
+    "s": "parameter",
+}
+"""The letters that take a value, and what nginx calls it."""
+_SWITCHES: Final = {
+    "?": ("version", "help"),
+    "h": ("version", "help"),
+    "v": ("version",),
+    "V": ("version", "configure"),
+    "t": ("test",),
+    "T": ("test", "dump"),
+    "q": ("quiet",),
+}
 
 
-class Command(msgspec.Struct, frozen=True):
-    """What was asked for: ``what`` is run, check, version or help."""
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for."""
 
-    what: str
-    file: str = _DEFAULT_FILE
+    version: bool = False
+    """Show it; and with ``help`` or ``configure`` more. Without ``test`` that is all."""
+    help: bool = False
+    configure: bool = False
+    test: bool = False
+    dump: bool = False
+    """With ``test``: show the configuration's files."""
     quiet: bool = False
-    """Of a check: say only what is wrong."""
+    """With ``test``: say only what is wrong."""
+    signal: str | None = None
+    """One of :data:`SIGNALS`, for the running one."""
+    file: str = FILE
+    prefix: str = PREFIX
+    """Ends with a slash, unless it is empty."""
+    globals: str = ""
+    """Directives that go before the file's."""
+    error_log: str | None = None
+    """Where to, for a configuration that does not say; "": standard error."""
 
 
 class UsageFault(Exception):
-    """The command line cannot be followed. The text is one line for the operator."""
+    """The command line cannot be followed. The text is nginx's."""
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """nginx's way of reading options (``ngx_get_options``, src/core/nginx.c): letters may stand together.
-
-    Raises :class:`UsageFault`.
-    """
-    what, file, quiet = "run", _DEFAULT_FILE, False
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("-") or word == "-":
+    """Raises :class:`UsageFault`."""
+    switches: set[str] = set()
+    values: dict[str, str] = {}
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("-"):
             raise UsageFault(f'invalid option: "{word}"')
         letters = word[1:]
         while letters:
             letter, letters = letters[0], letters[1:]
-            if letter in "cg":
-                value = letters or (rest.pop(0) if rest else "")
-                letters = ""
-                file = _file(value) if letter == "c" else file
-                if letter == "g":
-                    _only_daemon_off(value)
-            else:
-                what, quiet = _action(letter, what), quiet or letter == "q"
-    return Command(what, file, quiet)
+            if letter in _NEEDS:
+                values[letter] = _value(letter, letters, words)
+                break
+            if letter not in _SWITCHES:
+                raise UsageFault(f'invalid option: "{letter}"')
+            switches.update(_SWITCHES[letter])
+    return _command(switches, values)
 
 
-def _file(value: str) -> str:
-    if not value:
-        raise UsageFault('option "-c" requires file name')
+def _value(letter: str, rest: str, words: list[str]) -> str:
+    if not rest and not words:
+        raise UsageFault(f'option "-{letter}" requires {_NEEDS[letter]}')
+    value = rest or words.pop(0)
+    if letter == "s" and value not in SIGNALS:
+        raise UsageFault(f'invalid option: "-s {value}"')
     return value
 
 
-def _only_daemon_off(value: str) -> None:
-    if value.replace(" ", "").rstrip(";") != "daemonoff":
-        raise UsageFault(f'option "-g" supports "daemon off;" only, not "{value}"')
-
-
-def _action(letter: str, before: str) -> str:
-    actions = {"t": "check", "v": "version", "V": "version", "h": "help", "?": "help", "q": before}
-    if letter not in actions:
-        raise UsageFault(f'option "-{letter}" is not supported')
-    return before if before in ("help", "version") else actions[letter]
-
-
-def main() -> None:
-    """The console script."""
-    try:
-        command = parse(sys.argv[1:])
-    except UsageFault as fault:
-        print(f"kubelb-nginx: {fault}\n{_HELP}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(_do(command))
-
-
-def _do(command: Command) -> int:
-    if command.what == "help":
-        print(_HELP)
-        return 0
-    if command.what == "version":
-        import kubelb
-
-        print(f"kubelb version: kubelb/{kubelb.__version__}", file=sys.stderr)
-        return 0
-    from kubelb.config.sources import Sources
-
-    sources = Sources(nginx_conf=command.file, environment=os.environ)
-    if command.what == "check":
-        from kubelb.cli.check import check
-
-        return check(sources, quiet=command.quiet)
-    from kubelb.cli.run import run
-
-    return run(sources)
+def _command(switches: set[str], values: dict[str, str]) -> Command:
+    prefix = values.get("p", PREFIX)
+    if prefix and not prefix.endswith("/"):
+        prefix += "/"
+    file = values.get("c", FILE)
+    log = values.get("e")
+    return Command(
+        **dict.fromkeys(switches, True),
+        signal=values.get("s"),
+        file=file if file.startswith("/") else prefix + file,
+        prefix=prefix,
+        globals=values.get("g", ""),
+        error_log="" if log == "stderr" else log,
+    )

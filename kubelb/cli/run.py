@@ -3,29 +3,89 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 from kubelb import log
 from kubelb.cli.check import show_faults
-from kubelb.config.faults import ConfigFault
+from kubelb.config.faults import ConfigFault, fault_at
+from kubelb.config.model import Loaded
 from kubelb.config.overrides import NO_OVERRIDES, Overrides
 from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve
+from kubelb.supervisor.image import Image
 from kubelb.supervisor.main import Supervisor
+from kubelb.supervisor.privileges import check_user, ignored_user
+from kubelb.supervisor.service import Origin
+from kubelb.supervisor.upgrade import Predecessor
 
 
-def run(sources: Sources, overrides: Overrides = NO_OVERRIDES) -> int:
-    """Until a signal ends it; the exit status. Faults come as one line each on standard error."""
+def run(
+    sources: Sources,
+    overrides: Overrides = NO_OVERRIDES,
+    ready: Callable[[], None] | None = None,
+    show: Callable[[ConfigFault], int] = show_faults,
+) -> int:
+    """Until a signal ends it; the exit status. Faults come as one line each on standard error, written by ``show``.
+
+    ``ready`` is called once clients can connect.
+    """
+    image = Image.of_this_process()
+    try:
+        predecessor = Predecessor.of_this_process(os.environ)
+    except ConfigFault as error:
+        return show(error)
+    if predecessor is not None:
+        show = partial(_tell, predecessor)
+        _keep_name()
     try:
         loaded = load(sources, overrides)
-        log.set_up(loaded.config.log.level, "supervisor")
+        _set_up_log(loaded)
         for warning in loaded.warnings:
             log.get().warning("setting_without_effect", setting=warning)
+        if (ignored := ignored_user(loaded.config.process)) is not None:
+            log.get().warning("setting_without_effect", setting=ignored)
+        check_user(loaded.config, loaded.places)
         snapshot = resolve(loaded.config, loaded.places, now=time.monotonic())
-        supervisor = Supervisor(loaded.config, snapshot, sources, overrides)
+        supervisor = Supervisor(loaded.config, snapshot, Origin(image, sources, overrides, predecessor))
     except ConfigFault as error:
-        return show_faults(error)
+        return show(error)
     # What is there now is never garbage: a collection in a child would only make it copy the pages.
     gc.collect()
     gc.freeze()
+    if ready is not None:
+        ready()
     return supervisor.run()
+
+
+def _keep_name() -> None:
+    """The process's, by which pid files are checked (start-stop-daemon --name): it has the interpreter's."""
+    name = Path(sys.argv[0]).name
+    if name != "__main__.py":
+        with suppress(OSError):
+            Path("/proc/self/comm").write_text(name)
+
+
+def _tell(predecessor: Predecessor, error: ConfigFault) -> int:
+    """Why it is not succeeded."""
+    faults = [str(fault) for fault in error.faults]
+    if not predecessor.fail(faults):
+        log.set_up("info", "supervisor")
+        for fault in faults:
+            log.get().error("upgrade_failed", fault=fault)
+    return 1
+
+
+def _set_up_log(loaded: Loaded) -> None:
+    settings = loaded.config.log
+    try:
+        log.write_to(settings.file)
+    except OSError as error:
+        what = f'"{settings.file}" cannot be opened: {error.strerror or error}'
+        raise ConfigFault(fault_at(loaded.places, ("log", "file"), what)) from None
+    log.set_up(settings.level, "supervisor")

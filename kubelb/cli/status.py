@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kubelb.cli import adminclient
+from kubelb.cli.figures import called, length
 from kubelb.config.faults import printable
 from kubelb.control.status import Pool, Probe, Server, Status
 from kubelb.snapshot import State
@@ -28,7 +29,6 @@ STYLES: dict[State, str] = {
 """How a terminal shows each state."""
 _WIDE = 10_000
 """Columns where there is no terminal to fill: a table has the width it needs."""
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 
 
 def status(runtime_dir: Path, as_json: bool = False) -> int:
@@ -71,14 +71,13 @@ def _table(pool: Pool, now: float) -> Table:
             Text(printable(server.reason)),
             *(str(count) for count in (server.active, server.opened, server.dial_failures, server.resets)),
             _probe(server.probe, now),
-            ", ".join(_marks(server)),
+            ", ".join(marks(server)),
         )
     return drawn
 
 
 def _called(server: Server) -> Text:
-    name = printable(server.name)
-    return Text(name if server.name == server.address else f"{name} at {server.address}")
+    return Text(printable(called(server.name, server.address)))
 
 
 def _probe(probe: Probe | None, now: float) -> Text:
@@ -91,7 +90,7 @@ def _probe(probe: Probe | None, now: float) -> Text:
     return Text(printable(f"{probe.fault or took}, {ago}"))
 
 
-def _marks(server: Server) -> Iterator[str]:
+def marks(server: Server) -> Iterator[str]:
     """What is out of the ordinary about it."""
     if server.tier:
         yield f"tier {server.tier}"
@@ -103,11 +102,3 @@ def _marks(server: Server) -> Iterator[str]:
         yield "left out"
     if server.ramping:
         yield "slow start"
-
-
-def length(seconds: float) -> str:
-    """In its largest whole unit: ``3m``."""
-    for unit, worth in _UNITS:
-        if seconds >= worth:
-            return f"{seconds // worth:.0f}{unit}"
-    return f"{max(0.0, seconds):.0f}s"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+
+STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopping:
@@ -25,13 +27,23 @@ class Stopping:
 @contextmanager
 def stop_signals() -> Iterator[Stopping]:
     """Within, those signals only say so, and interrupt nothing. For the main thread."""
+    with signal_pipe(STOP) as (read, _):
+        yield Stopping(read)
+
+
+@contextmanager
+def signal_pipe(numbers: Iterable[signal.Signals]) -> Iterator[tuple[int, int]]:
+    """Within, those signals only write their number, a byte, into a non-blocking pipe: its two ends.
+
+    For the main thread; others may write there too.
+    """
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before = {}
     wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in numbers:
             before[number] = signal.signal(number, lambda _number, _frame: None)
-        yield Stopping(read)
+        yield read, write
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

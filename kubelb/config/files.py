@@ -3,7 +3,9 @@ before the processes start and, later, in the control process."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import errno
+import os
+import stat
 from typing import Final
 
 from kubelb.config.faults import ConfigFault, Fault
@@ -24,10 +26,11 @@ def read_text(path: str) -> str:
 
 
 def read_bytes(path: str) -> bytes:
-    """As :func:`read_text`, whatever the bytes."""
+    """As :func:`read_text`, whatever the bytes. What is no regular file is refused: it may have no end."""
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        with open(path, "rb", opener=_open) as file:
+            # None: one of the kernel's own, such as /proc/kmsg, that has nothing to tell yet.
+            data = file.read(MAX_BYTES + 1) or b""
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ConfigFault(Fault(file=path, what=f"cannot be read: {reason}")) from None
@@ -36,3 +39,15 @@ def read_bytes(path: str) -> bytes:
     if len(data) > MAX_BYTES:
         raise ConfigFault(Fault(file=path, what="larger than 1 MiB", instead="give a configuration file"))
     return data
+
+
+def _open(path: str, flags: int) -> int:
+    """Without waiting for whoever would write to a FIFO."""
+    fd = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return fd
+    os.close(fd)
+    raise (
+        IsADirectoryError(errno.EISDIR, "is a directory") if stat.S_ISDIR(mode) else OSError(0, "not a regular file")
+    )

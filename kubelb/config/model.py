@@ -14,7 +14,9 @@ from kubelb.config.faults import Places
 from kubelb.config.values import Address, Duration
 
 Balance = Literal["round_robin", "least_conn", "hash", "consistent_hash", "random", "random_two"]
+Escape = Literal["default", "json", "none"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+VariableKind = Literal["map", "geo", "split_clients"]
 ProbeKind = Literal["https", "http", "tls", "tcp", "off"]
 OnDown = Literal["reset", "drain", "keep"]
 
@@ -99,7 +101,7 @@ class Pool(_Settings, frozen=True, kw_only=True):
     servers: tuple[Server, ...]
     balance: Balance = "least_conn"
     hash_key: str = "$remote_addr"
-    """For hash and consistent_hash: a text; ``$remote_addr`` or ``${remote_addr}`` in it is the client's address."""
+    """For hash and consistent_hash: a text with variables (:func:`kubelb.config.variables.client_variables`)."""
     drain_timeout: Duration = Duration(60)
     """How long sessions may stay on a server that drains, is no longer ready, or has left the pool."""
     keepalive: Duration = Duration(5)
@@ -112,17 +114,147 @@ class Pool(_Settings, frozen=True, kw_only=True):
     """None: sessions stay where they are."""
 
 
+class AccessLog(_Settings, frozen=True, kw_only=True):
+    """A file with a line for each client, written when all is over; nginx's ``access_log``."""
+
+    file: str
+    """Its path; ``/dev/stdout`` and ``/dev/stderr`` are what the process has open as such."""
+    format: str = ""
+    """A text with variables (:func:`kubelb.config.variables.session_variables`); empty: a JSON object."""
+    escape: Escape = "default"
+    """How the variables' values are made safe: with ``\\xXX``, as within a JSON string, or not at all."""
+    buffer: int = 0
+    """Bytes that are gathered before they are written; 0: each line is written at once."""
+    flush: Duration | None = None
+    """How long a line may stay in the buffer; None: until that is full."""
+    gzip: int = 0
+    """Level, 1 to 9, at which each buffer is compressed; 0: not at all."""
+    condition: str = msgspec.field(default="", name="if")
+    """A text with variables; who makes it empty or ``0`` is not logged. Empty: everybody is logged."""
+
+
+class Part(_Settings, frozen=True, kw_only=True):
+    """Of all clients so many have that value."""
+
+    percent: str
+    """With at most two decimals, such as ``"0.5%"``."""
+    value: str
+
+
+class Variable(_Settings, frozen=True, kw_only=True):
+    """A variable of one's own, which may stand wherever nginx's may; its value depends on a text with variables."""
+
+    kind: VariableKind
+    """map: on what the text is; geo: on the network it is an address in; split_clients: on a hash of it, so that of
+    all clients each part has a value."""
+    source: str = "$remote_addr"
+    """The text."""
+    values: dict[str, str] = {}
+    """Of a map: by what the text is, case does not count; each may have variables. Of geo: by network, the smallest
+    counts."""
+    parts: tuple[Part, ...] = msgspec.field(default=(), name="part")
+    """Of split_clients."""
+    default: str = ""
+    """Where nothing fits."""
+    hostnames: bool = False
+    """Of a map: ``*.example.org``, ``.example.org`` and ``www.example.*`` stand for many names, the
+    longest counts."""
+    volatile: bool = False
+    """Of a map: it is looked up each time, also once it has a value."""
+
+
+class Assignment(_Settings, frozen=True, kw_only=True):
+    """A variable that the clients of one listener have; nginx's ``set``."""
+
+    variable: str
+    value: str
+    """A text with variables (:func:`kubelb.config.variables.client_variables`)."""
+
+
+class Binding(_Settings, frozen=True, kw_only=True):
+    """The socket of an address that is listened on; what it accepts has the same buffers and keepalive."""
+
+    backlog: int = 4096
+    """Clients that may wait to be accepted; the kernel lowers it to net.core.somaxconn."""
+    receive_buffer: int | None = None
+    """Bytes (SO_RCVBUF); None, as for the next: the kernel sees to it."""
+    send_buffer: int | None = None
+    fast_open: int = 0
+    """How many connections may have sent data before they are established (TCP_FASTOPEN, RFC 7413); 0: none."""
+    ipv6_only: bool = True
+    """Of an IPv6 address: IPv4 clients do not reach it."""
+    keepalive: bool = False
+    """Whether TCP asks clients that are silent for a sign of life."""
+    keepalive_idle: Duration = Duration(0)
+    """After so long, whole seconds; 0, as for the next: as the kernel has it (net.ipv4.tcp_keepalive_time)."""
+    keepalive_interval: Duration = Duration(0)
+    """And again after so long."""
+    keepalive_count: int = 0
+    """So often, until it counts as gone; 0: as the kernel has it."""
+
+
+class Limit(_Settings, frozen=True, kw_only=True):
+    """How many clients of a kind there may be at a time, over all workers; nginx's ``limit_conn``."""
+
+    key: str
+    """A text with variables (:func:`kubelb.config.variables.client_variables`): those for whom it is the same are of
+    a kind. Who makes it empty is not counted."""
+    connections: int
+    zone: str = ""
+    """Listeners with the same zone and key count together."""
+    dry_run: bool = False
+    """Who is too many is told of, and let in."""
+    log_level: LogLevel = "error"
+    """At which it is told of."""
+
+
 class Listener(_Settings, frozen=True, kw_only=True):
     """Addresses we accept on, and the pool their sessions go to."""
 
     listen: tuple[Address, ...]
-    pool: str
+    socket: Binding = Binding()
+    pool: str | None = None
+    """Its name; with a dollar sign in it a text with variables, as below, that makes one for each client."""
+    assignments: tuple[Assignment, ...] = msgspec.field(default=(), name="set")
+    """In this order, as soon as a client has come."""
+    answer: str | None = msgspec.field(default=None, name="return")
+    """In place of a pool: a text with variables (:func:`kubelb.config.variables.session_variables`) that each client
+    gets, and no more."""
+    accept_proxy_protocol: bool = False
+    """Each connection begins with a PROXY protocol header, version 1 or 2, or is closed."""
+    proxy_protocol_timeout: Duration = Duration(5)
+    """How long a client may keep that header waiting."""
+    send_proxy_protocol: bool = False
+    """Each connection to a server begins with such a header, version 1."""
+    trusted_proxies: tuple[str, ...] = ()
+    """``unix:``, addresses, networks and names (:func:`kubelb.config.access.parse_network`): connections from there
+    are their header's client's."""
+    access: tuple[str, ...] = ()
+    """``allow`` or ``deny``, and ``all``, ``unix:``, an address or a network: the first that fits a client counts."""
+    limits: tuple[Limit, ...] = msgspec.field(default=(), name="limit")
     connect_timeout: Duration = Duration(2)
     """How long a client may wait until some server has accepted its connection."""
     hedge_delay: Duration = Duration(0.25)
     """A server that has not accepted for so long is given company: another one is tried beside it."""
     idle_timeout: Duration | None = None
     """A session in which nothing moved for so long, in either direction, is closed; None: never."""
+    half_close: bool = True
+    """A side that has ended may still be answered; else the first end of either side ends the session."""
+    upload_rate: str = "0"
+    """Bytes a second that a client may send, 0: as they come; ``k`` and ``m`` count as KiB and MiB. A text with
+    variables (:func:`kubelb.config.variables.client_variables`) that make such a number."""
+    download_rate: str = "0"
+    """The same of what a client is sent."""
+    max_tries: int = 0
+    """Servers that are tried at most for a client; 0: as many as there are."""
+    retry_timeout: Duration | None = None
+    """After so long no further server is tried, those under way may still accept; None: until ``connect_timeout``."""
+    bind: str = ""
+    """The address, or address and port, that servers are connected to from: a text with variables, as above. Empty:
+    the kernel chooses."""
+    nodelay: bool = True
+    """Small pieces are sent at once (TCP_NODELAY), to clients and to servers."""
+    access_logs: tuple[AccessLog, ...] = msgspec.field(default=(), name="access_log")
 
 
 class Location(_Settings, frozen=True, kw_only=True):
@@ -151,12 +283,32 @@ class Admin(_Settings, frozen=True, kw_only=True):
     """None: nothing; admin.sock is always there."""
 
 
+class Process(_Settings, frozen=True, kw_only=True):
+    """How the processes run."""
+
+    user: str | None = None
+    """Whom workers and control run as where the supervisor is root; None: as the supervisor does."""
+    group: str | None = None
+    """None: the user's own."""
+    pid_file: str | None = None
+    """Where the supervisor's pid is written beside the runtime directory, for whoever looks there; None: nowhere."""
+    priority: int = 0
+    """Of the workers: nice values, -20 to 19."""
+    cpus: tuple[tuple[int, ...], ...] = ()
+    """For each worker in turn the CPUs it may run on, the last for all that follow; empty: any. With ``pin`` it keeps
+    to one of them."""
+    max_connections: int | None = None
+    """Most connections of a worker: a session is two, each address listened on and the supervisor's channel one."""
+
+
 class Log(_Settings, frozen=True, kw_only=True):
-    """What is logged; always to standard error, JSON unless that is a terminal."""
+    """What is logged; JSON, unless it goes to a terminal."""
 
     level: LogLevel = "info"
+    file: str | None = None
+    """None: standard error."""
     access: bool = False
-    """One line per ended session."""
+    """An event for each client, of every listener, when all is over."""
 
 
 class Config(_Settings, frozen=True, kw_only=True):
@@ -174,8 +326,11 @@ class Config(_Settings, frozen=True, kw_only=True):
     """File descriptors a process may have; None: the hard limit."""
     shutdown_timeout: Duration | None = None
     """How long sessions may take to end after a graceful stop; None: as long as they like."""
+    process: Process = Process()
     log: Log = Log()
     admin: Admin = Admin()
+    variables: dict[str, Variable] = msgspec.field(default_factory=dict, name="variable")
+    """By their names, in lower case."""
     listeners: tuple[Listener, ...] = msgspec.field(default=(), name="listener")
     pools: dict[str, Pool] = msgspec.field(default_factory=dict, name="pool")
     http: tuple[HttpServer, ...] = ()
@@ -188,3 +343,5 @@ class Loaded(msgspec.Struct, frozen=True):
     config: Config
     warnings: tuple[str, ...] = ()
     places: Places = {}
+    daemon: bool = False
+    """Whether nginx would go to the background with it."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _ACCEPT = "has no effect, kubelb's threads accept in their own way"
-_FOREGROUND = "has no effect, kubelb runs in the foreground under its own supervisor"
-_NO_BUFFER = "has no effect, bytes are spliced in the kernel without a buffer"
 _NO_FILES = "has no effect, the health endpoints serve no files"
 _ENDPOINT = "has no effect on the fixed answers of a health endpoint"
-_LOG = "has no effect, logs go to standard error in kubelb's own form"
+_LOG = "has no effect, who asks a health endpoint is not logged"
 _HASHES = "has no effect, kubelb keeps no such table"
 
 
@@ -19,16 +17,8 @@ def _each(names: str, why: str) -> dict[str, str]:
 
 RIGHT: Mapping[str, str] = {
     "tcp_nodelay": "on",
-    "daemon": "off",
     "master_process": "on",
-    "proxy_half_close": "on",
-    "proxy_next_upstream": "on",
-    "proxy_next_upstream_timeout": "0",
-    "proxy_next_upstream_tries": "0",
-    "proxy_download_rate": "0",
-    "proxy_upload_rate": "0",
     "proxy_socket_keepalive": "on",
-    "proxy_protocol": "off",
     "proxy_ssl": "off",
     "ssl_preread": "off",
     "access_log": "off",
@@ -36,14 +26,11 @@ RIGHT: Mapping[str, str] = {
 """Directives that, with this value, ask for what kubelb does anyway."""
 
 _MAIN = {
-    "user": "has no effect, kubelb keeps the user it is started as",
-    "pid": "has no effect, the pid file is in kubelb's runtime directory",
     "lock_file": _ACCEPT,
-    "daemon": _FOREGROUND,
-    "master_process": _FOREGROUND,
+    "master_process": "has no effect, kubelb always runs workers under a supervisor",
+    "debug_points": "has no effect, there are none",
     "working_directory": "has no effect, kubelb stays where it is started",
-    "load_module": "has no effect, the proxy is built in",
-    "worker_priority": "has no effect, priority is whoever starts kubelb's to give",
+    "load_module": "has no effect, the proxy is part of kubelb",
     "worker_rlimit_core": "has no effect, the limit is whoever starts kubelb's to give",
     "env": "has no effect, kubelb's processes keep the environment",
     "pcre_jit": "has no effect, there are no regular expressions",
@@ -51,29 +38,20 @@ _MAIN = {
     "timer_resolution": "has no effect, kubelb reads the clock when it needs it",
 }
 _EVENTS = {
-    "worker_connections": "has no effect, sessions are limited by file descriptors only",
     "multi_accept": _ACCEPT,
     "accept_mutex": _ACCEPT,
     "accept_mutex_delay": _ACCEPT,
-    "use": "has no effect, it is always epoll",
     "worker_aio_requests": "has no effect, there is no file input or output",
     "debug_connection": "has no effect, choose the level in error_log",
 }
 _STREAM = {
-    "access_log": _LOG,
-    "log_format": _LOG,
-    "open_log_file_cache": _LOG,
+    "open_log_file_cache": "has no effect, log files stay open",
     "error_log": "has no effect here, only the outermost error_log counts",
-    "proxy_buffer_size": _NO_BUFFER,
-    "proxy_half_close": "has no effect, a half-closed session lives until both sides are closed",
-    "proxy_requests": "has no effect on TCP",
-    "proxy_responses": "has no effect on TCP",
-    "proxy_socket_keepalive": "has no effect, keepalive is always on",
-    "preread_buffer_size": _NO_BUFFER,
-    "preread_timeout": _NO_BUFFER,
-    "tcp_nodelay": "has no effect, small pieces are always sent at once",
+    "proxy_socket_keepalive": "has no effect, a pool's keepalive finds servers that have vanished",
     "variables_hash_bucket_size": _HASHES,
     "variables_hash_max_size": _HASHES,
+    "map_hash_bucket_size": _HASHES,
+    "map_hash_max_size": _HASHES,
 }
 _UPSTREAM = {"zone": "has no effect, all workers share the servers' state anyway"}
 _HTTP = {
@@ -109,11 +87,9 @@ HARMLESS: Mapping[str, Mapping[str, str]] = {
 
 _TLS = "TLS is passed through, not ended here"
 _TLS_OUT = "TLS is passed through, not begun here"
-_ACCESS = "kubelb does not filter clients; use the firewall"
-_LIMIT = "kubelb does not limit clients or bandwidth"
-_VARIABLES = "kubelb knows no variables but $remote_addr in hash"
+_ACCESS = "the health endpoints do not filter clients; use the firewall"
+_LIMIT = "who asks a health endpoint is not limited"
 _RESOLVER = "names are resolved once, when the configuration is read"
-_RETRIES = "every usable server is tried once, within proxy_connect_timeout"
 _FIXED = "a location here gives a fixed answer (return) or stub_status"
 
 REFUSED: Mapping[str, str] = {
@@ -131,14 +107,11 @@ REFUSED: Mapping[str, str] = {
         "proxy_ssl_session_reuse",
         _TLS_OUT,
     ),
-    "proxy_protocol": "the PROXY protocol is not sent",
-    "proxy_protocol_timeout": "the PROXY protocol is not read",
-    "proxy_bind": "connections to servers leave from the address the kernel picks",
     **_each("allow deny satisfy auth_basic", _ACCESS),
     **_each("limit_conn limit_conn_zone limit_req limit_req_zone", _LIMIT),
-    **_each("proxy_download_rate proxy_upload_rate limit_rate", _LIMIT),
-    **_each("proxy_next_upstream proxy_next_upstream_timeout proxy_next_upstream_tries", _RETRIES),
-    **_each("map geo split_clients set geoip_country", _VARIABLES),
+    "limit_rate": _LIMIT,
+    **_each("proxy_requests proxy_responses", "it counts datagrams, and only TCP is carried"),
+    "geoip_country": "there is no database of addresses; write networks in geo",
     **_each("resolver resolver_timeout", _RESOLVER),
     **_each("least_time sticky ip_hash state queue", "this way of balancing is not supported"),
     "keepalive": "a session has its own connection to a server, none is kept for others",
@@ -150,8 +123,8 @@ REFUSED: Mapping[str, str] = {
 
 _REPEATABLE = (
     "access_log add_header allow debug_connection deny env error_log error_page geo if limit_conn limit_conn_zone "
-    "listen load_module location log_format map return rewrite server server_name set split_clients thread_pool "
-    "types upstream"
+    "listen load_module location log_format map return rewrite server server_name set set_real_ip_from "
+    "split_clients thread_pool types upstream"
 )
 REPEATABLE = frozenset(_REPEATABLE.split())
 """Directives nginx takes more than once in a block."""

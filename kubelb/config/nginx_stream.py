@@ -2,53 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from kubelb.config.hash_key import compile_key
-from kubelb.config.model import PASSIVE, Balance, Listener, Pool, Server
-from kubelb.config.nginx_syntax import Directive, Handler, Notes, parse_count, parse_time, take_listen, walk
-from kubelb.config.values import Address, Duration, parse_address
+from kubelb.config.faults import Place
+from kubelb.config.model import PASSIVE, Balance, Binding, Listener, Pool, Server, Variable
+from kubelb.config.naming import is_named_by_variables, possible_names
+from kubelb.config.nginx_checks import checks
+from kubelb.config.nginx_limits import Limiting
+from kubelb.config.nginx_listen import parse_addresses, parse_binding
+from kubelb.config.nginx_logs import AccessLogs, Formats
+from kubelb.config.nginx_proxy import Proxying
+from kubelb.config.nginx_reception import Content, Reception, take_proxy_protocol
+from kubelb.config.nginx_syntax import Directive, Handler, Notes, parse_count, parse_time, walk
+from kubelb.config.nginx_variables import Assignments, Variables, declared
+from kubelb.config.values import Address, is_numeric, parse_address
+from kubelb.config.variables import compile_key
 
-_CONNECT_TIMEOUT = Duration(60)
-_IDLE_TIMEOUT = Duration(600)
 _NOT_SUPPORTED = {
     "resolve": "names are resolved once, when the configuration is read",
     "service": "SRV records are not looked up",
     "slow_start": "a server has its full share at once",
 }
 
-_Timeouts = dict[str, tuple[Duration, Directive]]
-"""By the listener's field: the time, and the directive that sets it."""
-
 
 class Streams:
     """All of ``stream {}``, in the order of the file."""
 
-    def __init__(self, notes: Notes) -> None:
+    def __init__(self, notes: Notes, prefix: str) -> None:
+        """``prefix`` is what relative paths begin at."""
         self.pools: dict[str, Pool] = {}
         self.listeners: list[Listener] = []
-        self.access_log = False
+        self.variables: dict[str, Variable] = {}
         self._notes = notes
-        self._servers: list[Directive] = []
+        self._prefix = prefix
+        self._servers: list[tuple[Directive, Formats]] = []
 
     def read(self, stream: Directive) -> None:
         """``server`` blocks come last: they inherit from the whole block and name any upstream in it."""
-        timeouts: _Timeouts = {}
+        self._notes.worker = declared(stream)
+        variables = Variables(self._notes)
+        limiting = Limiting(self._notes)
+        proxying = Proxying(self._notes)
+        reception = Reception(self._notes)
+        formats = Formats(self._prefix, self._notes.worker)
+        logs = AccessLogs(formats)
         handlers: dict[str, Handler] = {
             "upstream": self._upstream,
-            "server": self._servers.append,
-            "access_log": self._access_log,
-            **_timeout_handlers(timeouts),
+            "server": lambda server: self._servers.append((server, formats.so_far())),
+            "log_format": formats.read,
+            "access_log": logs.read,
+            **checks("stream", self._notes),
+            **variables.handlers,
+            **limiting.handlers,
+            **proxying.handlers,
+            **reception.handlers,
         }
         walk(stream.block or (), "stream", handlers, self._notes)
-        for server in self._servers:
-            self._server(server, timeouts)
-
-    def _access_log(self, directive: Directive) -> None:
-        if directive.args[0] != "off":
-            self.access_log = True
-            self._notes.warn(directive, "every session is logged, to standard error and in kubelb's own form")
+        limiting.check()
+        self.variables = variables.settings
+        for server, known in self._servers:
+            own = Proxying(self._notes, proxying), Limiting(self._notes, limiting)
+            self._server(server, *own, AccessLogs(known), logs, Reception(self._notes, reception))
+        self._add_pools_of_values()
 
     def _upstream(self, upstream: Directive) -> None:
         name = upstream.args[0]
@@ -59,48 +75,72 @@ class Streams:
         self._notes.places["pool", name] = upstream.place()
         self.pools[name] = reader.pool()
 
-    def _server(self, server: Directive, inherited: Mapping[str, tuple[Duration, Directive]]) -> None:
-        listens: list[tuple[Address, Directive]] = []
-        passes: list[str] = []
-        timeouts = dict(inherited)
+    def _server(
+        self,
+        server: Directive,
+        proxying: Proxying,
+        limiting: Limiting,
+        logs: AccessLogs,
+        outer_logs: AccessLogs,
+        reception: Reception,
+    ) -> None:
+        listens: dict[tuple[bool, Binding], list[tuple[Address, Directive]]] = {}
+        assignments = Assignments(self._notes)
+        content = Content(self._pool_of, self._notes.worker)
 
         def listen(directive: Directive) -> None:
-            listens.append((take_listen(directive, self._notes), directive))
-
-        def proxy_pass(directive: Directive) -> None:
-            passes.append(self._pool_of(directive))
+            accepts, rest = take_proxy_protocol(directive)
+            group = listens.setdefault((accepts, parse_binding(rest.args[1:])), [])
+            group += ((address, directive) for address in parse_addresses(rest.args[0]))
 
         handlers: dict[str, Handler] = {
             "listen": listen,
-            "proxy_pass": proxy_pass,
-            "access_log": self._access_log,
-            **_timeout_handlers(timeouts),
+            "access_log": logs.read,
+            **checks("stream server", self._notes),
+            **assignments.handlers,
+            **limiting.handlers,
+            **proxying.handlers,
+            **reception.handlers,
+            **content.handlers,
         }
         faults = len(self._notes.faults)
         walk(server.block or (), "stream server", handlers, self._notes)
+        limiting.check()
         if len(self._notes.faults) > faults:
             return
-        if not listens or not passes:
-            missing = "proxy_pass" if listens else "listen"
-            self._notes.refuse(server, f'no "{missing}" is defined for server')
+        if not listens or not content.settings:
+            self._notes.refuse(server, "no handler for server" if listens else 'no "listen" is defined for server')
             return
-        self._place_listener(server, listens, timeouts)
-        self.listeners.append(
-            Listener(
-                listen=tuple(address for address, _ in listens),
-                pool=passes[0],
-                connect_timeout=timeouts["connect_timeout"][0] if "connect_timeout" in timeouts else _CONNECT_TIMEOUT,
-                idle_timeout=timeouts["idle_timeout"][0] if "idle_timeout" in timeouts else _IDLE_TIMEOUT,
+        access_logs = logs.within(outer_logs)
+        for (accepts, binding), bound in listens.items():
+            self._place_listener(server, bound)
+            self._place("access_log", [directive for _, directive in access_logs])
+            limiting.place(self._notes.places, ("listener", len(self.listeners)))
+            proxying.place(self._notes.places, ("listener", len(self.listeners)))
+            reception.place(self._notes.places, ("listener", len(self.listeners)))
+            assignments.place(self._notes.places, ("listener", len(self.listeners)))
+            self.listeners.append(
+                Listener(
+                    listen=tuple(address for address, _ in bound),
+                    socket=binding,
+                    assignments=assignments.settings(),
+                    limits=limiting.settings(),
+                    **proxying.settings(),
+                    access_logs=tuple(log for log, _ in access_logs),
+                    **content.settings,
+                    **reception.settings(accepts),
+                )
             )
-        )
 
-    def _place_listener(
-        self, server: Directive, listens: list[tuple[Address, Directive]], timeouts: _Timeouts
-    ) -> None:
+    def _place_listener(self, server: Directive, listens: list[tuple[Address, Directive]]) -> None:
         places, key = self._notes.places, ("listener", len(self.listeners))
         places[key] = server.place()
         places.update({(*key, "listen", i): directive.place() for i, (_, directive) in enumerate(listens)})
-        places.update({(*key, name): directive.place() for name, (_, directive) in timeouts.items()})
+
+    def _place(self, name: str, directives: Iterable[Directive]) -> None:
+        """Where the next listener's settings of that name stand."""
+        key = ("listener", len(self.listeners), name)
+        self._notes.places.update({(*key, i): directive.place() for i, directive in enumerate(directives)})
 
     def _known(self, name: str) -> str | None:
         """The pool of that name, which nginx compares without case."""
@@ -109,8 +149,11 @@ class Streams:
     def _pool_of(self, directive: Directive) -> str:
         """The upstream a ``proxy_pass`` names, or a pool of the one address it gives."""
         target = directive.args[0]
-        if "$" in target:
-            raise ValueError("variables are not supported; name an upstream or an address")
+        if is_named_by_variables(target):
+            compile_key(target, self._notes.worker)
+            if ":" in target:
+                raise ValueError(f'"{target}" is an address made for each client; write each whole, in a map')
+            return target
         if pool := self._known(target):
             return pool
         if ":" not in target:
@@ -118,19 +161,23 @@ class Streams:
         server = Server(address=_server_address(target))
         if pool := self._known(server.address.host):
             raise ValueError(f'upstream "{pool}" may not have port {server.address.port}')
-        self._notes.places["pool", target] = directive.place()
-        self.pools[target] = Pool(servers=(server,), balance="round_robin", health=PASSIVE)
+        self._add_pool_of(server, target, directive.place())
         return target
 
+    def _add_pool_of(self, server: Server, name: str, place: Place | None) -> None:
+        """The pool that an address stands for in nginx."""
+        if place is not None:
+            self._notes.places["pool", name] = place
+        self.pools[name] = Pool(servers=(server,), balance="round_robin", health=PASSIVE)
 
-def _timeout_handlers(timeouts: _Timeouts) -> dict[str, Handler]:
-    def connect_timeout(directive: Directive) -> None:
-        timeouts["connect_timeout"] = (parse_time(directive.args[0]), directive)
-
-    def idle_timeout(directive: Directive) -> None:
-        timeouts["idle_timeout"] = (parse_time(directive.args[0]), directive)
-
-    return {"proxy_connect_timeout": connect_timeout, "proxy_timeout": idle_timeout}
+    def _add_pools_of_values(self) -> None:
+        """One for each address that a listener's variable may be."""
+        for i, listener in enumerate(self.listeners):
+            if not is_named_by_variables(listener.pool):
+                continue
+            for text in sorted(possible_names(listener, self.variables).texts):
+                if self._known(text) is None and (server := _server_of_value(text)) is not None:
+                    self._add_pool_of(server, text, self._notes.places.get(("listener", i)))
 
 
 class _Upstream:
@@ -147,6 +194,7 @@ class _Upstream:
             "least_conn": self._least_conn,
             "hash": self._hash,
             "random": self._random,
+            **checks("upstream", notes),
         }
 
     def pool(self) -> Pool:
@@ -174,7 +222,7 @@ class _Upstream:
         key, *how = directive.args
         if how not in ([], ["consistent"]):
             raise ValueError(f'invalid parameter "{how[0]}"; only "consistent" may follow the key')
-        compile_key(key)
+        compile_key(key, self._notes.worker)
         self._hashing = {"hash_key": key}
         self._choose("consistent_hash" if how else "hash")
 
@@ -190,6 +238,15 @@ def _server_address(text: str) -> Address:
     if text.startswith("unix:"):
         raise ValueError("unix sockets are not supported; give a TCP address")
     return parse_address(text)
+
+
+def _server_of_value(text: str) -> Server | None:
+    """That of an address; names are not looked up for each client."""
+    try:
+        address = _server_address(text)
+    except ValueError:
+        return None
+    return Server(address=address) if is_numeric(address.host) else None
 
 
 def _server_parameter(text: str) -> tuple[str, object]:

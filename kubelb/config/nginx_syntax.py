@@ -10,13 +10,32 @@ import msgspec
 from kubelb.config.faults import Fault, Key, Place, fault_of
 from kubelb.config.nginx_directives import HARMLESS, REFUSED, REPEATABLE, RIGHT
 from kubelb.config.values import Address, Duration, parse_address
+from kubelb.config.variables import Worker
 
 _TIME = re.compile(
     r"(?:(?P<y>\d+)y\s*)?(?:(?P<M>\d+)M\s*)?(?:(?P<w>\d+)w\s*)?(?:(?P<d>\d+)d\s*)?(?:(?P<h>\d+)h\s*)?"
     r"(?:(?P<m>\d+)m\s*)?(?:(?P<s>\d+)s\s*)?(?:(?P<ms>\d+)ms\s*)?(?P<bare>\d*)",
     re.ASCII,
 )
+COMMAND_LINE = "command line"
+"""The file of what ``-g`` says."""
+PREFIX = "/etc/nginx/"
+"""Of nginx's own packages and images: what relative paths begin at."""
+
 _SECONDS = {"y": 365 * 86400, "M": 30 * 86400, "w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1, "bare": 1}
+
+
+class NginxOptions(msgspec.Struct, frozen=True):
+    """What nginx's command line says beside the file."""
+
+    prefix: str = PREFIX
+    """``-p``, ending with a slash: what relative paths in the file begin at, but for those of ``include``."""
+    globals: str = ""
+    """``-g``: directives that come before the file's."""
+    pid: str | None = None
+    """The pid file where no directive names one; None: there is none then."""
+    error_log: str | None = None
+    """``-e``: where logs go where no directive says; None or "": to standard error."""
 
 
 class Directive(msgspec.Struct, frozen=True):
@@ -25,7 +44,8 @@ class Directive(msgspec.Struct, frozen=True):
     name: str
     args: tuple[str, ...]
     file: str
-    line: int
+    line: int | None = None
+    """Where it ends, as nginx has it; None on the command line."""
     block: tuple[Directive, ...] | None = None
 
     def place(self) -> Place:
@@ -43,6 +63,8 @@ class Notes:
         self.faults: list[Fault] = []
         self.warnings: list[str] = []
         self.places: dict[Key, Place] = {}
+        self.worker = Worker("", 0)
+        """Knows the names of the variables there are."""
         self._warned: set[str] = set()
 
     def refuse(self, at: Directive, what: str, instead: str | None = None) -> None:
@@ -52,7 +74,7 @@ class Notes:
         """Once for each directive, however often it stands there."""
         if at.name not in self._warned:
             self._warned.add(at.name)
-            self.warnings.append(f"{at.file}:{at.line}: {at.name}: {why}")
+            self.warnings.append(str(Fault(file=at.file, line=at.line, path=at.name, what=why)))
 
 
 def walk(block: Iterable[Directive], context: str, handlers: Mapping[str, Handler], notes: Notes) -> None:
@@ -63,13 +85,14 @@ def walk(block: Iterable[Directive], context: str, handlers: Mapping[str, Handle
         if name in seen and name not in REPEATABLE:
             notes.refuse(directive, "directive is duplicate", "write it once")
         elif name in handlers:
-            _handle(directive, handlers[name], notes)
+            handle(directive, handlers[name], notes)
         elif RIGHT.get(name) != " ".join(directive.args).lower():
             _without_handler(directive, context, notes)
         seen.add(name)
 
 
-def _handle(directive: Directive, handler: Handler, notes: Notes) -> None:
+def handle(directive: Directive, handler: Handler, notes: Notes) -> None:
+    """Give it to its handler; what that refuses is noted."""
     try:
         handler(directive)
     except ValueError as error:
@@ -82,6 +105,23 @@ def _without_handler(directive: Directive, context: str, notes: Notes) -> None:
         notes.warn(directive, why)
     else:
         notes.refuse(directive, REFUSED.get(directive.name, "unknown directive, or one kubelb has no part for"))
+
+
+def only_argument(directive: Directive) -> str:
+    """Of one that takes one."""
+    if directive.block is not None:
+        raise ValueError('not terminated by ";"')
+    if len(directive.args) != 1:
+        raise ValueError(f'invalid number of arguments in "{directive.name}" directive')
+    return directive.args[0]
+
+
+def read_flag(directive: Directive) -> bool:
+    """``on`` or ``off``."""
+    text = only_argument(directive)
+    if text.lower() not in ("on", "off"):
+        raise ValueError(f'invalid value "{text}" in "{directive.name}" directive, it must be "on" or "off"')
+    return text.lower() == "on"
 
 
 def parse_time(text: str, whole_seconds: bool = False) -> Duration:

@@ -61,7 +61,8 @@ def override(loaded: Loaded, overrides: Overrides, name_of: Callable[[str], str]
             places.pop(key, None)
         for key, option in _pool_keys(("pool", name), overrides):
             places[key] = Place(path=name_of(option))
-    return Loaded(msgspec.structs.replace(_process(loaded.config, overrides), pools=pools), loaded.warnings, places)
+    config = msgspec.structs.replace(_process(loaded.config, overrides), pools=pools)
+    return msgspec.structs.replace(loaded, config=config, places=places)
 
 
 def read_environment(environment: Mapping[str, str]) -> Overrides:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from kubelb.config.faults import Key
+from kubelb.config.faults import Key, fault_of
 from kubelb.config.values import Duration
 
 MAX_DURATION: Final = Duration(10 * 366 * 86400)
@@ -26,6 +26,15 @@ def duration_problems(key: Key, duration: Duration | None, zero: bool = False) -
         yield key, "too long", "write 0s or a time up to ten years"
     else:
         yield key, "zero or too long", "write a time above 0 and up to ten years"
+
+
+def text_problems(key: Key, parse: Callable[[], object]) -> Iterator[Problem]:
+    """What ``parse`` has to say against the setting's text, if it raises :class:`ValueError`."""
+    try:
+        parse()
+    except ValueError as error:
+        fault = fault_of(error)
+        yield key, fault.what, fault.instead
 
 
 def count_problems(key: Key, count: int) -> Iterator[Problem]:

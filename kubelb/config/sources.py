@@ -14,8 +14,11 @@ from kubelb.config.cp_hosts import VARIABLE, read_cp_hosts
 from kubelb.config.credentials import credential_faults
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.flags_reader import Flags, read_flags
+from kubelb.config.log_files import log_file_faults
 from kubelb.config.model import Loaded
+from kubelb.config.naming import nameless
 from kubelb.config.nginx_reader import read_nginx
+from kubelb.config.nginx_syntax import NginxOptions
 from kubelb.config.overrides import NO_OVERRIDES, Overrides, override, read_environment, unknown_variables, variable
 from kubelb.config.toml_reader import read_toml
 from kubelb.config.validate import exposed_admin, unused_pools, validate
@@ -29,6 +32,8 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """Path of a TOML file."""
     nginx_conf: str | None = None
     """Path of an nginx.conf."""
+    nginx: NginxOptions = NginxOptions()
+    """What goes with it."""
     flags: Flags = Flags()
     environment: Mapping[str, str] = {}
 
@@ -45,11 +50,13 @@ def load(sources: Sources, overrides: Overrides = NO_OVERRIDES) -> Loaded:
     """
     loaded = override(_read(sources), read_environment(sources.environment), variable)
     loaded = override(loaded, overrides)
-    if faults := validate(loaded.config, loaded.places) or credential_faults(loaded.config, loaded.places):
-        raise ConfigFault(*faults)
+    for judge in (validate, credential_faults, log_file_faults):
+        if faults := judge(loaded.config, loaded.places):
+            raise ConfigFault(*faults)
     warnings = (
         *loaded.warnings,
         *(f"{sources.name()}: {line}" for line in unused_pools(loaded.config)),
+        *(f"{sources.name()}: {line}" for line in nameless(loaded.config)),
         *exposed_admin(loaded.config, loaded.places),
         *unknown_variables(sources.environment),
     )
@@ -61,7 +68,7 @@ def _read(sources: Sources) -> Loaded:
     if sources.config is not None:
         return read_toml(sources.config)
     if sources.nginx_conf is not None:
-        return read_nginx(sources.nginx_conf)
+        return read_nginx(sources.nginx_conf, sources.nginx)
     if sources.flags.given():
         return read_flags(sources.flags)
     if VARIABLE in sources.environment:

@@ -28,8 +28,7 @@ def _table(part: msgspec.Struct, header: str) -> Iterator[str]:
     for name, value in _settings(part):
         path = f"{header}.{name}" if header else name
         if isinstance(value, dict):
-            for key, item in value.items():
-                nested += ["", f"[{path}.{toml_key(key)}]", *_table(item, f"{path}.{toml_key(key)}")]
+            nested += _tables(value, path)
         elif isinstance(value, msgspec.Struct) and not isinstance(value, Address):
             nested += ["", f"[{path}]", *_table(value, path)]
         elif _is_array_of_tables(value):
@@ -38,6 +37,16 @@ def _table(part: msgspec.Struct, header: str) -> Iterator[str]:
         else:
             yield f"{name} = {_value(value)}"
     yield from nested
+
+
+def _tables(items: dict[str, Any], path: str) -> Iterator[str]:
+    """Those of names that the operator gives: a table for each, or one with a text for each."""
+    if any(isinstance(item, str) for item in items.values()):
+        yield from ("", f"[{path}]")
+        yield from (f"{toml_key(key)} = {_value(item)}" for key, item in items.items())
+        return
+    for key, item in items.items():
+        yield from ("", f"[{path}.{toml_key(key)}]", *_table(item, f"{path}.{toml_key(key)}"))
 
 
 def _settings(part: msgspec.Struct) -> Iterator[tuple[str, Any]]:

@@ -7,11 +7,18 @@ from ipaddress import ip_address
 from typing import Final
 
 from kubelb.config.faults import Fault, Key, Places, fault_at, fault_of
-from kubelb.config.hash_key import compile_key
 from kubelb.config.health_rules import health_problems, rebalance_problems
-from kubelb.config.model import Config, HttpServer, Listener, Location, Pool, Server
+from kubelb.config.limit_rules import limit_problems
+from kubelb.config.log_rules import access_log_problems, log_problems
+from kubelb.config.model import Binding, Config, HttpServer, Listener, Location, Pool, Server
+from kubelb.config.naming import reached_pools
+from kubelb.config.process_rules import process_problems
+from kubelb.config.proxy_rules import proxy_problems
+from kubelb.config.reception_rules import content_problems, reception_problems
 from kubelb.config.rules import HASHING, Problem, count_problems, duration_problems
 from kubelb.config.values import Address, Duration, is_numeric, same_host
+from kubelb.config.variable_rules import assignment_problems, declared_own, variable_problems
+from kubelb.config.variables import Worker, compile_key
 
 MAX_RELAY_THREADS: Final = 64
 """Rows of the shared counters (:data:`kubelb.stats.ROWS`) but for control's: each relay thread writes one."""
@@ -22,6 +29,7 @@ MAX_KEEPALIVE: Final = Duration(32767)
 MAX_USER_TIMEOUT: Final = Duration(24 * 86400)
 """Seconds; the kernel holds it as milliseconds in 31 bits."""
 MAX_TIER: Final = 255
+_INT: Final = (1 << 31) - 1
 
 _WITHOUT_BACKUP = (*HASHING, "random", "random_two")
 _ANY = ("0.0.0.0", "::")
@@ -37,7 +45,7 @@ def validate(config: Config, places: Places) -> tuple[Fault, ...]:
 
 def unused_pools(config: Config) -> tuple[str, ...]:
     """One line for each pool that no listener sends sessions to."""
-    used = {listener.pool for listener in config.listeners}
+    used = {pool for listener in config.listeners for pool in reached_pools(listener, config)}
     return tuple(f'pool "{name}": no listener sends sessions to it' for name in config.pools if name not in used)
 
 
@@ -52,12 +60,17 @@ def exposed_admin(config: Config, places: Places) -> tuple[str, ...]:
 
 def _problems(config: Config, places: Places) -> Iterator[Problem]:
     yield from _process_problems(config)
+    yield from process_problems(config)
+    yield from log_problems(config.log)
     if not config.listeners:
         yield (), "nothing to do: no listener", "give at least one address to listen on, and a pool of servers"
+    worker = Worker("", 0, declared_own(config))
+    yield from variable_problems(config, worker)
     for i, listener in enumerate(config.listeners):
-        yield from _listener_problems(("listener", i), listener, config)
+        yield from _listener_problems(("listener", i), listener, config, worker)
     for name, pool in config.pools.items():
         yield from _pool_problems(("pool", name), pool, places)
+        yield from _hash_key_problems(("pool", name, "hash_key"), pool, worker)
     if (count := sum(len(pool.servers) for pool in config.pools.values())) > MAX_SERVERS:
         yield (), f"{count} servers in all pools", f"at most {MAX_SERVERS} can be counted"
     for i, endpoint in enumerate(config.http):
@@ -81,15 +94,32 @@ def _process_problems(config: Config) -> Iterator[Problem]:
     yield from duration_problems(("shutdown_timeout",), config.shutdown_timeout)
 
 
-def _listener_problems(key: Key, listener: Listener, config: Config) -> Iterator[Problem]:
+def _listener_problems(key: Key, listener: Listener, config: Config, worker: Worker) -> Iterator[Problem]:
     if not listener.listen:
         yield (*key, "listen"), "no address", "give at least one, for example 127.0.0.1:6443"
-    if listener.pool not in config.pools:
-        known = ", ".join(f'"{name}"' for name in config.pools)
-        yield (*key, "pool"), f'no pool "{listener.pool}"', f"defined: {known}" if known else "no pool is defined"
-    yield from duration_problems((*key, "connect_timeout"), listener.connect_timeout)
-    yield from duration_problems((*key, "hedge_delay"), listener.hedge_delay)
-    yield from duration_problems((*key, "idle_timeout"), listener.idle_timeout)
+    yield from _binding_problems((*key, "socket"), listener.socket)
+    yield from assignment_problems(key, listener, worker)
+    yield from content_problems(key, listener, config.pools, worker)
+    yield from reception_problems(key, listener)
+    yield from limit_problems(key, listener, worker)
+    yield from proxy_problems(key, listener, worker)
+    for i, log in enumerate(listener.access_logs):
+        yield from access_log_problems((*key, "access_log", i), log, worker)
+
+
+def _binding_problems(key: Key, binding: Binding) -> Iterator[Problem]:
+    for name, least, most in (
+        ("backlog", 1, _INT),
+        ("receive_buffer", 1, _INT),
+        ("send_buffer", 1, _INT),
+        ("fast_open", 0, _INT),
+        ("keepalive_idle", 0, MAX_KEEPALIVE),
+        ("keepalive_interval", 0, MAX_KEEPALIVE),
+        ("keepalive_count", 0, 127),
+    ):
+        value = getattr(binding, name)
+        if value is not None and (not least <= value <= most or value != int(value)):
+            yield (*key, name), "out of range", f"write a whole number from {least} to {int(most)}"
 
 
 def _pool_problems(key: Key, pool: Pool, places: Places) -> Iterator[Problem]:
@@ -108,7 +138,6 @@ def _members_problems(key: Key, pool: Pool) -> Iterator[Problem]:
         yield (*key, "servers"), "every server is down", "leave at least one up"
     elif all(server.backup for server in pool.servers):
         yield (*key, "servers"), "every server is a backup", "leave at least one that is not"
-    yield from _hash_key_problems((*key, "hash_key"), pool)
     seen: dict[tuple[str, int], int] = {}
     for i, server in enumerate(pool.servers):
         here = (*key, "servers", i)
@@ -128,11 +157,11 @@ def _transport_problems(key: Key, pool: Pool) -> Iterator[Problem]:
         yield (*key, "user_timeout"), "out of range", right
 
 
-def _hash_key_problems(key: Key, pool: Pool) -> Iterator[Problem]:
+def _hash_key_problems(key: Key, pool: Pool, worker: Worker) -> Iterator[Problem]:
     if pool.balance not in HASHING and pool.hash_key != Pool(servers=()).hash_key:
         yield key, f"balance {pool.balance} does not hash", "leave hash_key out, or write balance hash"
     try:
-        compile_key(pool.hash_key)
+        compile_key(pool.hash_key, worker)
     except ValueError as error:
         fault = fault_of(error)
         yield key, fault.what, fault.instead

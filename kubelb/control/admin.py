@@ -2,9 +2,9 @@
 and the admin side that is only for looking (:mod:`kubelb.control.web`).
 
 Runs in control. One thread, ``admin``, polls all sockets; each listening socket has one more thread on which
-its requests are answered, so a busy endpoint never keeps an operator from admin.sock. :class:`Admin` owns the
-sockets and connections, and closes them once the ``admin`` thread has ended. The supervisor holds the listening
-sockets too, so they outlive this process and clients wait in their queues until the next one.
+its requests are answered, and admin.sock a few, so a busy endpoint never keeps an operator from it. :class:`Admin`
+owns the sockets and connections, and closes them once the ``admin`` thread has ended. The supervisor holds the
+listening sockets too, so they outlive this process and clients wait in their queues until the next one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -29,8 +30,9 @@ from kubelb.config.faults import ConfigFault
 from kubelb.config.model import HttpServer
 from kubelb.control import endpoint, web
 from kubelb.control.answers import in_json, plain, use_instead
-from kubelb.control.commands import Command, CommandFault, Drain, Reply, Undrain
+from kubelb.control.commands import Command, CommandFault, Drain, Reply, Stop, Undrain
 from kubelb.control.endpoint import Answer, Figures
+from kubelb.control.sessions import Inquiry, Sessions, inquiry
 from kubelb.control.status import Clients, Status
 
 _WEB_CONNECTIONS = 64
@@ -39,8 +41,9 @@ _CONNECTIONS = 128
 """As many more are kept for the endpoints, which kubelet asks whether we live."""
 _ADMIN_CONNECTIONS = 32
 """As many more are kept for admin.sock."""
+_ADMIN_THREADS = 3
+"""Answer on admin.sock: a reload and a list of sessions may take their time, and keep nobody else waiting."""
 _SETTINGS = {
-    "threads": 1,
     "ident": "kubelb",
     "channel_timeout": 75,
     "max_request_header_size": 32 << 10,
@@ -51,10 +54,28 @@ _SETTINGS = {
 _TURN = 30.0
 """Seconds after which the poll returns even when nothing happens, so that idle connections are closed."""
 _COMMANDS: dict[str, type[Command]] = {"/drain": Drain, "/undrain": Undrain}
+_PATHS = ("/status", *_COMMANDS, "/reload", "/upgrade", "/stop", "/sessions")
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 Application = Callable[[Environ, StartResponse], list[bytes]]
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What an operator can have done and told. Called on the admin's threads."""
+
+    status: Callable[[], Status]
+    command: Callable[[Command], Reply]
+    """Returns once the command is done. Raises :class:`CommandFault` where there is nobody it is for."""
+    reload: Callable[[], Sequence[str]]
+    """Gives the warnings once it is done. Raises :class:`ConfigFault` where it cannot be."""
+    upgrade: Callable[[], int]
+    """Gives the new supervisor's pid once it is done. Raises :class:`ConfigFault` where it cannot be."""
+    sessions: Callable[[Inquiry], Sessions]
+    """May take a second or two. Raises :class:`CommandFault`."""
+    stop: Callable[[Stop], None]
+    """Only begins that."""
 
 
 class Admin:
@@ -64,17 +85,13 @@ class Admin:
         self,
         admin: socket.socket,
         http: Sequence[tuple[socket.socket, HttpServer]],
-        status: Callable[[], Status],
+        operations: Operations,
         clients: Callable[[], Clients],
-        command: Callable[[Command], Reply],
-        reload: Callable[[], Sequence[str]],
         side: tuple[socket.socket, web.Views] | None = None,
     ) -> None:
-        """The sockets listen already, and are this object's from now on.
+        """The sockets listen already, and are this object's from now on. ``clients`` is called on its threads.
 
-        The functions are called on its threads. ``command`` returns once the command is done; it raises
-        :class:`CommandFault` where there is nobody it is for. ``reload`` gives the warnings once that is done, and
-        raises :class:`ConfigFault` where it cannot be. ``side`` is the admin side over TCP, where that is wanted.
+        ``side`` is the admin side over TCP, where that is wanted.
         """
         self._clients = clients
         self._accepted = 0
@@ -86,7 +103,7 @@ class Admin:
         # Each server has two descriptors of its own in the map.
         web_limit = _WEB_CONNECTIONS + 2 * (len(http) + 2)
         limit = web_limit + _CONNECTIONS
-        self._admin = self._server(admin, _admin_application(status, command, reload), limit + _ADMIN_CONNECTIONS)
+        self._admin = self._server(admin, _admin_application(operations), limit + _ADMIN_CONNECTIONS, _ADMIN_THREADS)
         self._endpoints = [self._server(sock, self._endpoint_application(server), limit) for sock, server in http]
         for server in self._endpoints:
             server.channel_class = self._accept
@@ -110,8 +127,27 @@ class Admin:
             server.task_dispatcher.shutdown()
         wasyncore.close_all(self._map)
 
-    def _server(self, sock: socket.socket, application: Application, limit: int) -> Any:
-        return create_server(application, map=self._map, sockets=[sock], connection_limit=limit, **_SETTINGS)
+    def accept_no_more(self) -> None:
+        """From any thread: whoever else has the sockets does. Who has been accepted gets an answer."""
+        for server in self._servers:
+            server.accepting = False
+        self._admin.pull_trigger()
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is about to ask, waits for an answer, or has not fetched it. From any thread."""
+        channels = [channel for server in self._servers for channel in list(server.active_channels.values())]
+        return any(
+            channel.requests
+            or channel.request
+            or channel.total_outbufs_len
+            or channel.last_activity == channel.creation_time
+            for channel in channels
+        )
+
+    def _server(self, sock: socket.socket, application: Application, limit: int, threads: int = 1) -> Any:
+        settings = {**_SETTINGS, "connection_limit": limit, "threads": threads}
+        return create_server(application, map=self._map, sockets=[sock], **settings)
 
     def _run(self) -> None:
         try:
@@ -154,19 +190,27 @@ class Admin:
         )
 
 
-def _admin_application(
-    status: Callable[[], Status], command: Callable[[Command], Reply], reload: Callable[[], Sequence[str]]
-) -> Application:
+def _admin_application(operations: Operations) -> Application:
     def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         if path == "/status":
-            answer = in_json(status()) if method in ("GET", "HEAD") else use_instead("GET, HEAD")
+            answer = in_json(operations.status()) if method in ("GET", "HEAD") else use_instead("GET, HEAD")
+        elif path == "/sessions":
+            answer = _list(environ["QUERY_STRING"], operations.sessions) if method == "GET" else use_instead("GET")
         elif path in _COMMANDS:
-            answer = _obey(_COMMANDS[path], _body(environ), command) if method == "POST" else use_instead("POST")
+            answer = (
+                _obey(_COMMANDS[path], _body(environ), operations.command)
+                if method == "POST"
+                else use_instead("POST")
+            )
         elif path == "/reload":
-            answer = _reload(reload) if method == "POST" else use_instead("POST")
+            answer = _reload(operations.reload) if method == "POST" else use_instead("POST")
+        elif path == "/upgrade":
+            answer = _upgrade(operations.upgrade) if method == "POST" else use_instead("POST")
+        elif path == "/stop":
+            answer = _stop(_body(environ), operations.stop) if method == "POST" else use_instead("POST")
         else:
-            answer = plain("404 Not Found", f"there is only {', '.join(('/status', *_COMMANDS, '/reload'))}")
+            answer = plain("404 Not Found", f"there is only {', '.join(_PATHS)}")
         return _respond(answer, environ, start_response)
 
     return application
@@ -205,12 +249,40 @@ def _obey(kind: type[Command], body: bytes, command: Callable[[Command], Reply])
         return plain("404 Not Found", str(fault))
 
 
+def _upgrade(upgrade: Callable[[], int]) -> Answer:
+    """The new supervisor's pid, or with status 422 a line for each reason why there is none."""
+    try:
+        return plain("200 OK", str(upgrade()))
+    except ConfigFault as fault:
+        return plain("422 Unprocessable Content", str(fault))
+
+
+def _list(query: str, sessions: Callable[[Inquiry], Sessions]) -> Answer:
+    try:
+        asked = inquiry(query)
+    except ValueError as error:
+        return plain("400 Bad Request", f"{error}; ask for ?server=host:port&pool=name, or less")
+    try:
+        return in_json(sessions(asked))
+    except CommandFault as fault:
+        return plain("404 Not Found", str(fault))
+
+
 def _reload(reload: Callable[[], Sequence[str]]) -> Answer:
     """A line for each warning, or with status 422 (RFC 9110, 15.5.21) for each fault."""
     try:
         return plain("200 OK", "\n".join(reload()))
     except ConfigFault as fault:
         return plain("422 Unprocessable Content", str(fault))
+
+
+def _stop(body: bytes, stop: Callable[[Stop], None]) -> Answer:
+    """Begun, with status 202 (RFC 9110, 15.3.3); whoever waits for the end sees the socket go."""
+    try:
+        stop(msgspec.json.decode(body or b"{}", type=Stop))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return plain("400 Bad Request", f'{error}; send nothing, or JSON: {{"gracefully": true}}')
+    return plain("202 Accepted", "stopping")
 
 
 def _body(environ: Environ) -> bytes:

@@ -29,6 +29,13 @@ class Undrain(_Command, frozen=True):
 Command = Drain | Undrain
 
 
+class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The proxy is to end."""
+
+    gracefully: bool = False
+    """Its sessions may end first, for at most ``shutdown_timeout``."""
+
+
 class CommandFault(Exception):
     """It is for nobody. The text is one line for the operator, with whom it could have been for."""
 
@@ -58,18 +65,28 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 def apply(snapshot: Snapshot, command: Command) -> frozenset[int]:
     """The slots of the servers it is for. Raises :class:`CommandFault` where there are none."""
-    pools = [pool for pool in snapshot.pools if command.pool in (None, pool.name)]
+    return chosen(snapshot, command.server, command.pool)
+
+
+def chosen(snapshot: Snapshot, name: str | None, pool_name: str | None) -> frozenset[int]:
+    """The slots of the servers that are called so, or have that address, in that pool; None: any.
+
+    Raises :class:`CommandFault` where there are none.
+    """
+    pools = [pool for pool in snapshot.pools if pool_name in (None, pool.name)]
     if not pools:
-        raise CommandFault(f'no pool "{command.pool}"; there are: {", ".join(pool.name for pool in snapshot.pools)}')
+        raise CommandFault(f'no pool "{pool_name}"; there are: {", ".join(pool.name for pool in snapshot.pools)}')
     servers = [server for pool in pools for server in pool.servers]
-    wanted = _form(command.server)
+    if name is None:
+        return frozenset(server.slot for server in servers)
+    wanted = _form(name)
     slots = frozenset(
         server.slot for server in servers if wanted in (_form(server.name), _form(str(Address(*server.address))))
     )
     if not slots:
-        where = "" if command.pool is None else f' in pool "{command.pool}"'
+        where = "" if pool_name is None else f' in pool "{pool_name}"'
         known = dict.fromkeys(text for server in servers for text in (server.name, str(Address(*server.address))))
-        raise CommandFault(f'no server "{command.server}"{where}; there are: {", ".join(known)}')
+        raise CommandFault(f'no server "{name}"{where}; there are: {", ".join(known)}')
     return slots
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -27,6 +27,12 @@ from kubelb.wire.messages import Sighting
 
 _SWEEPING = 1.0
 """Seconds between two looks whether servers that have left are empty."""
+
+_RESULTS: Final[Mapping[Kind, int]] = {
+    Kind.PASSED: Count.PROBES_PASSED,
+    Kind.UNREADY: Count.PROBES_UNREADY,
+    Kind.FAILED: Count.PROBES_FAILED,
+}
 
 Publish = Callable[[Snapshot], None]
 
@@ -68,7 +74,8 @@ class Keeper:
         self._sweeping: Timer | None = None
 
     def start(self) -> None:
-        """Probe whom the snapshot and the settings say."""
+        """Probe whom the snapshot and the settings say. A supervisor that succeeds another has members of its own."""
+        self._decide(self.snapshot)
         subjects = {subject.server.slot: subject for subject in _subjects(self.snapshot, self._settings)}
         for slot, subject in subjects.items():
             if slot not in self._watches:
@@ -81,6 +88,8 @@ class Keeper:
     def reload(self, wanted: Snapshot, settings: Mapping[str, model.Pool]) -> None:
         """Go on with these members and settings. Raises :class:`~kubelb.discovery.members.TooManyServers`."""
         snapshot = merge(self.snapshot, wanted, SLOTS - 1)
+        for slot in snapshot.slots - self.snapshot.slots:
+            self._row.forget(slot)
         self._settings |= settings
         self._leave({subject.server.slot: subject for subject in _subjects(snapshot, self._settings)})
         self._decide(snapshot)
@@ -115,6 +124,7 @@ class Keeper:
             self._note(slot, probe)
             if evidence is None:
                 return self._not_asked(subject, probe.fault)
+            self._count(slot, evidence.kind, probe.seconds)
             self._not_asked_slots.discard(slot)
             if evidence.kind is Kind.PASSED:
                 self._row.put(slot, Count.PASSED_AT, int((probe.ended_at - probe.seconds) * 1e9))
@@ -128,7 +138,7 @@ class Keeper:
         slot = subject.server.slot
         if slot not in self._not_asked_slots:
             self._not_asked_slots.add(slot)
-            log.get().warning("probe_impossible", pool=subject.pool, server=subject.server.name, reason=fault)
+            log.limited().warning("probe_impossible", pool=subject.pool, server=subject.server.name, reason=fault)
         return self._conditions[slot]
 
     def stop(self) -> None:
@@ -159,6 +169,10 @@ class Keeper:
     def _note(self, slot: int, probe: Probe) -> None:
         """How the last probe went is for whoever asks; it alone is not worth a message to the workers."""
         self.snapshot = _changed(self.snapshot, {slot}, probe=probe)
+
+    def _count(self, slot: int, kind: Kind, seconds: float) -> None:
+        self._row.add(slot, _RESULTS[kind])
+        self._row.observe(slot, Count.PROBE_SECONDS, seconds)
 
     def _show(self, snapshot: Snapshot) -> None:
         before, self.snapshot = self.snapshot, snapshot

@@ -55,6 +55,9 @@ class Leveller:
             if pool.rebalance is not None or _has_second_choices(pool):
                 self._later(name, pool.rebalance or Rebalance())
 
+    def stop(self) -> None:
+        self.reload({})
+
     def _later(self, name: str, how: Rebalance) -> None:
         self._timers[name] = self._loop.at(time.monotonic() + how.every, partial(self._level, name, how))
 

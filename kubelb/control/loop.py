@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import queue
 import selectors
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from kubelb.inbox import Call, Inbox, contained
+
+_PATIENCE = 10.0
+"""Seconds that the loop may take to do what another thread waits for."""
+
+T = TypeVar("T")
 
 
 @dataclass(order=True)
@@ -54,6 +62,28 @@ class Loop:
     def post(self, call: Call) -> None:
         """From any thread: have ``call`` run on the loop's, soon."""
         self._inbox.post(call)
+
+    def ask(self, call: Callable[[], T]) -> T:
+        """From any other thread: what ``call`` returns on the loop's, or raises.
+
+        Raises :class:`TimeoutError` when that takes too long.
+        """
+        answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+        def answer() -> None:
+            try:
+                answers.put((True, call()))
+            except Exception as error:
+                answers.put((False, error))
+
+        self.post(answer)
+        try:
+            done, found = answers.get(timeout=_PATIENCE)
+        except queue.Empty:
+            raise TimeoutError("control is too busy to answer; try again") from None
+        if not done:
+            raise found
+        return found  # type: ignore[no-any-return]
 
     def stop(self) -> None:
         """Have :meth:`run` return."""

@@ -9,40 +9,50 @@ take long, reading the configuration anew, is done on the thread of whoever asks
 
 from __future__ import annotations
 
-import queue
 import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 from kubelb import log, stats
-from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.model import Config, HttpServer
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
 from kubelb.config.toml_reader import parse_toml
-from kubelb.config.toml_writer import write_toml
-from kubelb.control import commands, reloading, status
-from kubelb.control.admin import Admin
+from kubelb.control import commands, status
+from kubelb.control.admin import Admin, Operations
+from kubelb.control.census import Census
 from kubelb.control.commands import Command, CommandFault, Drain, Reply
 from kubelb.control.keeper import Keeper
 from kubelb.control.leveller import Leveller
 from kubelb.control.loop import Loop
-from kubelb.control.reloading import Wanted
+from kubelb.control.reloads import Reloads
+from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions
+from kubelb.control.upgrades import UNDER_WAY, Upgrades
 from kubelb.control.web import Views
-from kubelb.discovery.members import TooManyServers
 from kubelb.snapshot import Snapshot
 from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Configured, Message, Ready, Reload, Reloading, Sighting, SnapshotChanged, Stop
+from kubelb.wire.messages import (
+    Bound,
+    Message,
+    Quit,
+    Ready,
+    Reload,
+    Reopen,
+    Retire,
+    SessionList,
+    Sighting,
+    SnapshotChanged,
+    Stop,
+    Upgrade,
+    Upgraded,
+)
 
-_PATIENCE = 10.0
-"""Seconds that the loop may take to carry out what it is asked for."""
-
-T = TypeVar("T")
+_LAST_WORDS = 2.0
+"""Seconds that answers may take to be fetched, once this process is to end."""
+_LOOK = 0.02
+"""Seconds between two looks whether they have been."""
 
 
 @dataclass(frozen=True)
@@ -80,19 +90,41 @@ class _Control:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._channel = setup.channel
-        self._config = setup.config if setup.reloaded is None else parse_toml(setup.reloaded, "reloaded").config
-        self._reloading = threading.Lock()
+        config = setup.config if setup.reloaded is None else parse_toml(setup.reloaded, "reloaded").config
         self._loop = Loop()
-        pools = self._config.pools
+        pools = config.pools
         self._keeper = Keeper(self._loop, setup.snapshot, pools, setup.table, setup.row, self._publish)
         self._leveller = Leveller(self._loop, lambda: self._keeper.snapshot, pools, setup.table, self._channel.send)
+        self._census = Census(setup.table, self._say)
+        self._upgrades = Upgrades(self._say)
+        self._reloads = Reloads(
+            setup.sources,
+            setup.overrides,
+            config,
+            self._loop,
+            self._say,
+            self._keeper,
+            self._leveller,
+            setup.row,
+            self._upgrades,
+        )
+        self._admin: Admin | None = None
 
     def run(self) -> None:
         setup = self._setup
+        log.set_level(setup.snapshot.log.level)
         self._loop.watch(self._channel.fileno(), selectors.EVENT_READ, self._told)
         clients = lambda: status.clients(setup.table)  # noqa: E731
         side = None if setup.web is None else (setup.web, self._views())
-        with Admin(setup.admin, setup.http, self._status, clients, self._command, self._reload, side):
+        operations = Operations(
+            status=self._status,
+            command=self._command,
+            reload=self._reloads.reload,
+            upgrade=self._upgrades.upgrade,
+            sessions=self._sessions,
+            stop=self._stop,
+        )
+        with Admin(setup.admin, setup.http, operations, clients, side) as self._admin:
             self._channel.send(Ready())
             self._keeper.start()
             self._leveller.start()
@@ -104,88 +136,95 @@ class _Control:
         message = self._channel.receive()
         if isinstance(message, Sighting):
             self._keeper.sighted(message)
+        elif isinstance(message, SessionList):
+            self._census.told(message)
+        elif isinstance(message, Bound):
+            self._reloads.bound(message)
+        elif isinstance(message, Upgrade):
+            self._upgrades.begun()
+        elif isinstance(message, Upgraded):
+            self._upgrades.ended(message)
+        elif isinstance(message, Retire):
+            self._retire()
+        elif isinstance(message, Reopen):
+            log.reopen()
         elif isinstance(message, Reload):
-            threading.Thread(target=self._reload_quietly, name="reload", daemon=True).start()
+            threading.Thread(target=self._reloads.reload_quietly, name="reload", daemon=True).start()
         elif isinstance(message, Stop | None):
             self._loop.unwatch(self._channel.fileno())
+            self._leave(time.monotonic() + _LAST_WORDS)
+
+    def _retire(self) -> None:
+        """Another control decides from now on, and answers; who has been heard here still gets an answer."""
+        self._keeper.stop()
+        self._leveller.stop()
+        if self._admin is not None:
+            self._admin.accept_no_more()
+
+    def _leave(self, deadline: float) -> None:
+        """Once nobody waits for an answer any more."""
+        if self._admin is None or not self._admin.busy or time.monotonic() >= deadline:
             self._loop.stop()
+        else:
+            self._loop.at(time.monotonic() + _LOOK, lambda: self._leave(deadline))
 
     def _publish(self, snapshot: Snapshot) -> None:
         self._channel.send(SnapshotChanged(snapshot))
 
     def _status(self) -> status.Status:
         """From any thread."""
+        return self._status_of(self._keeper.snapshot)
+
+    def _status_of(self, snapshot: Snapshot) -> status.Status:
         setup = self._setup
-        return status.status(self._keeper.snapshot, setup.table, setup.pid, time.monotonic_ns(), time.time())
+        return status.status(snapshot, setup.table, setup.pid, time.monotonic_ns(), time.time())
+
+    def _sessions(self, asked: Inquiry) -> Sessions:
+        """From any thread. Raises :class:`CommandFault`."""
+        slots = None if asked == EVERYBODYS else commands.chosen(self._keeper.snapshot, asked.server, asked.pool)
+        return self._census.ask(slots, lambda: self._keeper.snapshot)
+
+    def _stop(self, how: commands.Stop) -> None:
+        """From any thread."""
+        self._say(Quit(how.gracefully))
 
     def _views(self) -> Views:
         # Only here: they take 8 MB, which nobody has to spare who does not want to look.
         from kubelb.control.metrics import exposition
         from kubelb.control.processes import usages
+        from kubelb.control.site import Site
+        from kubelb.control.tally import tally
 
         setup = self._setup
-        threads = setup.config.threads if isinstance(setup.config.threads, int) else 1
+
+        def metrics() -> bytes:
+            snapshot, began = self._keeper.snapshot, time.time() - time.monotonic()
+            counted = tally(snapshot, setup.table, began)
+            return exposition(self._status_of(snapshot), counted, usages(setup.pid, setup.table))
+
+        site = Site(self._loop, setup.pid, lambda: self._keeper.snapshot, self._status)
+        site.start()
         return Views(
+            page=site.document,
+            fragment=site.fragment,
             snapshot=lambda: self._keeper.snapshot,
             status=self._status,
-            metrics=lambda: exposition(self._status(), usages(setup.pid, setup.table, threads)),
+            metrics=metrics,
         )
-
-    def _on_the_loop(self, call: Callable[[], T]) -> T:
-        """From any other thread: what ``call`` gives there, or raises of a :class:`CommandFault`."""
-        answers: queue.SimpleQueue[T | CommandFault] = queue.SimpleQueue()
-
-        def answer() -> None:
-            try:
-                answers.put(call())
-            except CommandFault as fault:
-                answers.put(fault)
-
-        self._loop.post(answer)
-        try:
-            found = answers.get(timeout=_PATIENCE)
-        except queue.Empty:
-            raise CommandFault("control is too busy to answer; try again") from None
-        if isinstance(found, CommandFault):
-            raise found
-        return found
 
     def _command(self, command: Command) -> Reply:
         """From any thread. Raises :class:`CommandFault`."""
-        return self._on_the_loop(lambda: self._carry_out(command))
+        if self._upgrades.under_way:
+            raise CommandFault(UNDER_WAY)
+        try:
+            return self._loop.ask(lambda: self._carry_out(command))
+        except TimeoutError as late:
+            raise CommandFault(str(late)) from None
 
     def _carry_out(self, command: Command) -> Reply:
         before = self._keeper.snapshot
         self._keeper.drain(commands.apply(before, command), isinstance(command, Drain))
         return commands.reply(command, before, self._status())
-
-    def _reload(self) -> tuple[str, ...]:
-        """From any thread: read the configuration anew and go by it; the warnings.
-
-        Raises :class:`ConfigFault`, and nothing has changed then.
-        """
-        with self._a_reload():
-            try:
-                wanted = reloading.read(self._setup.sources, self._setup.overrides, self._config)
-                version = self._go_by(wanted)
-            except ConfigFault as error:
-                for fault in error.faults:
-                    log.get().error("reload_failed", fault=str(fault))
-                raise
-        for warning in wanted.warnings:
-            log.get().warning("setting_without_effect", setting=warning)
-        log.get().info("reloaded", snapshot=version)
-        return wanted.warnings
-
-    @contextmanager
-    def _a_reload(self) -> Iterator[None]:
-        """From any thread: one at a time, and the supervisor knows."""
-        with self._reloading:
-            self._say(Reloading(under_way=True))
-            try:
-                yield
-            finally:
-                self._say(Reloading(under_way=False))
 
     def _say(self, message: Message) -> None:
         """To the supervisor, from any thread."""
@@ -194,27 +233,3 @@ class _Control:
             self._channel.send(message)
 
         self._loop.post(send)
-
-    def _go_by(self, wanted: Wanted) -> int:
-        """From any thread: the version of the snapshot that says so. Raises :class:`ConfigFault`."""
-        try:
-            return self._on_the_loop(lambda: self._change(wanted))
-        except CommandFault as fault:
-            raise ConfigFault(Fault(what=str(fault))) from None
-
-    def _change(self, wanted: Wanted) -> int:
-        try:
-            self._keeper.reload(wanted.snapshot, wanted.config.pools)
-        except TooManyServers:
-            raise CommandFault("too many servers, with those that have not left yet; try again later") from None
-        self._leveller.reload(wanted.config.pools)
-        self._config = wanted.config
-        self._channel.send(Configured(write_toml(wanted.config)))
-        return self._keeper.snapshot.version
-
-    def _reload_quietly(self) -> None:
-        """What is wrong is in the log."""
-        try:
-            self._reload()
-        except ConfigFault:
-            pass

@@ -6,7 +6,6 @@ Runs in control, on the thread that asks: these are files of /proc, and the kern
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import psutil
 
@@ -14,21 +13,17 @@ from kubelb.control.metrics import Usage
 from kubelb.stats import Count, Table
 
 
-def usages(supervisor: int, table: Table, threads: int) -> tuple[Usage, ...]:
-    """Of each process that is there; to be called in control.
-
-    ``supervisor`` is that one's pid; each worker has ``threads`` relay threads, with a row each.
-    """
+def usages(supervisor: int, table: Table) -> tuple[Usage, ...]:
+    """Of each process that is there; to be called in control. ``supervisor`` is that one's pid."""
     found = [_usage("supervisor", supervisor), _usage("control", os.getpid())]
-    found += [_usage(name, pid, parent=supervisor) for name, pid in _workers(table, threads)]
+    found += [_usage(name, pid, parent=supervisor) for name, pid in _workers(table).items()]
     return tuple(usage for usage in found if usage is not None)
 
 
-def _workers(table: Table, threads: int) -> Iterator[tuple[str, int]]:
-    """As they have signed in, dead or alive. The last row is control's."""
-    for index, pid in enumerate(table.each(0, Count.PID)[:-1:threads]):
-        if pid:
-            yield f"worker-{index}", pid
+def _workers(table: Table) -> dict[str, int]:
+    """As they have signed in, with their pids; one of a number, though another may be leaving."""
+    signed = zip(table.each(0, Count.WORKER), table.each(0, Count.PID), strict=True)
+    return {f"worker-{number - 1}": pid for number, pid in sorted(signed) if number}
 
 
 def _usage(name: str, pid: int, parent: int | None = None) -> Usage | None:

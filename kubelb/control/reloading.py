@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from kubelb.config.faults import ConfigFault, Fault, fault_at
-from kubelb.config.model import Config, Loaded
+from kubelb.config.model import Binding, Config, Loaded, Log
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve
@@ -43,13 +43,32 @@ def _faults(loaded: Loaded, running: Config) -> Iterator[Fault]:
     fixed, wanted = _fixed(running), _fixed(loaded.config)
     for field in msgspec.structs.fields(Config):
         if getattr(fixed, field.name) != getattr(wanted, field.name):
-            what = "addresses to listen on" if field.name == "listeners" else "this"
-            key = (field.encode_name,)
-            yield fault_at(loaded.places, key, f"{what} cannot change while kubelb runs", "restart it for that")
+            what = "this cannot change by a reload"
+            yield fault_at(
+                loaded.places, (field.encode_name,), what, "kubelb upgrade goes by it, and cuts no session"
+            )
+
+    before = _bindings(running)
+    for i, listener in enumerate(loaded.config.listeners):
+        if any(before.get(str(address), listener.socket) != listener.socket for address in listener.listen):
+            what = "the options of a socket that is listened on already cannot change by a reload"
+            yield fault_at(loaded.places, ("listener", i, "socket"), what, "kubelb upgrade goes by it")
 
 
 def _fixed(config: Config) -> Config:
-    """Without what can change: pools, the listeners' timeouts and pools, the access log."""
-    listeners = tuple(type(listener)(listen=listener.listen, pool="") for listener in config.listeners)
-    log = msgspec.structs.replace(config.log, access=False)
-    return msgspec.structs.replace(config, pools={}, listeners=listeners, log=log)
+    """Without what can change: listeners, pools, variables, the number of workers, what is logged."""
+    log = msgspec.structs.replace(config.log, access=False, level=Log().level)
+    process = msgspec.structs.replace(config.process, max_connections=None)
+    return msgspec.structs.replace(
+        config, pools={}, listeners=(), variables={}, workers="auto", process=process, log=log
+    )
+
+
+def new_addresses(running: Config, wanted: Config) -> dict[str, Binding]:
+    """Where the one listens and the other does not yet."""
+    before, after = _bindings(running), _bindings(wanted)
+    return {address: binding for address, binding in after.items() if address not in before}
+
+
+def _bindings(config: Config) -> dict[str, Binding]:
+    return {str(address): listener.socket for listener in config.listeners for address in listener.listen}

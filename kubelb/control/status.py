@@ -55,7 +55,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """From the server to clients."""
     dial_failures: int
     resets: int
-    """Sessions that ended by a reset of either side."""
+    """Sessions that ended by a reset: of the client, of the server, or ours."""
     state: snapshots.State
     since: float
     """When it got into its state."""
@@ -139,7 +139,7 @@ def _server(server: snapshots.Server, pool: snapshots.Pool, counters: Counters, 
         bytes_up=total(Count.BYTES_UP),
         bytes_down=total(Count.BYTES_DOWN),
         dial_failures=total(Count.DIAL_FAILURES),
-        resets=total(Count.RESETS),
+        resets=total(Count.CLIENT_RESETS) + total(Count.SERVER_RESETS) + total(Count.CUTS),
         state=server.state,
         since=round(began + server.since, 3),
         reason=server.reason,

@@ -22,6 +22,9 @@ _METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 class Views:
     """What there is to see, made when it is asked for."""
 
+    page: Callable[[], Answer]
+    fragment: Callable[[], Answer]
+    """What of the page changes."""
     snapshot: Callable[[], Snapshot]
     status: Callable[[], Status]
     metrics: Callable[[], bytes]
@@ -43,12 +46,20 @@ def unready(snapshot: Snapshot) -> tuple[str, ...]:
     One that is down or draining counts as none, although it is tried where nothing else is left.
     """
     usable = {pool.name for pool in snapshot.pools if any(map(_is_usable, pool.servers))}
-    used = dict.fromkeys(listener.pool for listener in snapshot.listeners)
+    used = dict.fromkeys(pool for listener in snapshot.listeners for pool in listener.reached)
     return tuple(name for name in used if name not in usable)
 
 
 def _is_usable(server: Server) -> bool:
     return server.may_be_picked and server.state in _USABLE
+
+
+def _page(views: Views) -> Answer:
+    return views.page()
+
+
+def _fragment(views: Views) -> Answer:
+    return views.fragment()
 
 
 def _healthz(_views: Views) -> Answer:
@@ -70,6 +81,8 @@ def _metrics(views: Views) -> Answer:
 
 
 _PAGES: Final[Mapping[str, Callable[[Views], Answer]]] = {
+    "/": _page,
+    "/fragment": _fragment,
     "/healthz": _healthz,
     "/readyz": _readyz,
     "/status": _status,

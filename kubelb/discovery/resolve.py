@@ -7,12 +7,15 @@ descriptor.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kubelb import snapshot
 from kubelb.config import model
+from kubelb.config.access import Network, parse_access, parse_network, parse_trusted
 from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at
+from kubelb.config.naming import is_named_by_variables, reached_pools
+from kubelb.config.process_rules import max_clients
 from kubelb.config.validate import MAX_SERVERS
 from kubelb.config.values import Address, is_numeric
 
@@ -30,13 +33,21 @@ def resolve(
     :class:`ConfigFault` with every name that does not resolve, placed by ``places``, or more addresses than slots.
     """
     resolver = _Resolver(places or {}, lookup, now)
+    listeners = tuple(resolver.listeners(config))
     pools = tuple(resolver.pool(name, pool) for name, pool in config.pools.items())
     if resolver.faults:
         raise ConfigFault(*resolver.faults)
     if resolver.slots > MAX_SERVERS:
         what = f"the servers resolve to {resolver.slots} addresses"
         raise ConfigFault(fault_at(places or {}, (), what, f"at most {MAX_SERVERS} can be counted"))
-    return snapshot.Snapshot(version=1, listeners=tuple(_listeners(config)), pools=pools, log=config.log)
+    return snapshot.Snapshot(
+        version=1,
+        listeners=listeners,
+        variables=config.variables,
+        pools=pools,
+        max_clients=max_clients(config),
+        log=config.log,
+    )
 
 
 class _Resolver:
@@ -63,6 +74,25 @@ class _Resolver:
             slow_start=float(pool.health.slow_start),
             reset_spread=float(pool.health.reset_spread),
         )
+
+    def listeners(self, config: model.Config) -> Iterator[snapshot.Listener]:
+        """One for each address, in configured order: sockets are bound in the same one."""
+        for i, listener in enumerate(config.listeners):
+            trusted = self._networks(listener.trusted_proxies, ("listener", i, "trusted_proxies"))
+            pools = reached_pools(listener, config) if is_named_by_variables(listener.pool) else ()
+            for address in listener.listen:
+                yield _listener(listener, address, trusted, pools)
+
+    def _networks(self, texts: Sequence[str], key: Key) -> tuple[Network, ...]:
+        """A name is each of its addresses (``ngx_stream_realip_from``)."""
+        found: list[Network] = []
+        for i, text in enumerate(texts):
+            if network := parse_trusted(text):
+                found.append(network)
+            else:
+                hosts = (host for host, _ in self._addresses(Address(text, 0), (*key, i)))
+                found += [parse_network(host.partition("%")[0]) for host in hosts]
+        return tuple(found)
 
     def _servers(self, server: model.Server, key: Key) -> Iterator[snapshot.Server]:
         for address in self._addresses(server.address, key):
@@ -93,14 +123,30 @@ class _Resolver:
         return list(dict.fromkeys((entry[4][0], entry[4][1]) for entry in found))
 
 
-def _listeners(config: model.Config) -> Iterator[snapshot.Listener]:
-    """One for each address, in configured order: sockets are bound in the same one."""
-    for listener in config.listeners:
-        for address in listener.listen:
-            yield snapshot.Listener(
-                address=str(address),
-                pool=listener.pool,
-                connect_timeout=float(listener.connect_timeout),
-                hedge_delay=float(listener.hedge_delay),
-                idle_timeout=None if listener.idle_timeout is None else float(listener.idle_timeout),
-            )
+def _listener(
+    listener: model.Listener, address: Address, trusted: tuple[Network, ...], pools: tuple[str, ...]
+) -> snapshot.Listener:
+    return snapshot.Listener(
+        address=str(address),
+        pool=listener.pool,
+        pools=pools,
+        assignments=listener.assignments,
+        connect_timeout=float(listener.connect_timeout),
+        hedge_delay=float(listener.hedge_delay),
+        idle_timeout=None if listener.idle_timeout is None else float(listener.idle_timeout),
+        half_close=listener.half_close,
+        upload_rate=listener.upload_rate,
+        download_rate=listener.download_rate,
+        max_tries=listener.max_tries,
+        retry_timeout=None if listener.retry_timeout is None else float(listener.retry_timeout),
+        bind=listener.bind,
+        nodelay=listener.nodelay,
+        limits=listener.limits,
+        access_logs=listener.access_logs,
+        answer=listener.answer,
+        accept_proxy_protocol=listener.accept_proxy_protocol,
+        proxy_protocol_timeout=float(listener.proxy_protocol_timeout),
+        send_proxy_protocol=listener.send_proxy_protocol,
+        trusted_proxies=trusted,
+        access=tuple(map(parse_access, listener.access)),
+    )

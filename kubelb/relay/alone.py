@@ -41,6 +41,7 @@ class Alone:
         self.asked: deque[tuple[End, Condition]] = deque()
         """Not yet looked at."""
         self._end: End | None = None
+        self._recalled = False
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         pool = Pool(BULK if returns else SHARED, zero_copy)
         try:
@@ -80,6 +81,11 @@ class Alone:
         self.asked.append((end, when))
         os.eventfd_write(self._wakeup, 1)
 
+    def recall(self) -> None:
+        """From the relay thread it came from: have the session return at once. Until :meth:`close`."""
+        self._recalled = True
+        os.eventfd_write(self._wakeup, 1)
+
     def moved(self, session: Session) -> None:
         """As the mover's ledger: the accounts are kept where the session came from."""
 
@@ -96,10 +102,10 @@ class Alone:
                 events = mover.epoll.poll(self._patience(), 3)
                 mover.now = time.monotonic()
                 mover.handle(events, self._woken)
+                if self._end is None and self._is_to_return(quiet=not events):
+                    mover.release(self.session)
+                    return None
                 if not events and self._waited_enough():
-                    if self.returns:
-                        mover.release(self.session)
-                        return None
                     mover.end(self.session, End.IDLE)
         except Exception:
             log.get().exception("internal_error", thread=threading.current_thread().name)
@@ -117,6 +123,9 @@ class Alone:
             end, when = self.asked.popleft()
             if when(self.session):
                 self._mover.end(self.session, end)
+
+    def _is_to_return(self, quiet: bool) -> bool:
+        return self._recalled or (self.returns and quiet and self._waited_enough())
 
     def _allowed(self) -> float | None:
         """Seconds of silence."""

@@ -25,4 +25,10 @@ class Conduit(Protocol):
     def salvage(self) -> bytes:
         """What is held, taken out."""
 
+    def lend(self) -> list[int]:
+        """Descriptors by which another process gets at what is held: copies, the caller's. Nothing is taken out.
+
+        Two are those of a pipe; one is of a file that has the bytes from its beginning.
+        """
+
     def close(self) -> None: ...

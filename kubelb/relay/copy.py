@@ -43,5 +43,10 @@ class CopyBuffer:
         self.held = 0
         return data
 
+    def lend(self) -> list[int]:
+        with os.fdopen(os.memfd_create("kubelb-held"), "wb", buffering=0) as file:
+            file.write(self._buffer[self._first : self._first + self.held])
+            return [os.dup(file.fileno())]
+
     def close(self) -> None:
         self._buffer.release()

@@ -1,7 +1,8 @@
 """One direction of a session: its states and what its socket is watched for; pure.
 
-A flow is OPEN while it reads, BLOCKED while bytes it has read cannot be written, SHUT once its source has ended
-and the end was passed on. It reads only with nothing held back, so the end of the source is always met OPEN:
+A flow is OPEN while it reads, BLOCKED while bytes it has read cannot be written, RESTING while it has moved as much
+as its rate allows, SHUT once its source has ended and the end was passed on. It reads only with nothing held back, so
+the end of the source is always met OPEN:
 
     ========  =========  ========
     state     event      next
@@ -9,6 +10,8 @@ and the end was passed on. It reads only with nothing held back, so the end of t
     OPEN      STUCK      BLOCKED    the destination took less than was read
     OPEN      END        SHUT       end of file from the source
     BLOCKED   DRAINED    OPEN       the destination took the rest
+    OPEN      SPENT      RESTING    it has read as much as its rate allows for now
+    RESTING   DUE        OPEN       it may read again
     ========  =========  ========
 
 A session is over when both its flows are SHUT, or at the first error of either socket.
@@ -28,23 +31,28 @@ class State(IntEnum):
     OPEN = 0
     BLOCKED = 1
     SHUT = 2
+    RESTING = 3
 
 
 class Event(IntEnum):
     STUCK = 0
     DRAINED = 1
     END = 2
+    SPENT = 3
+    DUE = 4
 
 
 _NEXT = {
     (State.OPEN, Event.STUCK): State.BLOCKED,
     (State.OPEN, Event.END): State.SHUT,
     (State.BLOCKED, Event.DRAINED): State.OPEN,
+    (State.OPEN, Event.SPENT): State.RESTING,
+    (State.RESTING, Event.DUE): State.OPEN,
 }
 
 
-_READS = {State.OPEN: READ, State.BLOCKED: 0, State.SHUT: 0}
-_WRITES = {State.OPEN: 0, State.BLOCKED: WRITE, State.SHUT: 0}
+_READS = {State.OPEN: READ, State.BLOCKED: 0, State.SHUT: 0, State.RESTING: 0}
+_WRITES = {State.OPEN: 0, State.BLOCKED: WRITE, State.SHUT: 0, State.RESTING: 0}
 
 
 def after(state: State, event: Event) -> State:

@@ -20,12 +20,15 @@ from kubelb.relay import flow as states
 from kubelb.relay.copy import CopyBuffer
 from kubelb.relay.flow import Event, State
 from kubelb.relay.pipes import Pool
-from kubelb.relay.session import End, Flow, Ledger, Session, reset_on_close
+from kubelb.relay.rate import due_after, step_size
+from kubelb.relay.session import End, Flow, Ledger, LimitedFlow, Session, reset_on_close
 from kubelb.relay.splice import REFUSALS
 
 _OPEN, _BLOCKED, _SHUT = State.OPEN, State.BLOCKED, State.SHUT
 _IN = select.EPOLLIN
 _GONE = select.EPOLLERR | select.EPOLLHUP
+_LIMITED = select.EPOLLRDNORM
+"""Comes with every EPOLLIN of a socket. Limited flows are watched for it, so that no event of theirs is just that."""
 _BULK_STREAK = 8
 """Full steps in a row that make a session bulk."""
 
@@ -43,8 +46,10 @@ class Mover:
         now: float,
         bulk: Callable[[Session], None] = lambda session: None,
         fell_back: Callable[[], None] = lambda: None,
+        rest: Callable[[LimitedFlow], None] = lambda flow: None,
     ) -> None:
-        """``bulk`` is told of a session that keeps filling its steps; ``fell_back`` once, when splice is refused."""
+        """``bulk`` is told of a session that keeps filling its steps; ``fell_back`` once, when splice is refused;
+        ``rest`` of a limited flow that is to :meth:`resume` once it is due."""
         self.epoll = select.epoll()
         self.flows: dict[int, Flow] = {}
         """By the descriptor they read."""
@@ -54,6 +59,7 @@ class Mover:
         self._ledger = ledger
         self._bulk = bulk
         self._fell_back = fell_back
+        self._rest = rest
         self._closing: list[Session] = []
 
     def adopt(self, session: Session) -> None:
@@ -61,7 +67,9 @@ class Mover:
         for flow in (session.up, session.down):
             self.flows[flow.src] = flow
             flow.watched = -1
-        if session.up.state is _OPEN:
+            if isinstance(flow, LimitedFlow) and flow.state is State.RESTING:
+                self._rest(flow)
+        if session.up.state is _OPEN and not session.up.limited:
             # Who has just been connected has mostly spoken already: that saves an event.
             self._read(session.up)
         if self.holds(session.up):
@@ -94,6 +102,8 @@ class Mover:
                     except OSError as error:
                         self._step_failed(flow, error)
                         continue
+                    if not flow.moved:
+                        flow.first_at = now
                     flow.moved += count
                     flow.moved_at = now
                     if conduit.held or count == conduit.size:
@@ -106,7 +116,7 @@ class Mover:
                 self._contain(fd)
 
     def _contain(self, fd: int) -> None:
-        log.get().exception("internal_error", fd=fd)
+        log.limited().exception("internal_error", fd=fd)
         flow = self.flows.get(fd)
         if flow is not None:
             self.end(flow.session, End.SERVER_RESET)
@@ -118,7 +128,9 @@ class Mover:
             self._drain(into)
             if not self.holds(flow):
                 return
-        if mask & select.EPOLLPRI:
+        if isinstance(flow, LimitedFlow) and flow.state is _OPEN:
+            self._read_limited(flow)
+        elif mask & select.EPOLLPRI:
             self._read_past_urgent(flow)
         elif mask & select.EPOLLRDHUP:
             self._read_to_the_end(flow)
@@ -147,12 +159,33 @@ class Mover:
 
         As in any plain read the urgent byte is left out.
         """
-        spliced, self._conduit = self._conduit, CopyBuffer(self._conduit.size)
+        if self._step_by_copy(flow, self._conduit.size) == 0 and self.holds(flow):
+            self._shut(flow)
+
+    def _step_by_copy(self, flow: Flow, size: int) -> int | None:
+        spliced, self._conduit = self._conduit, CopyBuffer(size)
         count = self._step(flow)
         self._pool.give(self._conduit)
         self._conduit = spliced
-        if count == 0 and self.holds(flow):
-            self._shut(flow)
+        return count
+
+    def _read_limited(self, flow: LimitedFlow) -> None:
+        """Move what the flow may move now; it rests when that was all for a while."""
+        if flow.due <= self.now:
+            count = self._step_by_copy(flow, step_size(flow.rate))
+            if count == 0 and self.holds(flow):
+                self._shut(flow)
+            flow.due = due_after(flow.rate, flow.due, self.now, count) if count else flow.due
+        if flow.due > self.now and self.holds(flow) and flow.state is _OPEN:
+            self._become(flow, Event.SPENT)
+            # It is not idle meanwhile: not its fault.
+            flow.moved_at = flow.due
+            self._rest(flow)
+
+    def resume(self, flow: LimitedFlow) -> None:
+        """It is due; if it is still there."""
+        if self.holds(flow) and flow.state is State.RESTING:
+            self._become(flow, Event.DUE)
 
     def _step(self, flow: Flow) -> int | None:
         """Bytes moved, 0 where the conduit says that the source has ended; None: nothing to read, or it failed."""
@@ -161,6 +194,8 @@ class Mover:
         except OSError as error:
             self._step_failed(flow, error)
             return None
+        if not flow.moved:
+            flow.first_at = self.now
         flow.moved += count
         flow.moved_at = self.now
         self._after_step(flow, count)
@@ -199,7 +234,7 @@ class Mover:
     def _shut(self, flow: Flow) -> None:
         flow.state = states.after(flow.state, Event.END)
         session = flow.session
-        if session.over:
+        if session.over or not session.half_close:
             self.end(session, End.CLOSED)
             return
         try:
@@ -216,6 +251,8 @@ class Mover:
 
     def _watch(self, flow: Flow) -> None:
         wanted = states.interest(flow.state, flow.back.state)
+        if flow.limited and flow.state is _OPEN:
+            wanted |= _LIMITED
         if flow.watched < 0:
             self.epoll.register(flow.src, wanted)
         elif wanted != flow.watched:
@@ -269,12 +306,15 @@ class Mover:
         self.end(session, End.CLIENT_RESET if flow is session.up else End.SERVER_RESET)
 
     def end(self, session: Session, end: End) -> None:
-        """Close both sides: by a reset, unless both had ended or all that was read was also written."""
+        """Close both sides: by a reset, unless all that was read was also written, or the session may not be half
+        closed and one side has ended: like nginx it then leaves unsaid what the other one had no room for.
+        """
         cut = end.is_reset
         for flow in (session.up, session.down):
             del self.flows[flow.src]
             if flow.held is not None:
-                cut = True
+                cut = cut or end is not End.CLOSED
+                flow.unsent = flow.held.held
                 self._pool.give(flow.held)
                 flow.held = None
         if cut:
@@ -289,8 +329,7 @@ class Mover:
             session = self._closing.pop()
             session.client.close()
             session.server.close()
-            # A session and its flows refer to each other; apart, they are freed at once.
-            del session.up.back, session.down.back, session.up.session, session.down.session
+            session.part()
 
     def sessions(self) -> Iterable[Session]:
         return [flow.session for flow in self.flows.values() if flow is flow.session.up]

@@ -6,6 +6,7 @@ An idle session holds none. Only the thread that owns the pool uses it.
 from __future__ import annotations
 
 import errno
+import os
 from typing import NamedTuple
 
 from kubelb.relay.conduit import Conduit
@@ -15,6 +16,17 @@ from kubelb.relay.splice import SplicePipe
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 """Errnos: the process's own or the system's are used up."""
 _SPARE = 4
+
+
+def borrowed(fds: list[int], held: int) -> Conduit:
+    """The conduit of another process: ``held`` bytes, and what its :meth:`~kubelb.relay.conduit.Conduit.lend` gave.
+
+    The descriptors are this function's from now on.
+    """
+    if len(fds) == 2:
+        return SplicePipe.of(fds[0], fds[1], held)
+    with os.fdopen(fds[0], "rb", buffering=0) as file:
+        return CopyBuffer(held, os.pread(file.fileno(), held, 0))
 
 
 class Sizing(NamedTuple):
@@ -51,9 +63,10 @@ class Pool:
         return CopyBuffer(self._sizing.step)
 
     def give(self, conduit: Conduit) -> None:
-        """Take back an emptied conduit; one with bytes in it is thrown away with them, one for longer steps too."""
-        fits = not conduit.held and conduit.size <= self._sizing.step
-        if fits and len(self._spare) < _SPARE and isinstance(conduit, SplicePipe) is self.zero_copy:
+        """Take back an emptied conduit; one with bytes in it is thrown away with them, one for other steps too."""
+        spliced, step = isinstance(conduit, SplicePipe), self._sizing.step
+        fits = not conduit.held and (conduit.size == step or (spliced and conduit.size < step))
+        if fits and len(self._spare) < _SPARE and spliced is self.zero_copy:
             self._spare.append(conduit)
         else:
             conduit.close()

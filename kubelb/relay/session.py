@@ -70,6 +70,7 @@ class Flow:
     __slots__ = (
         "back",
         "dst",
+        "first_at",
         "held",
         "moved",
         "moved_at",
@@ -78,11 +79,14 @@ class Flow:
         "state",
         "streak",
         "streak_end",
+        "unsent",
         "watched",
     )
 
     back: Flow
     session: Session
+    limited = False
+    """Whether it is a :class:`LimitedFlow`."""
 
     def __init__(self, src: int, dst: int, now: float) -> None:
         self.src = src
@@ -92,19 +96,44 @@ class Flow:
         """Bytes read."""
         self.moved_at = now
         """Seconds of the monotonic clock."""
+        self.first_at: float | None = None
+        """When the source first said something, or ended; None: it has not yet."""
         self.streak = 0
         """How many steps in a row moved all that a step can; the last of them ended at ``streak_end``."""
         self.streak_end = 0
+        self.unsent = 0
+        """Of the bytes read, how many the destination never got; known at the end."""
         self.held: Conduit | None = None
         """The conduit with the bytes that the destination would not take, while BLOCKED."""
         self.watched = -1
         """What ``src`` is watched for; -1: it is not registered."""
 
 
+class LimitedFlow(Flow):
+    """One that may move only so many bytes a second (:mod:`kubelb.relay.rate`)."""
+
+    __slots__ = ("due", "rate")
+
+    limited = True
+
+    def __init__(self, src: int, dst: int, now: float, rate: int) -> None:
+        super().__init__(src, dst, now)
+        self.rate = rate
+        self.due = now
+        """From when on it may read; seconds of the monotonic clock."""
+
+
+def _flow(src: int, dst: int, now: float, rate: int) -> Flow:
+    return LimitedFlow(src, dst, now, rate) if rate else Flow(src, dst, now)
+
+
 class Session:
     """``slot`` is the server's column in the shared counters, ``idle_timeout`` in seconds (None: no limit)."""
 
-    __slots__ = ("about", "client", "counted", "down", "idle_timeout", "lasting", "server", "slot", "up", "wheel_key")
+    __slots__ = (
+        "about", "client", "counted", "down", "half_close", "idle_timeout", "lasting", "server", "slot", "up",
+        "wheel_key",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -115,11 +144,14 @@ class Session:
         idle_timeout: float | None = None,
         about: object = None,
         lasting: Options = (),
+        rates: tuple[int, int] = (0, 0),
+        half_close: bool = True,
     ) -> None:
         """Both sockets are non-blocking. ``about`` is the opener's own and comes back with the session's end.
 
         ``lasting`` are options of the server connection that are set once it has lasted for up to a second: most
-        connections do not, and setting them takes as long as connecting.
+        connections do not, and setting them takes as long as connecting. ``rates`` are the bytes a second that may
+        move up and down, 0: as they come. Without ``half_close`` the first end of either side is that of both.
         """
         self.client = client
         self.server = server
@@ -127,11 +159,12 @@ class Session:
         self.idle_timeout = idle_timeout
         self.about = about
         self.lasting = lasting
+        self.half_close = half_close
         self.wheel_key = 0
         self.counted = (0, 0)
         """Bytes up and down that are already in the shared counters."""
-        self.up = Flow(client.fileno(), server.fileno(), now)
-        self.down = Flow(self.up.dst, self.up.src, now)
+        self.up = _flow(client.fileno(), server.fileno(), now, rates[0])
+        self.down = _flow(self.up.dst, self.up.src, now, rates[1])
         self.up.back, self.down.back = self.down, self.up
         self.up.session = self.down.session = self
 
@@ -145,6 +178,10 @@ class Session:
         return max(self.up.moved_at, self.down.moved_at)
 
     @property
+    def limited(self) -> bool:
+        return self.up.limited or self.down.limited
+
+    @property
     def at_rest(self) -> bool:
         """Whether both directions are open and no byte is on its way through. For the thread that holds it.
 
@@ -152,6 +189,10 @@ class Session:
         """
         flows, sockets = (self.up, self.down), (self.client, self.server)
         return all(flow.state is State.OPEN for flow in flows) and not any(map(_queued, sockets))
+
+    def part(self) -> None:
+        """Once it is nobody's: a session and its flows refer to each other; apart, they are freed at once."""
+        del self.up.back, self.down.back, self.up.session, self.down.session
 
     def settle(self) -> None:
         """It lasts. From any thread."""

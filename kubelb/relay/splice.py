@@ -31,6 +31,14 @@ class SplicePipe:
         self.size = min(size, room)
         self.held = 0
 
+    @classmethod
+    def of(cls, read: int, write: int, held: int) -> SplicePipe:
+        """The pipe of another process, which holds bytes; its ends are this object's from now on."""
+        pipe = cls.__new__(cls)
+        pipe._read, pipe._write, pipe.held = read, write, held
+        pipe.size = fcntl.fcntl(write, fcntl.F_GETPIPE_SZ)
+        return pipe
+
     def step(self, src: int, dst: int) -> int:
         count = splice(src, self._write, self.size, None, None, _FLAGS)
         if count:
@@ -57,6 +65,14 @@ class SplicePipe:
         data = os.read(self._read, self.held) if self.held else b""
         self.held = 0
         return data
+
+    def lend(self) -> list[int]:
+        read = os.dup(self._read)
+        try:
+            return [read, os.dup(self._write)]
+        except OSError:
+            os.close(read)
+            raise
 
     def close(self) -> None:
         os.close(self._read)

@@ -20,7 +20,7 @@ from kubelb.inbox import Inbox, contained
 from kubelb.relay.alone import Alone
 from kubelb.relay.mover import Mover
 from kubelb.relay.pipes import OUT_OF_DESCRIPTORS, SHARED, Pool
-from kubelb.relay.session import Condition, End, Ledger, Session, always
+from kubelb.relay.session import Condition, End, Ledger, LimitedFlow, Session, always
 from kubelb.relay.wheel import Wheel
 
 _EVENTS = 32
@@ -44,6 +44,20 @@ class Waiting(Protocol):
     def expired(self) -> None: ...
 
 
+class _Rest:
+    """The deadline of a resting flow. It outlives the flow's session, if that ends before."""
+
+    __slots__ = ("_flow", "_mover", "wheel_key")
+
+    def __init__(self, flow: LimitedFlow, mover: Mover) -> None:
+        self._flow = flow
+        self._mover = mover
+        self.wheel_key = 0
+
+    def expired(self) -> None:
+        self._mover.resume(self._flow)
+
+
 class RelayThread:
     """Made anywhere; from :meth:`run` on all but :meth:`post` and :meth:`stop` is for its own thread only."""
 
@@ -62,12 +76,18 @@ class RelayThread:
         self._share = share
         self._alone_cpus = alone_cpus
         self._mover = Mover(
-            Pool(SHARED, zero_copy), self, time.monotonic(), bulk=self._lend_bulk, fell_back=self._fell_back
+            Pool(SHARED, zero_copy),
+            self,
+            time.monotonic(),
+            bulk=self._lend_bulk,
+            fell_back=self._fell_back,
+            rest=self._rest,
         )
         self._zero_copy = zero_copy
         self._handlers: dict[int, Handler] = {}
         self._wheel: Wheel[Session | Waiting] = Wheel()
         self._lent: dict[Session, Alone] = {}
+        self._heir: Callable[[Session], None] | None = None
         self._inbox = Inbox()
         self._moving = False
         self._count_at = _NEVER
@@ -75,6 +95,8 @@ class RelayThread:
         self._stopped = False
         self.busy = False
         """Whether the last poll found several things to do."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when :attr:`splices` or :attr:`alone` has changed."""
         self.watch(self._inbox.fileno(), select.EPOLLIN, lambda mask: self._inbox.run())
 
     @property
@@ -82,12 +104,50 @@ class RelayThread:
         """Seconds of the monotonic clock, as of the last poll."""
         return self._mover.now
 
+    @property
+    def splices(self) -> bool:
+        """Whether bytes are moved by splice(2); else they are copied."""
+        return self._zero_copy
+
+    @property
+    def alone(self) -> int:
+        """How many sessions have a thread of their own."""
+        return len(self._lent)
+
     def adopt(self, session: Session) -> None:
         """From now on the session and its sockets are this thread's."""
+        if self._heir is not None:
+            self._heir(session)
+        else:
+            self.take_back(session)
+
+    def take_back(self, session: Session) -> None:
+        """As :meth:`adopt`, and :meth:`hand_over` does not count."""
         if session.idle_timeout is not None:
             self._put(session, session.moved_at + session.idle_timeout)
-        if self._share or not self._lend(session, returns=False):
+        if self._share or session.limited or not self._lend(session, returns=False):
             self._mover.adopt(session)
+
+    def hand_over(self, heir: Callable[[Session], None] | None) -> None:
+        """Give all sessions to ``heir``, who owns them from then on, and those that are still to come; None: no more.
+
+        One with a thread of its own comes once that thread has given it back.
+        """
+        self._heir = heir
+        if heir is None:
+            return
+        for alone in self._lent.values():
+            alone.recall()
+        for session in self._mover.sessions():
+            self._mover.release(session)
+            self._forget(session)
+            heir(session)
+
+    def _forget(self, session: Session) -> None:
+        """It is another's; what it moved here is in the books."""
+        if session.idle_timeout is not None:
+            self._wheel.discard(session)
+        self._ledger.moved(session)
 
     def sessions(self, bulk: bool = True) -> list[Session]:
         """All it answers for; ``bulk``: those too that have a thread of their own until they go quiet."""
@@ -176,6 +236,9 @@ class RelayThread:
         self._mover.reap()
         self._look_at = min(self._wheel.next_due() or _NEVER, self._count_at)
 
+    def _rest(self, flow: LimitedFlow) -> None:
+        self._put(_Rest(flow, self._mover), flow.due)
+
     def _count(self, now: float) -> None:
         """Enter into the books what moved; as long as something does, again in a while."""
         for session in self.sessions():
@@ -189,7 +252,7 @@ class RelayThread:
         deadline = session.moved_at + session.idle_timeout
         if deadline > self._mover.now or session in self._lent:
             self._wheel.put(session, max(deadline, self._mover.now + 1 / 64))
-        else:
+        elif self._mover.holds(session.up):
             self._mover.end(session, End.IDLE)
 
     def moved(self, session: Session) -> None:
@@ -204,7 +267,7 @@ class RelayThread:
         self._ledger.ended(session, end)
 
     def _lend_bulk(self, session: Session) -> None:
-        if len(self._lent) < _ALONE:
+        if len(self._lent) < _ALONE and not session.limited:
             self._lend(session, returns=True)
 
     def _lend(self, session: Session, returns: bool) -> bool:
@@ -226,23 +289,31 @@ class RelayThread:
                 self._mover.adopt(session)
             return False
         self._lent[session] = thread
+        self.changed()
         return True
 
     def _taken_back(self, session: Session) -> None:
         alone = self._lent.pop(session)
         alone.close()
+        self.changed()
+        if self._heir is not None and not any(when(session) for _, when in alone.asked):
+            self._forget(session)
+            self._heir(session)
+            return
         self._mover.adopt(session)
         for end, when in alone.asked:
             self.end(session, end, when)
 
     def _lent_ended(self, session: Session, end: End) -> None:
         self._lent.pop(session).close()
+        self.changed()
         self.ended(session, end)
 
     def _fell_back(self) -> None:
         """Here, or on a session's own thread: said once."""
         if self._zero_copy:
             self._zero_copy = False
+            self.changed()
             log.get().warning("splice_refused", effect="bytes are copied instead")
 
     def close(self) -> None:

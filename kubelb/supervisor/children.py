@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from kubelb import log
+from kubelb.supervisor.image import Image
 from kubelb.supervisor.signals import blocked
 from kubelb.wire.channel import Channel
 
@@ -50,6 +52,63 @@ def spawn(
             os._exit(status)
     theirs.close()
     return pid, ours
+
+
+def start_apart(image: Image, environment: Mapping[str, str], keep: int) -> None:
+    """Start a program as nobody's child: its parent is init, or systemd, which would call another's child alien.
+
+    It finds ``environment`` added to the image's own, and ``keep`` open. Where it cannot be started nobody has that.
+    """
+    with blocked():
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            if os.fork():
+                os._exit(0)
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_DFL)
+        with suppress(OSError):
+            os.chdir(image.directory)
+        os.set_inheritable(keep, True)
+        os.execve(image.program, image.arguments, {**image.environment, **environment})
+    except OSError as error:
+        log.get().error("program_not_started", program=image.program, reason=error.strerror or str(error))
+    finally:
+        os._exit(1)
+
+
+def to_background() -> Callable[[], None]:
+    """Go on as a child in a session of its own, without a terminal's input and output, as nginx's ``daemon on`` does.
+
+    The process that was started ends with 0 once the function that this gives is called, or with this one's exit
+    status if it ends before. (``ngx_daemon``, src/os/unix/ngx_daemon.c: nginx does not wait.)
+    """
+    read, write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if os.read(read, 1):
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    os.close(read)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in (0, 1):
+        os.dup2(null, fd)
+    os.close(null)
+
+    def ready() -> None:
+        with suppress(BrokenPipeError):  # Nobody may have waited so long.
+            os.write(write, b"\n")
+        os.close(write)
+
+    return ready
 
 
 def reap() -> list[tuple[int, str]]:

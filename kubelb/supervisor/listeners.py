@@ -8,13 +8,13 @@ import socket
 from pathlib import Path
 
 from kubelb.config.faults import ConfigFault, Fault
+from kubelb.config.model import Binding
 from kubelb.config.values import Address
 
-_BACKLOG = 4096
-"""Clients that may wait to be accepted; the kernel lowers it to net.core.somaxconn."""
+_SOCKET, _TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
 
 
-def listen(address: Address) -> socket.socket:
+def listen(address: Address, binding: Binding = Binding()) -> socket.socket:  # noqa: B008 (immutable)
     """A non-blocking listening socket; what it accepts has TCP_NODELAY. Raises :class:`ConfigFault`."""
     try:
         family, kind, proto, _, target = socket.getaddrinfo(
@@ -24,17 +24,37 @@ def listen(address: Address) -> socket.socket:
     except OSError as error:
         raise _fault(address, error) from None
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, binding.ipv6_only)
         sock.bind(target)
-        sock.listen(_BACKLOG)
+        settle(sock, binding)
     except OSError as error:
         sock.close()
         raise _fault(address, error) from None
     sock.setblocking(False)
     return sock
+
+
+def settle(sock: socket.socket, binding: Binding) -> None:
+    """Have a bound socket listen with these options, also one that listens already. Raises :class:`OSError`."""
+    for level, option, value in _options(binding):
+        if value:
+            sock.setsockopt(level, option, value)
+    sock.listen(binding.backlog)
+
+
+def _options(binding: Binding) -> list[tuple[int, int, int]]:
+    return [
+        (_SOCKET, socket.SO_RCVBUF, binding.receive_buffer or 0),
+        (_SOCKET, socket.SO_SNDBUF, binding.send_buffer or 0),
+        (_SOCKET, socket.SO_KEEPALIVE, int(binding.keepalive)),
+        (_TCP, socket.TCP_KEEPIDLE, int(binding.keepalive_idle)),
+        (_TCP, socket.TCP_KEEPINTVL, int(binding.keepalive_interval)),
+        (_TCP, socket.TCP_KEEPCNT, binding.keepalive_count),
+        (_TCP, socket.TCP_FASTOPEN, binding.fast_open),
+    ]
 
 
 _CURES = {

@@ -34,8 +34,34 @@ class PidFile:
                     instead="stop it, or give this one its own --runtime-dir",
                 )
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, f"{os.getpid()}\n".encode())
+        self.write()
+
+    @classmethod
+    def left(cls, runtime_dir: Path, fd: int) -> PidFile:
+        """That of the supervisor before, with its lock; ``fd`` is this object's from now on.
+
+        Raises :class:`ConfigFault` when it is another directory's.
+        """
+        held = cls.__new__(cls)
+        held.path, held._fd = runtime_dir / "kubelb.pid", fd
+        try:
+            same = os.path.samestat(held.path.stat(), os.fstat(fd))
+        except OSError:
+            same = False
+        if not same:
+            raise ConfigFault(
+                Fault(what=f"kubelb does not run on {runtime_dir}", instead="runtime_dir changes by a restart only")
+            )
+        return held
+
+    def write(self) -> None:
+        """It is this process that runs."""
+        text = f"{os.getpid()}\n".encode()
+        os.pwrite(self._fd, text, 0)
+        os.ftruncate(self._fd, len(text))
+
+    def fileno(self) -> int:
+        return self._fd
 
     def remove(self) -> None:
         """At the end of the supervisor."""

@@ -1,14 +1,17 @@
 """What the supervisor does about its children: pure decisions over their states and the time.
 
 A place is where one child belongs (``worker-0``, ``control``). A child that dies is replaced at once the first
-time; while it keeps dying young the pauses grow, and a child that lived for a while starts afresh.
+time; while it keeps dying young the pauses grow, and a child that lived for a while starts afresh. Of a worker that
+leaves, because there are to be fewer or a new supervisor has its own, nobody takes the place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from itertools import islice
 
 CONTROL = "control"
 _YOUNG = 10.0
@@ -23,6 +26,8 @@ class Phase(Enum):
     RUNNING = auto()
     DRAINING = auto()
     """Told to stop gracefully: sessions may end by themselves."""
+    HANDING_OVER = auto()
+    """A new supervisor serves, and is being given the sessions."""
     STOPPING = auto()
     """Children were told to end at once."""
     KILLING = auto()
@@ -33,6 +38,8 @@ class Place:
     """``pid`` is None while nobody is there. Times are seconds of the monotonic clock."""
 
     name: str
+    rows: tuple[int, ...] = ()
+    """Of the shared counters, that are its to write: one a relay thread."""
     pid: int | None = None
     ready: bool = False
     started_at: float = 0.0
@@ -63,6 +70,19 @@ def to_spawn(places: Iterable[Place], phase: Phase, now: float) -> list[Place]:
     return [place for place in places if place.pid is None and place.spawn_at <= now]
 
 
+def free_rows(taken: Collection[int], count: int) -> tuple[int, ...]:
+    """The first ``count`` rows of the shared counters that are nobody's."""
+    return tuple(islice((row for row in itertools.count() if row not in taken), count))
+
+
+def channels_each(threads: int, taking: int, most: int) -> int:
+    """How many channels each relay thread of a worker with so many ``threads`` gets to ``taking`` others.
+
+    One to each of those, as far as the ``most`` that a worker can be given go; two at least, for one may die.
+    """
+    return max(2, min(taking, most // threads))
+
+
 @dataclass(frozen=True)
 class Ending:
     """How far a stop has come: ``deadline`` (None: none) is when the next, harder phase begins."""
@@ -73,7 +93,7 @@ class Ending:
 
 def stop_gracefully(ending: Ending, timeout: float | None, now: float) -> Ending:
     """``timeout`` in seconds; None: sessions have all the time they want."""
-    if ending.phase is not Phase.RUNNING:
+    if ending.phase not in (Phase.RUNNING, Phase.HANDING_OVER):
         return ending
     return Ending(Phase.DRAINING, None if timeout is None else now + timeout)
 

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 FAST = (signal.SIGTERM, signal.SIGINT)
 GRACEFUL = signal.SIGQUIT
 RELOAD = signal.SIGHUP
-UNKNOWN = (signal.SIGUSR1, signal.SIGUSR2)
-"""What means something to nginx and would end a process that does not expect it."""
-_HEARD = (*FAST, GRACEFUL, RELOAD, *UNKNOWN, signal.SIGCHLD)
+REOPEN = signal.SIGUSR1
+UPGRADE = signal.SIGUSR2
+_HEARD = (*FAST, GRACEFUL, RELOAD, REOPEN, UPGRADE, signal.SIGCHLD)
 
 
 class SignalPipe:
@@ -45,7 +45,7 @@ class SignalPipe:
         os.close(self._write)
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        for number in (signal.SIGINT, GRACEFUL, RELOAD, *UNKNOWN):
+        for number in (signal.SIGINT, GRACEFUL, RELOAD, REOPEN, UPGRADE):
             signal.signal(number, signal.SIG_IGN)
 
 

@@ -36,25 +36,44 @@ def describe(snapshot: Snapshot, workers: Collection[bool]) -> str:
 
 
 class Systemd:
-    """``due`` is when the next sign of life is due, in seconds of the monotonic clock; infinite: nobody wants any."""
+    """``pause`` is seconds from one sign of life to the next; infinite: nobody wants any. ``due`` is when the next
+    one is due, in seconds of the monotonic clock; infinite before this process is ready.
+
+    Until then it says nothing of itself: after an upgrade systemd does not listen to it yet.
+    ``variables`` are for the environment of a process that takes this one's place, over what is there: it is watched
+    as this one is, and WATCHDOG_PID is not to tell it otherwise.
+    """
 
     def __init__(self, environment: MutableMapping[str, str], pid: int) -> None:
         """Takes its variables out of ``environment``: they are meant for the process ``pid`` and not its children."""
-        self._address = _address(environment.pop("NOTIFY_SOCKET", ""))
-        timeout = _seconds(environment.pop("WATCHDOG_USEC", ""))
-        wanted = environment.pop("WATCHDOG_PID", str(pid)) == str(pid) and self._address is not None
-        self._pause = timeout / 2 if wanted else math.inf
+        notify, period = environment.pop("NOTIFY_SOCKET", ""), environment.pop("WATCHDOG_USEC", "")
+        self._address = _address(notify)
+        wanted = environment.pop("WATCHDOG_PID", "") in ("", str(pid)) and self._address is not None
+        self.pause = _seconds(period) / 2 if wanted else math.inf
+        self.variables = {"NOTIFY_SOCKET": notify, "WATCHDOG_USEC": period if wanted else "", "WATCHDOG_PID": ""}
+        self._ready = False
         self._status = ""
         self._refused = False
-        self.due = 0.0 if self._pause < math.inf else math.inf
+        self.due = math.inf
 
     def ready(self, status: str) -> None:
         """At the end of the start, and of each reload however that went."""
+        self._ready = True
+        if self.pause < math.inf:
+            self.due = 0.0
         self._status = status
         self._send(("READY", "1"), ("STATUS", status))
 
     def reloading(self) -> None:
         self._send(("RELOADING", "1"), ("MONOTONIC_USEC", str(time.monotonic_ns() // 1000)))
+
+    def main_pid(self, pid: int) -> None:
+        """From now on ``pid`` is the service, and the only one that systemd listens to (NotifyAccess=main).
+
+        It has to be a child of systemd by then, and no more one of this process: else systemd calls it not its own,
+        does not wait for its end at a stop, and kills it at once (service.c, unit.c: ``main_pid_alien``).
+        """
+        self._send(("MAINPID", str(pid)))
 
     def stopping(self, status: str) -> None:
         self._status = status
@@ -62,14 +81,14 @@ class Systemd:
 
     def status(self, text: str) -> None:
         """Sent if it is another one than before."""
-        if text != self._status:
+        if self._ready and text != self._status:
             self._status = text
             self._send(("STATUS", text))
 
     def alive(self, now: float) -> None:
         """To be called in each turn of the loop that is watched."""
         if now >= self.due:
-            self.due = now + self._pause
+            self.due = now + self.pause
             self._send(("WATCHDOG", "1"))
 
     def _send(self, *fields: tuple[str, str]) -> None:

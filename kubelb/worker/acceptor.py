@@ -81,7 +81,7 @@ class Acceptor:
         """Nobody waits, and there is a descriptor for the next (the kernel looks for that first)."""
         if self._exhausted:
             self._exhausted = False
-            log.get().info("accepting_resumed", listener=self._name())
+            log.limited().info("accepting_resumed", listener=self._name())
 
     def pause(self) -> None:
         """Descriptors ran out: leave clients in the queue for a while."""
@@ -91,7 +91,7 @@ class Acceptor:
         self._thread.set_deadline(self, _PAUSE)
         if not self._exhausted:
             self._exhausted = True
-            log.get().warning(
+            log.limited().warning(
                 "accepting_paused", listener=self._name(), reason="out of file descriptors; raise max_open_files"
             )
 

@@ -5,13 +5,16 @@ Runs on that thread, which is the only writer of the row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, Protocol
 
+from kubelb.config.variables import Client, Opening, Try, address_text
+from kubelb.crowds import Crowds
 from kubelb.relay.flow import State
 from kubelb.relay.session import End, Session
 from kubelb.snapshot import Listener, Server
-from kubelb.stats import Count, Row
+from kubelb.stats import ROWS, Count, Row
 
 
 class Visit(NamedTuple):
@@ -22,15 +25,44 @@ class Visit(NamedTuple):
     server: Server
     opened_at: float
     """Seconds of the monotonic clock."""
+    opening: Opening | None = None
+    """How it came about; None: nobody logged that then."""
+    counted_as: tuple[int, ...] = ()
+    """The kinds of clients among which it is counted."""
+
+
+def opening_of(visit: Visit) -> Opening:
+    """How it came about, as far as is known."""
+    taken = Try(address_text(visit.server.address), visit.opened_at, 0.0, accepted=True)
+    return visit.opening or Opening(Client(0, visit.client, ("", 0)), visit.opened_at, (taken,))
+
+
+class Journal(Protocol):
+    """Who is told of every client when all is over; nobody waits for it."""
+
+    def session(self, visit: Visit, session: Session, end: End) -> None: ...
+
+    def unserved(self, listener: Listener, opening: Opening, end: str, status: int, sent: int = 0) -> None:
+        """One who got no server, and so many bytes from us; ``status`` is nginx's."""
+
+
+_ENDS: Final[Mapping[End, int]] = {
+    End.CLOSED: Count.CLOSED,
+    End.CLIENT_RESET: Count.CLIENT_RESETS,
+    End.SERVER_RESET: Count.SERVER_RESETS,
+    End.IDLE: Count.IDLED,
+    End.CUT: Count.CUTS,
+    End.REBALANCED: Count.REBALANCED,
+}
 
 
 class Books:
     """The :class:`~kubelb.relay.session.Ledger` of a relay thread."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, crowds: Crowds) -> None:
         self._row = row
-        self.record: Callable[[Visit, Session, End], None] | None = None
-        """Called for every ended session."""
+        self._crowds = crowds
+        self.journal: Journal | None = None
         self.broken: Callable[[int], None] | None = None
         """Called with the slot of a server that has broken a session; not once it has ended its side orderly."""
         self.emptied: Callable[[], None] | None = None
@@ -41,13 +73,38 @@ class Books:
         """Connected now, dials under way included."""
         return self._row.get(0, Count.ACTIVE)
 
-    def accepted(self) -> None:
+    def accepted(self) -> int:
+        """A client has come; its number, which no other has, of whatever relay thread."""
         self._row.add(0, Count.ACTIVE)
         self._row.add(0, Count.OPENED)
+        return self._row.get(0, Count.OPENED) * ROWS + self._row.index
 
-    def refused(self) -> None:
-        """A client who got no server, or did not wait for one."""
-        self._gone()
+    def turned_away(self, who: Client | None = None, reason: int = Count.TURNED_AWAY) -> None:
+        """A client whom we close; for want of a server, unless the :class:`Count` says otherwise."""
+        self._row.add(0, reason)
+        self._gone(() if who is None else who.counted_as)
+
+    def gave_up(self, who: Client) -> None:
+        """A client who needs no server any more: he did not wait for one, or has his answer."""
+        self._gone(who.counted_as)
+
+    def relays(self, splices: bool, alone: int) -> None:
+        """How the thread moves bytes from now on, and how many of its sessions have one of their own."""
+        self._row.put(0, Count.SPLICING, splices)
+        self._row.put(0, Count.COPYING, not splices)
+        self._row.put(0, Count.ALONE, alone)
+
+    def given(self, session: Session) -> None:
+        """It goes on elsewhere."""
+        self._row.add(session.slot, Count.ACTIVE, -1)
+        self._gone(_counted_as(session))
+
+    def taken(self, session: Session) -> None:
+        """It has begun elsewhere."""
+        self._row.add(session.slot, Count.ACTIVE)
+        self._row.add(0, Count.ACTIVE)
+        for kind in _counted_as(session):
+            self._crowds.add(kind)
 
     def moved(self, session: Session) -> None:
         up, down = session.uncounted()
@@ -57,16 +114,25 @@ class Books:
             self._row.add(session.slot, Count.BYTES_DOWN, down)
 
     def ended(self, session: Session, end: End) -> None:
-        self._row.add(session.slot, Count.ACTIVE, -1)
-        if end.is_reset:
-            self._row.add(session.slot, Count.RESETS)
-            if self.broken is not None and end is End.SERVER_RESET and session.down.state is not State.SHUT:
-                self.broken(session.slot)
-        if self.record is not None and isinstance(session.about, Visit):
-            self.record(session.about, session, end)
-        self._gone()
+        row, slot, visit = self._row, session.slot, session.about
+        row.add(slot, _ENDS[end])
+        if isinstance(visit, Visit):
+            row.observe(slot, Count.SESSION_SECONDS, time.monotonic() - visit.opened_at)
+        row.add(slot, Count.ACTIVE, -1)
+        if self.broken is not None and end is End.SERVER_RESET and session.down.state is not State.SHUT:
+            self.broken(slot)
+        if self.journal is not None and isinstance(visit, Visit):
+            self.journal.session(visit, session, end)
+        self._gone(_counted_as(session))
 
-    def _gone(self) -> None:
+    def _gone(self, counted_as: tuple[int, ...]) -> None:
+        for kind in counted_as:
+            self._crowds.leave(kind)
         self._row.add(0, Count.ACTIVE, -1)
         if self.emptied is not None and not self.clients:
             self.emptied()
+
+
+def _counted_as(session: Session) -> tuple[int, ...]:
+    visit = session.about
+    return visit.counted_as if isinstance(visit, Visit) else ()

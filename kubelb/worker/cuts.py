@@ -36,6 +36,12 @@ class Cuts:
                 if server.cut_at is not None:
                     self._carry_out(server.slot, server.cut_at, pool.reset_spread)
 
+    def include(self, session: Session, opened_at: float) -> None:
+        """It has come from elsewhere, where orders may have been under way that struck it."""
+        order = self._orders.get(session.slot)
+        if order is not None and opened_at < order.cut_at:
+            order.include(session)
+
     def _carry_out(self, slot: int, cut_at: float, spread: float) -> None:
         order = self._orders.get(slot)
         if order is None or order.cut_at != cut_at:
@@ -68,10 +74,20 @@ class _Order:
         elif self._left:
             self._thread.set_deadline(self, self._left[-1][0] - now)
 
+    def include(self, session: Session) -> None:
+        """Strike it too; before the moment has come it is among the others anyway."""
+        if self._left is None:
+            return
+        self._left = sorted([*self._left, (self._moment(), session)], key=itemgetter(0), reverse=True)
+        self._thread.drop_deadline(self)
+        self.expired()
+
     def _draw(self) -> list[tuple[float, Session]]:
         sessions = (session for session in self._thread.sessions() if session.slot == self._slot)
-        drawn = [(self.cut_at + self._rng.random() * self._spread, session) for session in sessions]
-        return sorted(drawn, key=itemgetter(0), reverse=True)
+        return sorted(((self._moment(), session) for session in sessions), key=itemgetter(0), reverse=True)
+
+    def _moment(self) -> float:
+        return self.cut_at + self._rng.random() * self._spread
 
 
 def release(thread: RelayThread, slot: int, count: int, quiet: float) -> None:

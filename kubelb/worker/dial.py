@@ -12,23 +12,40 @@ import errno
 import math
 import os
 import select
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from socket import SocketType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kubelb import log
+from kubelb.config.variables import Client, Opening, Try, address_text
+from kubelb.proxyproto import encode
 from kubelb.relay.pipes import OUT_OF_DESCRIPTORS
 from kubelb.relay.session import Session
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Listener, Server
+from kubelb.stats import Count
 from kubelb.worker.books import Books, Visit
-from kubelb.worker.dialplan import Start, Step, Wait, next_step, patience
+from kubelb.worker.dialplan import Start, Step, Wait, may_retry, most_tries, next_step, patience
+from kubelb.worker.manner import CannotBind, Manner
 from kubelb.worker.sockets import connection, reset
 from kubelb.worker.view import PoolView
 
 EXHAUSTED = OUT_OF_DESCRIPTORS | {errno.ENOBUFS, errno.ENOMEM}
 """Our own want of descriptors or memory: no server's fault, and it passes."""
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY})
+_KINDS: Final[Mapping[int, int]] = {
+    errno.ECONNREFUSED: Count.REFUSED,
+    errno.ETIMEDOUT: Count.UNANSWERED,
+    errno.EHOSTUNREACH: Count.UNREACHABLE,
+    errno.EHOSTDOWN: Count.UNREACHABLE,
+    errno.ENETUNREACH: Count.UNREACHABLE,
+    errno.ENETDOWN: Count.UNREACHABLE,
+    errno.ECONNRESET: Count.RESET,
+}
+"""How dials that fail with these errnos are counted."""
+_NO_RATES = (0, 0)
 _RETRY = 0.1
 """Seconds between two looks whether a descriptor is free again."""
 
@@ -45,29 +62,34 @@ class Dial:
     """One client on its way to a server; ``wheel_key`` is the relay thread's."""
 
     __slots__ = (
-        "_begun", "_books", "_client", "_client_watched", "_exhausted", "_from", "_listener", "_thread", "_tried",
-        "_view", "_waited", "_waiting", "wheel_key",
+        "_begun", "_books", "_client", "_client_watched", "_exhausted", "_from", "_listener", "_manner", "_most",
+        "_thread", "_tried", "_tries", "_view", "_waited", "_waiting", "wheel_key",
     )  # fmt: skip
 
     def __init__(
         self,
         client: SocketType,
-        client_address: tuple[str, int],
+        who: Client,
         listener: Listener,
         view: PoolView,
         thread: RelayThread,
         books: Books,
         exhausted: Callable[[], None],
+        manner: Manner | None = None,
     ) -> None:
-        """``exhausted`` is told when descriptors ran out."""
+        """``exhausted`` is told when descriptors ran out; ``manner`` is the listener's."""
         self._client = client
-        self._from = client_address
+        self._from = who
         self._listener = listener
         self._view = view
         self._thread = thread
         self._books = books
         self._exhausted = exhausted
+        self._manner = manner
+        self._most = most_tries(listener, view.usable)
+        """So many servers are tried."""
         self._tried: tuple[int, ...] = ()
+        self._tries: tuple[Try, ...] = ()
         self._waiting: tuple[_Attempt, ...] = ()
         self._waited = False
         self._client_watched = False
@@ -76,16 +98,22 @@ class Dial:
 
     def begin(self) -> None:
         """Once; from then on the dial goes on by itself until it is over."""
+        if self._manner is not None:
+            self._manner.receive(self._client)
         if self._start():
-            self._thread.set_deadline(self, patience(self._listener, self._view.usable))
+            self._thread.set_deadline(self, patience(self._listener, self._most))
 
     def _start(self) -> bool:
         """Try servers until one is being waited for; False: one has accepted, or there is none to be tried now."""
         view, now = self._view, self._thread.now
-        while (position := view.pick(self._from[0], self._tried, now)) is not None:
+        while len(self._tried) < self._most and (position := view.pick(self._from, self._tried, now)) is not None:
             server = view.pool.servers[position]
             try:
-                sock = connection(server.address)
+                sock = self._socket(server)
+            except CannotBind as error:
+                view.release(server)
+                self._cannot_bind(error)
+                return False
             except OSError as error:
                 if error.errno in EXHAUSTED:
                     view.release(server)
@@ -99,21 +127,41 @@ class Dial:
             self._tried = (*self._tried, position)
             if code in _PENDING:
                 return True
-            self._failed(server, code)
+            self._failed(server, now, code)
         if self._waiting:
             self._wait_until(self._begun + self._listener.connect_timeout)
         else:
             self._refuse()
         return False
 
+    def _socket(self, server: Server) -> SocketType:
+        sock = connection(server.address)
+        if self._manner is not None:
+            self._manner.receive(sock)
+            try:
+                self._manner.bind(sock, self._from)
+            except CannotBind:
+                sock.close()
+                raise
+        return sock
+
+    def _cannot_bind(self, error: CannotBind) -> None:
+        log.limited().error("bind_failed", listener=self._listener.address, reason=str(error))
+        self._leave_servers(least=math.inf)
+        # As in nginx: one without a name.
+        self._tries = (*self._tries, Try("", self._thread.now, 0.0))
+        self._turn_away("cannot_bind", 500)
+
     def _connect(self, server: Server, sock: SocketType, now: float) -> int:
         """Begin to connect: 0 if that is done at once, one of _PENDING, or the errno of the failure."""
         # A server on this machine has answered by the time connect() returns; asking again tells, and saves a poll.
+        begun = time.monotonic()
         code = sock.connect_ex(server.address)
         if code == errno.EINPROGRESS:
             code = sock.connect_ex(server.address)
         if code == 0:
-            self._connected(server, sock, now)
+            # The thread's clock stands still meanwhile.
+            self._connected(server, sock, now, time.monotonic() - begun)
         elif code in _PENDING:
             self._waited = True
             self._waiting = (*self._waiting, _Attempt(server, sock, now))
@@ -140,10 +188,10 @@ class Dial:
             self._thread.unwatch(attempt.sock.fileno())
             self._waiting = tuple(other for other in self._waiting if other is not attempt)
             if code == 0:
-                self._connected(attempt.server, attempt.sock, attempt.begun)
+                self._connected(attempt.server, attempt.sock, attempt.begun, self._thread.now - attempt.begun)
                 return
             self._close(attempt.sock)
-            self._failed(attempt.server, code)
+            self._failed(attempt.server, attempt.begun, code)
             failed = True
         self._go_on(failed)
 
@@ -162,8 +210,8 @@ class Dial:
 
     def _next_step(self, failed: bool) -> Step:
         begun = [attempt.begun for attempt in self._waiting]
-        servers, tried = self._view.usable, len(self._tried)
-        return next_step(self._listener, servers, tried, self._begun, begun, self._thread.now, failed)
+        tried, now = len(self._tried), self._thread.now
+        return next_step(self._listener, self._most, tried, self._begun, begun, now, failed)
 
     def _wait_until(self, then: float) -> None:
         """This takes its time: meanwhile the client may give up. (That it has sent all it had to say is no reset.)"""
@@ -182,29 +230,63 @@ class Dial:
     def _client_reset(self, mask: int) -> None:
         self._leave_servers(least=math.inf)
         self._leave_thread()
+        self._tell("client_left", 200)
         self._client.close()
-        self._books.refused()
+        self._books.gave_up(self._from)
 
-    def _connected(self, server: Server, sock: SocketType, begun: float) -> None:
+    def _connected(self, server: Server, sock: SocketType, begun: float, seconds: float) -> None:
         thread, listener = self._thread, self._listener
         if self._waited:
-            self._leave_servers(least=patience(listener, self._view.usable))
+            self._leave_servers(least=patience(listener, self._most))
             self._leave_thread()
-        self._view.passed(server, begun)
-        visit = Visit(self._from, listener, server, thread.now)
+        self._view.passed(server, begun, seconds)
+        header = self._introduce(sock) if listener.send_proxy_protocol else 0
+        opening = None
+        if self._books.journal is not None:
+            self._tries = (*self._tries, Try(address_text(server.address), begun, seconds, True, header))
+            opening = self._opening()
+        visit = Visit(self._from.remote, listener, server, thread.now, opening, self._from.counted_as)
         options = self._view.liveness
-        thread.adopt(Session(self._client, sock, server.slot, thread.now, listener.idle_timeout, visit, options))
+        rates = _NO_RATES if self._manner is None else self._manner.rates(self._from)
+        timeout, half_close = listener.idle_timeout, listener.half_close
+        thread.adopt(Session(self._client, sock, server.slot, thread.now, timeout, visit, options, rates, half_close))
+
+    def _introduce(self, sock: SocketType) -> int:
+        """Tell a server who comes, in so many bytes; a new connection has room for them."""
+        with suppress(OSError):  # It is broken already, which the relay will find out too.
+            return sock.send(encode(self._from.remote, self._from.local))
+        return 0
 
     def _refuse(self) -> None:
+        now = self._thread.now
+        if len(self._tried) < self._most and may_retry(self._listener, self._begun, now):
+            # As in nginx: the pool itself stands for a server that was wanted and not there.
+            self._tries = (*self._tries, Try(self._view.pool.name, now, 0.0))
+        self._turn_away("no_server", 502)
+        log.limited().debug(
+            "no_server", pool=self._view.pool.name, client=self._from.remote[0], tried=len(self._tried)
+        )
+
+    def _turn_away(self, end: str, status: int) -> None:
         if self._waited:
             self._leave_thread()
+        self._tell(end, status)
+        self._books.turned_away(self._from)
         reset(self._client)
-        self._books.refused()
-        log.get().debug("no_server", pool=self._view.pool.name, client=self._from[0], tried=len(self._tried))
 
-    def _failed(self, server: Server, code: int) -> None:
+    def _tell(self, end: str, status: int) -> None:
+        """The access log, of a client who got no server."""
+        if self._books.journal is not None:
+            self._books.journal.unserved(self._listener, self._opening(), end, status)
+
+    def _opening(self) -> Opening:
+        return Opening(self._from, self._from.accepted_at, tuple(sorted(self._tries, key=lambda one: one.began_at)))
+
+    def _failed(self, server: Server, begun: float, code: int) -> None:
+        self._note_try(server, begun)
         self._view.release(server)
-        self._view.failed(server, self._thread.now, os.strerror(code).lower())
+        kind = _KINDS.get(code, Count.OTHERWISE)
+        self._view.failed(server, self._thread.now, os.strerror(code).lower(), kind)
 
     def _leave_servers(self, least: float) -> None:
         """Wait for none of them any more; those that had at least so many seconds to answer have failed."""
@@ -212,10 +294,16 @@ class Dial:
         for server, sock, begun in self._waiting:
             self._thread.unwatch(sock.fileno())
             self._close(sock)
+            self._note_try(server, begun)
             self._view.release(server)
             if now - begun >= least:
-                self._view.failed(server, now, f"no answer to connect for {now - begun:.2f} s")
+                reason = f"no answer to connect for {now - begun:.2f} s"
+                self._view.failed(server, now, reason, Count.UNANSWERED)
         self._waiting = ()
+
+    def _note_try(self, server: Server, begun: float) -> None:
+        """One that came to nothing, or was not waited for any more."""
+        self._tries = (*self._tries, Try(address_text(server.address), begun, self._thread.now - begun))
 
     def _close(self, sock: SocketType) -> None:
         # Only after this poll's events: one of them may be the socket's, and a new one would get its descriptor.

@@ -47,7 +47,7 @@ def next_step(
     begun, in order. ``failed``: the last of what happened was that a server has failed.
     """
     give_up_at = begun + listener.connect_timeout
-    left = servers - tried
+    left = servers - tried if may_retry(listener, begun, now) else 0
     if now >= give_up_at or not (left or waiting):
         return GiveUp()
     if not left:
@@ -56,6 +56,16 @@ def next_step(
         return Start()
     due = min(waiting[-1] + patience(listener, servers), give_up_at - left * _share(listener, servers))
     return Start() if now >= due else Wait(due)
+
+
+def most_tries(listener: Listener, usable: int) -> int:
+    """How many of the servers that may be used a dial tries."""
+    return min(usable, listener.max_tries or usable)
+
+
+def may_retry(listener: Listener, begun: float, now: float) -> bool:
+    """Whether it is early enough for one more."""
+    return listener.retry_timeout is None or now < begun + listener.retry_timeout
 
 
 def _share(listener: Listener, servers: int) -> float:

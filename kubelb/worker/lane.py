@@ -5,18 +5,34 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from socket import SocketType
 
+from kubelb import log
+from kubelb.config.naming import is_named_by_variables
+from kubelb.config.variables import Client, Opening
+from kubelb.crowds import Crowds
+from kubelb.relay.session import Session
 from kubelb.relay.thread import RelayThread
-from kubelb.snapshot import Listener, Snapshot
-from kubelb.stats import Row, Table
-from kubelb.wire.messages import Release, Sighting
+from kubelb.snapshot import Listener, Snapshot, SocketAddress
+from kubelb.stats import Count, Row, Table
+from kubelb.wire.channel import Channel
+from kubelb.wire.messages import AskSessions, Release, SessionList, Sighting
+from kubelb.worker import reception
 from kubelb.worker.acceptor import Acceptor
-from kubelb.worker.accesslog import AccessLog
-from kubelb.worker.books import Books
+from kubelb.worker.accesslog import AccessLog, wanted
+from kubelb.worker.books import Books, Visit
+from kubelb.worker.byname import ByName
 from kubelb.worker.cuts import Cuts, release
 from kubelb.worker.dial import Dial
+from kubelb.worker.handover import Giver, Taking
+from kubelb.worker.limits import Limits
+from kubelb.worker.listing import Listing
+from kubelb.worker.manner import Manner, manner_of
+from kubelb.worker.place import place_of, same_variables
+from kubelb.worker.reception import Proxy, Reception
 from kubelb.worker.sightings import Sightings
+from kubelb.worker.sockets import local_address, reset
 from kubelb.worker.view import PoolView
 
 
@@ -27,86 +43,163 @@ class Lane:
         self,
         table: Table,
         row: Row,
-        listening: Sequence[socket.socket],
         snapshot: Snapshot,
         share: bool,
         alone_cpus: Collection[int] | None,
         report: Callable[[Sighting], object],
     ) -> None:
-        """``listening`` are the sockets of ``snapshot.listeners``, in the same order; the rest: RelayThread.
-
-        ``report`` must not wait.
-        """
+        """``report`` must not wait; the rest: RelayThread."""
         self._table = table
         self._row = row
         self._rng = random.Random()
         self._access: AccessLog | None = None
         self._sightings = Sightings(report)
-        self.books = Books(row)
+        self._crowds = Crowds(table, row.index)
+        self.books = Books(row, self._crowds)
         self.books.broken = self._broken
         self.thread = RelayThread(self.books, share=share, alone_cpus=alone_cpus)
+        self.thread.changed = self._note_relay
+        self._note_relay()
         self._cuts = Cuts(self.thread, self._rng)
         self._views: dict[str, PoolView] = {}
         self._snapshot = snapshot
+        self._place = place_of(snapshot)
+        self._ways: dict[str, Callable[[SocketType, Client], None]] = {}
+        """By listening address: where an accepted client goes."""
+        self._acceptors: dict[str, Acceptor] = {}
+        self._takings: list[Taking] = []
+        self._leaving = False
         self.see(snapshot)
-        self._acceptors = [Acceptor(sock, self.thread, self._welcomer(index)) for index, sock in enumerate(listening)]
-        for acceptor in self._acceptors:
-            acceptor.start()
 
     def see(self, snapshot: Snapshot) -> None:
         """Go by this snapshot from now on. A pool that is the same keeps its selector's state."""
-        for slot in _slots(snapshot) - _slots(self._snapshot):
+        for slot in snapshot.slots - self._snapshot.slots:
             self._row.forget(slot)
+        same = same_variables(snapshot, self._snapshot)
+        self._place = self._place if same else place_of(snapshot)
         old = self._views
         self._views = {
             pool.name: old[pool.name]
-            if pool.name in old and old[pool.name].pool == pool
-            else PoolView(pool, self._table, self._row, self._rng, self._sightings, old.get(pool.name))
+            if same and pool.name in old and old[pool.name].pool == pool
+            else PoolView(pool, self._table, self._row, self._rng, self._sightings, self._place, old.get(pool.name))
             for pool in snapshot.pools
         }
         self._snapshot = snapshot
+        self._ways |= {listener.address: self._way(listener) for listener in snapshot.listeners}
         self._cuts.see(snapshot)
-        self._keep_access_log(snapshot.log.access)
+        self._keep_access_log(snapshot)
 
     def release(self, order: Release) -> None:
         """Close as many idle sessions as this row is asked for."""
         release(self.thread, order.slot, order.counts[self._row.index], order.quiet)
 
-    def _keep_access_log(self, wanted: bool) -> None:
-        if wanted and self._access is None:
+    def list_sessions(self, question: AskSessions, offer: Callable[[SessionList], bool]) -> None:
+        """Tell which there are. ``offer`` must not wait, and says whether it was taken."""
+        Listing(self.thread, self._row.index, question, offer).expired()
+
+    def _keep_access_log(self, snapshot: Snapshot) -> None:
+        if wanted(snapshot) and self._access is None:
             self._access = AccessLog()
-        self.books.record = self._access.record if wanted and self._access is not None else None
+        if self._access is not None:
+            self._access.see(snapshot, self._place)
+        self.books.journal = self._access if wanted(snapshot) else None
+
+    def reopen(self) -> None:
+        """Open the files of the access log anew."""
+        if self._access is not None:
+            self._access.reopen()
+
+    def _note_relay(self) -> None:
+        self.books.relays(self.thread.splices, self.thread.alone)
 
     def _broken(self, slot: int) -> None:
         self._sightings.fault(slot, "connection reset")
 
-    def _welcomer(self, index: int) -> Callable[[SocketType, tuple[str, int]], None]:
+    def listen(self, address: str, sock: socket.socket) -> None:
+        """Accept there too. The socket stays the caller's; it has to be open until :meth:`unlisten`."""
+        self._acceptors[address] = Acceptor(sock, self.thread, self._welcomer(address, sock.getsockname()[:2]))
+        self._acceptors[address].start()
+
+    def unlisten(self, address: str, done: Callable[[], None]) -> None:
+        """Take whoever waits there, and then nobody any more; call ``done``."""
+        self._acceptors.pop(address).stop()
+        done()
+
+    def _welcomer(self, listening: str, local: SocketAddress) -> Callable[[SocketType, tuple[str, int]], None]:
         def welcome(client: SocketType, address: tuple[str, int]) -> None:
-            listener: Listener = self._snapshot.listeners[index]
-            self.books.accepted()
-            view = self._views[listener.pool]
-            Dial(client, address, listener, view, self.thread, self.books, self._exhausted).begin()
+            if self._full():
+                self.books.accepted()
+                client.close()
+                self.books.turned_away(reason=Count.CROWDED_OUT)
+                return
+            who = Client(self.books.accepted(), address, local_address(client, local), self.thread.now)
+            self._ways[listening](client, who)
 
         return welcome
 
+    def _way(self, listener: Listener) -> Callable[[SocketType, Client], None]:
+        proxy: Proxy = partial(self._proxy, manner_of(listener, self._place))
+        if is_named_by_variables(listener.pool):
+            proxy = ByName(listener, self._place, proxy, self.books).proxy
+        if reception.is_needed(listener):
+            limits = Limits(listener, self._crowds, self._place)
+            return Reception(listener, self.thread, self.books, proxy, self._place, limits).welcome
+        return partial(proxy, listener)
+
+    def _proxy(self, manner: Manner | None, listener: Listener, client: SocketType, who: Client) -> None:
+        """Take a client to a server."""
+        assert listener.pool is not None
+        view = self._views.get(listener.pool)
+        if view is None:
+            # A reload has taken the pool away while the client kept us waiting for a header.
+            if self.books.journal is not None:
+                self.books.journal.unserved(listener, Opening(who, who.accepted_at, ()), "no_server", 502)
+            self.books.turned_away(who)
+            reset(client)
+            return
+        Dial(client, who, listener, view, self.thread, self.books, self._exhausted, manner).begin()
+
+    def _full(self) -> bool:
+        """Whether one more client would be one too many: nginx closes it then, as well as it says so."""
+        most = self._snapshot.max_clients
+        if most is None or self.books.clients < most:
+            return False
+        log.limited().warning("max_connections_reached", clients=most)
+        return True
+
     def _exhausted(self) -> None:
-        for acceptor in self._acceptors:
+        for acceptor in self._acceptors.values():
             acceptor.pause()
 
-    def stop(self, stopped: Callable[[], None], emptied: Callable[[], None]) -> None:
-        """Accept no more, then call ``stopped``; when the last client has gone call ``emptied``."""
-        for acceptor in self._acceptors:
-            acceptor.stop()
-        stopped()
+    def hand_over(self, channels: Sequence[Channel]) -> None:
+        """Give the sessions to the relay threads behind these channels, which are this lane's from now on."""
+        # Others have channels to the same: each begins with another one, else the first would get more.
+        first = self._row.index % max(1, len(channels))
+        Giver(self.thread, self.books, [*channels[first:], *channels[:first]]).begin()
+
+    def receive(self, channel: Channel) -> None:
+        """Take sessions from there; the channel is this lane's from now on."""
+        if self._leaving:
+            channel.close()
+        else:
+            self._takings = [taking for taking in self._takings if not taking.ended]
+            self._takings.append(Taking(self.thread, self.books, channel, self._adopt))
+
+    def _adopt(self, session: Session) -> None:
+        self.thread.adopt(session)
+        if isinstance(session.about, Visit):
+            self._cuts.include(session, session.about.opened_at)
+
+    def leave(self, emptied: Callable[[], None]) -> None:
+        """Nobody is accepted any more, nor taken: when the last client has gone call ``emptied``, once."""
+        self._leaving = True
+        for taking in self._takings:
+            taking.end()
         self.books.emptied = emptied
         if not self.books.clients:
             emptied()
 
-    def close(self) -> None:
-        """From any thread, once the relay thread has stopped: until the access log is written."""
+    def close(self, patience: float | None = None) -> None:
+        """From any thread, at the end: until the access log is written, or for so many seconds."""
         if self._access is not None:
-            self._access.close()
-
-
-def _slots(snapshot: Snapshot) -> set[int]:
-    return {server.slot for pool in snapshot.pools for server in pool.servers}
+            self._access.close(patience)

@@ -50,6 +50,14 @@ def accept(listening: socket.socket) -> tuple[SocketType, SocketAddress]:
     return client, address[:2]
 
 
+def local_address(client: SocketType, listening: SocketAddress) -> SocketAddress:
+    """Where the client has come, which is where the socket listens unless that is any address."""
+    if listening[0] not in ("0.0.0.0", "::"):
+        return listening
+    address: SocketAddress = client.getsockname()[:2]
+    return address
+
+
 def connection(address: SocketAddress) -> SocketType:
     """An unconnected, non-blocking TCP socket of the address's family that does not hold small writes back."""
     sock = SocketType(_FAMILIES[":" in address[0]], _NONBLOCKING_STREAM, _TCP)

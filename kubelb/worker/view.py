@@ -14,7 +14,7 @@ from kubelb.balance import passive
 from kubelb.balance.eligible import eligible
 from kubelb.balance.ramp import ramped, ramps_until
 from kubelb.balance.selector import Selector, make_selector
-from kubelb.config.hash_key import compile_key
+from kubelb.config.variables import Client, Worker, compile_key
 from kubelb.snapshot import Pool, Server
 from kubelb.stats import Count, Row, Table
 from kubelb.worker.sightings import Sightings
@@ -36,9 +36,10 @@ class PoolView:
         row: Row,
         rng: random.Random,
         sightings: Sightings,
+        worker: Worker,
         before: PoolView | None = None,
     ) -> None:
-        """``before`` is what this is to replace, if anything."""
+        """``worker`` knows the variables; ``before`` is what this is to replace, if anything."""
         self.pool = pool
         self.liveness = liveness(pool)
         """Of server connections."""
@@ -47,7 +48,7 @@ class PoolView:
         self._rng = rng
         self._sightings = sightings
         self._selector = _selector(pool, before)
-        self._key: Callable[[str], str] = compile_key(pool.hash_key) if pool.balance in _KEYED else lambda host: ""
+        self._key = _key(pool, worker)
         limited = any(server.max_conns for server in pool.servers)
         self._counted = limited or pool.balance in _COUNTING
         self._well = None if limited else eligible(pool.servers, [0] * len(pool.servers), (), ())
@@ -59,11 +60,11 @@ class PoolView:
         self._failures_seen = -1
         self._suspicious = False
 
-    def pick(self, client: str, tried: Collection[int], now: float) -> int | None:
+    def pick(self, client: Client, tried: Collection[int], now: float) -> int | None:
         """The position of a server with a place claimed on it, or None where none is left.
 
-        ``client`` is the client's IP address, ``tried`` the positions not to be picked, ``now`` in seconds of the
-        monotonic clock. The place is given back by :meth:`release`.
+        ``tried`` are the positions not to be picked, ``now`` is in seconds of the monotonic clock. The place is given
+        back by :meth:`release`.
         """
         servers = self.pool.servers
         failing = self._failing(now)
@@ -96,9 +97,10 @@ class PoolView:
     def release(self, server: Server) -> None:
         self._row.add(server.slot, Count.ACTIVE, -1)
 
-    def passed(self, server: Server, begun: float) -> None:
-        """It accepted a connection that was begun at ``begun``."""
+    def passed(self, server: Server, begun: float, seconds: float) -> None:
+        """It accepted a connection that was begun at ``begun``, and took ``seconds``."""
         self._row.add(server.slot, Count.OPENED)
+        self._row.observe(server.slot, Count.DIAL_SECONDS, seconds)
         if server.state in _AWAY:
             self._sightings.accepted(server.slot)
         if self._suspicious:
@@ -107,8 +109,9 @@ class PoolView:
             own = passive.after_success(self._own_streak(server), streaks, server.max_fails, window, begun_ns)
             self._put_streak(server, own)
 
-    def failed(self, server: Server, now: float, reason: str) -> None:
-        """It did not accept a connection."""
+    def failed(self, server: Server, now: float, reason: str, kind: int) -> None:
+        """It did not accept a connection; ``kind`` is the word for such failures."""
+        self._row.add(server.slot, kind)
         self._row.add(server.slot, Count.DIAL_FAILURES)
         self._row.add(0, Count.DIAL_FAILURES)
         self._sightings.fault(server.slot, reason)
@@ -117,7 +120,7 @@ class PoolView:
         passed_at = self._table.latest(server.slot, Count.PASSED_AT)
         self._put_streak(server, passive.after_failure(self._own_streak(server), passed_at, now_ns))
         if not was_failing and self._is_failing(server, now_ns):
-            log.get().warning("server_failing", pool=self.pool.name, server=server.name, reason=reason)
+            log.limited().warning("server_failing", pool=self.pool.name, server=server.name, reason=reason)
 
     def _failing(self, now: float) -> Collection[int]:
         """Looks closer only after a failed dial of any worker, until all that failed have recovered."""
@@ -159,6 +162,12 @@ class PoolView:
         put(server.slot, Count.FAILED_AT, streak.failed_at)
         put(server.slot, Count.TRIED_AT, streak.tried_at)
         put(server.slot, Count.PASSED_AT, streak.passed_at)
+
+
+def _key(pool: Pool, worker: Worker) -> Callable[[Client], bytes]:
+    if pool.balance not in _KEYED:
+        return lambda client: b""
+    return compile_key(pool.hash_key, worker)
 
 
 def _selector(pool: Pool, before: PoolView | None) -> Selector:

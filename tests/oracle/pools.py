@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from collections.abc import Collection, Iterator, Sequence
@@ -13,9 +14,9 @@ from msgspec.structs import replace
 from kubelb.balance.eligible import eligible
 from kubelb.balance.passive import Streak, after_failure, failing
 from kubelb.balance.selector import make_selector
-from kubelb.config.hash_key import compile_key
 from kubelb.config.model import Balance
 from kubelb.config.values import Address
+from kubelb.config.variables import Client, Worker, compile_key
 from kubelb.snapshot import Pool, Server, SocketAddress
 from tests.support.identity import name_of
 from tests.support.nginx import PREAMBLE, listen, running_nginx
@@ -121,11 +122,14 @@ def _line(server: Server) -> str:
 class Kubelb:
     """What one worker does with the same clients, one after the other."""
 
-    def __init__(self, pool: Pool, reachable: Collection[SocketAddress]) -> None:
+    def __init__(
+        self, pool: Pool, reachable: Collection[SocketAddress], listener: SocketAddress = ("127.0.0.1", 1)
+    ) -> None:
+        self._listener = listener
         self._servers = pool.servers
         self._reachable = reachable
         self._selector = make_selector(pool)
-        self._key = compile_key(pool.hash_key)
+        self._key = compile_key(pool.hash_key, Worker(os.uname().nodename, os.getpid()))
         self._streaks = [Streak() for _ in pool.servers]
         self._conns = [0 for _ in pool.servers]
         self._rng = random.Random(0)
@@ -133,8 +137,9 @@ class Kubelb:
     def keep(self, client: str) -> int | None:
         """The position of the server that ``client`` reaches, which then has one session more."""
         tried: set[int] = set()
+        key = self._key(Client(1, (client, 1), self._listener))
         while left := eligible(self._servers, self._conns, self._failing(), tried):
-            position = self._selector.pick(left, self._conns, self._key(client), self._rng)
+            position = self._selector.pick(left, self._conns, key, self._rng)
             if self._servers[position].address in self._reachable:
                 self._conns[position] += 1
                 return position

@@ -15,7 +15,7 @@ from tests.support.nginx import STREAM_MODULE
 def _test(nginx: str, conf: Path, prefix: Path) -> subprocess.CompletedProcess[str]:
     """``nginx -t``, which binds for a moment what the file listens on and takes a port in use for good."""
     (prefix / "logs").mkdir()
-    own_pid = re.search(r"^pid ", conf.read_text(), re.MULTILINE)
+    own_pid = re.search(rb"^pid ", conf.read_bytes(), re.MULTILINE)
     globals_ = f"load_module {STREAM_MODULE};" + ("" if own_pid else f" pid {prefix}/nginx.pid;")
     command = [nginx, "-t", "-p", str(prefix), "-c", str(conf), "-g", globals_]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

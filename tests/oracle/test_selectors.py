@@ -31,7 +31,7 @@ def _compare(
     with behind_nginx(directory, pools) as listeners:
         for pool, listener in zip(pools, listeners, strict=True):
             clients = [a_client(rng) for _ in range(_CLIENTS)]
-            ours = Kubelb(pool, reachable)
+            ours = Kubelb(pool, reachable, listener)
             assert [ours.ask(client) for client in clients] == [ask(listener, client) for client in clients], pool
 
 
@@ -97,7 +97,13 @@ def test_keys_of_servers_that_refuse(
     _compare(tmp_path, pools, reachable, rng)
 
 
-@pytest.mark.parametrize("hash_key", ["a-$remote_addr", "${remote_addr}b", "$remote_addr $remote_addr", "constant"])
+@pytest.mark.parametrize(
+    "hash_key",
+    [
+        *("a-$remote_addr", "${remote_addr}b", "$remote_addr $remote_addr", "constant"),
+        *("$binary_remote_addr", "$hostname/$Binary_Remote_Addr$server_addr:${server_port}$proxy_protocol_addr"),
+    ],
+)
 @pytest.mark.parametrize("balance", ["hash", "consistent_hash"])
 def test_keys_with_text(hash_key: str, balance: Balance, tmp_path: Path, reachable: list[SocketAddress]) -> None:
     rng = random.Random(6)

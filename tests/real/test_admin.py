@@ -25,9 +25,10 @@ from kubelb.config.overrides import NO_OVERRIDES
 from kubelb.config.sources import Sources
 from kubelb.config.values import Address
 from kubelb.control import main, status
-from kubelb.control.admin import Admin
+from kubelb.control.admin import Admin, Operations
 from kubelb.control.commands import Affected, Command, CommandFault, Drain, Reply, Undrain
 from kubelb.control.endpoint import _TITLES
+from kubelb.control.sessions import Inquiry, Sessions
 from kubelb.snapshot import Pool, Server, Snapshot
 from kubelb.stats import Count
 from kubelb.wire.channel import Channel
@@ -170,7 +171,19 @@ def obeying(directory: Path, table: stats.Table) -> Iterator[list[Command]]:
     def reload() -> tuple[str, ...]:
         raise AssertionError("nobody has asked for that")
 
-    with Admin(admin_socket(directory), (), current, lambda: status.clients(table), obey, reload):
+    def list_sessions(_asked: Inquiry) -> Sessions:
+        raise AssertionError("nor for that")
+
+    def upgrade() -> int:
+        raise AssertionError("nor for that")
+
+    def stop(_how: object) -> None:
+        raise AssertionError("nor for that")
+
+    operations = Operations(
+        status=current, command=obey, reload=reload, upgrade=upgrade, sessions=list_sessions, stop=stop
+    )
+    with Admin(admin_socket(directory), (), operations, lambda: status.clients(table)):
         yield asked
 
 
@@ -192,6 +205,11 @@ def test_commands_over_admin_sock(tmp_path: Path, table: stats.Table) -> None:
         ("PUT /drain", b'{"server": "n:1"}', 405, b"POST", b"use POST"),
         ("POST /status", b"", 405, b"GET, HEAD", b"use GET, HEAD"),
         ("POST /drain/", b'{"server": "n:1"}', 404, None, b"there is only /status, /drain, /undrain"),
+        ("POST /sessions", b"", 405, b"GET", b"use GET"),
+        ("GET /sessions?servr=n:1", b"", 400, None, b"unknown field `servr`; ask for ?server=host:port&pool=name"),
+        ("GET /stop", b"", 405, b"POST", b"use POST"),
+        ("POST /stop", b'{"graceful": true}', 400, None, b"unknown field `graceful`"),
+        ("POST /stop", b"now", 400, None, b'send nothing, or JSON: {"gracefully": true}'),
         ("POST /drain", b"", 400, None, b'send JSON: {"server": "host:port"}'),
         ("POST /drain", b"server=n:1", 400, None, b"JSON is malformed"),
         ("POST /drain", b'{"server": "n:1", "now": true}', 400, None, b"unknown field `now`"),
@@ -232,7 +250,7 @@ def test_admin_sock_has_nothing_else(tmp_path: Path, table: stats.Table) -> None
         client.settimeout(30)
         client.connect(str(tmp_path / adminclient.NAME))
         client.sendall(
-            b"GET /stop HTTP/1.1\r\nHost: x\r\n\r\nPOST /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            b"GET /halt HTTP/1.1\r\nHost: x\r\n\r\nPOST /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         )
         with client.makefile("rb") as answers:
             text = answers.read()

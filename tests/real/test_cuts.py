@@ -17,7 +17,7 @@ from kubelb.relay.session import End
 from kubelb.snapshot import Snapshot, SocketAddress
 from kubelb.stats import Count
 from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Drained, Message, Ready, Release, SnapshotChanged, Stop
+from kubelb.wire.messages import Drained, Listen, Message, Ready, Release, SnapshotChanged, Stop
 from kubelb.worker.cuts import Cuts, release
 from tests.real.relay.rig import BLOB, LARGE, SMALL, Link, Rig, is_reset
 from tests.support.eventually import eventually
@@ -29,14 +29,13 @@ both_shares = pytest.mark.parametrize("share", [True, False], ids=["shared", "al
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 WORKER = """
-import socket, sys
+import sys
 from kubelb.stats import Table
 from kubelb.wire.channel import Channel
 from kubelb.worker import main
-channel, listening = (socket.socket(fileno=int(fd)) for fd in sys.argv[1:])
-channel = Channel(channel)
-main.run(main.Setup(index=0, channel=channel, table=Table(3), snapshot=channel.receive().snapshot,
-                    listening=[listening], threads=2, share=True, cpus=(), pin=False))
+channel, table = Channel.of(int(sys.argv[1])), Table(3)
+main.run(main.Setup(index=0, channel=channel, table=table, rows=[table.row(0), table.row(1)],
+                    snapshot=channel.receive().snapshot, share=True, cpus=(), pin=False))
 """
 """A worker of two relay threads, whose first snapshot comes through the channel too."""
 
@@ -90,12 +89,13 @@ def test_a_worker_does_on_all_its_threads_what_comes_through_the_channel(pair: l
     snapshot, channel = a_snapshot(pair), Channel(ours)
     with theirs, socket.create_server(("127.0.0.1", 0), backlog=511) as listening:
         listening.setblocking(False)
-        fds = (theirs.fileno(), listening.fileno())
-        worker = subprocess.Popen([sys.executable, "-c", WORKER, *map(str, fds)], pass_fds=fds)
+        command = [sys.executable, "-c", WORKER, str(theirs.fileno())]
+        worker = subprocess.Popen(command, pass_fds=(theirs.fileno(),))
         client = Client(listening.getsockname(), pair)
         try:
             channel.send(SnapshotChanged(snapshot))
             assert received(channel) == Ready()
+            channel.send(Listen(("x",)), [listening.fileno()])
             first, second = client.open(8)
 
             def all_closed() -> bool:
@@ -126,7 +126,7 @@ def test_the_sessions_of_a_server_that_is_cut_are_reset_and_no_others(pair: list
         assert all(map(is_reset, first))
         assert all(map(echoes, second))
         eventually(lambda: lane.count(Count.ACTIVE) == [0, 4], "the places are free again")
-        assert lane.count(Count.RESETS) == [4, 0]
+        assert lane.count(Count.CUTS) == [4, 0]
 
 
 @both_shares
@@ -179,7 +179,8 @@ def test_a_release_closes_the_longest_idle_ones_and_no_more_than_the_row_is_aske
         assert [first[2].recv(1), first[0].recv(1)] == [b"", b""]
         assert all(map(echoes, (first[3], first[1], *second)))
         eventually(lambda: lane.count(Count.ACTIVE) == [2, 4], "the places are free again")
-        assert lane.count(Count.RESETS) == [0, 0]
+        assert lane.count(Count.REBALANCED) == [2, 0]
+        assert lane.count(Count.CUTS) == [0, 0]
 
 
 class Draws(random.Random):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -122,6 +123,8 @@ def test_a_stand_in_dies_and_comes_back_under_kubectl() -> None:
             return subprocess.run(command, env=environment, capture_output=True, timeout=DEADLINE, check=True).stdout
 
         assert ready() == b"ok"
+        with urlopen(demo.read_until(r"Its status page: (http://\S+)\n")[1], timeout=DEADLINE) as page:
+            assert b"kube-apiserver" in page.read()
         demo.read_until("stand-in b is killed")
         demo.read_until(r"b 0 \(dead\) down")
         assert [ready() for _ in range(6)] == [b"ok"] * 6

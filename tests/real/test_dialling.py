@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+from kubelb.config.variables import Client, Worker
+from kubelb.crowds import Crowds
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Server, Snapshot, SocketAddress
 from kubelb.stats import Count, Table
@@ -118,6 +120,7 @@ def test_a_client_that_is_gone_is_not_dialled_for(hole: Hole) -> None:
         assert lane.clients == 1
         reset(client)
         eventually(lane.is_quiet, "the dial has ended")
+        assert lane.turned_away == 0
         assert lane.count(Count.DIAL_FAILURES) == [0, 0]
         assert not lane.sightings
 
@@ -178,16 +181,17 @@ class Still:
         self.row = row = self.table.row(0)
         stack.callback(row.release)
         self.sightings: list[Sighting] = []
-        books = Books(row)
+        books = Books(row, Crowds(self.table, 0))
         self.thread = RelayThread(books)
         stack.callback(self.thread.close)
         self.at(0.0)
-        view = PoolView(pool, self.table, row, random.Random(1), Sightings(self.sightings.append))
+        view = PoolView(pool, self.table, row, random.Random(1), Sightings(self.sightings.append), Worker("", 0))
         self.client, near = connection(None)
         stack.enter_context(self.client)
         books.accepted()
         self.exhausted = 0
-        self.dial = Dial(near, ("127.0.0.1", 1), listener, view, self.thread, books, self._exhausted)
+        who = Client(1, ("127.0.0.1", 1), ("127.0.0.1", 2))
+        self.dial = Dial(near, who, listener, view, self.thread, books, self._exhausted)
         self.dial.begin()
 
     def _exhausted(self) -> None:
@@ -218,6 +222,56 @@ def test_by_the_clock(hole: Hole, answering: list[SocketAddress]) -> None:
         assert still.count(Count.DIAL_FAILURES) == [1, 1, 0]
         faults = [sighting.fault for sighting in still.sightings]
         assert faults == ["no answer to connect for 0.50 s", "no answer to connect for 0.25 s"]
+
+
+KINDS = (Count.REFUSED, Count.UNANSWERED, Count.UNREACHABLE, Count.RESET, Count.OTHERWISE)
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"), [(("224.0.0.1", 9), Count.UNREACHABLE), (("fe80::1", 9), Count.OTHERWISE)]
+)
+def test_where_no_connection_can_lead_is_no_matter_of_waiting(address: SocketAddress, kind: int) -> None:
+    """To a multicast address, and to one of a link that is not named: both are refused by this machine."""
+    with a_lane(a_snapshot([address])) as lane:
+        lane.assert_refuses()
+        assert [lane.count(word) for word in KINDS] == [[int(word == kind)] for word in KINDS]
+
+
+def test_why_a_dial_failed_is_counted(hole: Hole, refuser: SocketAddress) -> None:
+    with a_hole() as other, a_lane(a_snapshot([refuser, hole.address, other.address], connect_timeout=0.2)) as lane:
+        lane.assert_refuses()
+        assert [lane.count(word) for word in KINDS] == [[1, 0, 0], [0, 1, 1], [0] * 3, [0] * 3, [0] * 3]
+        assert lane.count(Count.DIAL_FAILURES) == [1, 1, 1]
+        eventually(lambda: lane.turned_away == 1, "and so is the client")
+
+
+def test_a_connection_that_was_reset_before_it_was_looked_at(hole: Hole, answering: list[SocketAddress]) -> None:
+    with ExitStack() as stack:
+        still = Still(a_snapshot([hole.address, answering[0]], hedge_delay=0.25), stack)
+        reset(hole.open())
+        still.expire(0.1)
+        assert [still.count(word) for word in KINDS] == [[0] * 3, [0] * 3, [0] * 3, [1, 0, 0], [0] * 3]
+        assert still.count(Count.OPENED) == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("seconds", "bucket"), [(0.3, 5), (2.6, 8)])
+def test_how_long_a_server_took_to_accept_is_counted(hole: Hole, seconds: float, bucket: int) -> None:
+    with ExitStack() as stack:
+        still = Still(a_snapshot([hole.address]), stack)
+        stack.enter_context(hole.open())
+        still.expire(seconds)
+        counts = [still.count(word)[0] for word in Count.DIAL_SECONDS.counts]
+        assert counts == [int(number == bucket) for number in range(9)]
+        assert still.count(Count.DIAL_SECONDS.first) == [pytest.approx(seconds * 1e6, abs=1), 0, 0]
+
+
+def test_one_that_accepts_at_once_takes_some_time_too(answering: list[SocketAddress]) -> None:
+    with a_lane(a_snapshot(answering)) as lane:
+        for _ in range(6):
+            ask(lane.address)
+        counts = [lane.count(word) for word in Count.DIAL_SECONDS.counts]
+        assert [sum(each) for each in zip(*counts, strict=True)] == lane.count(Count.OPENED) == [3, 3]
+        assert all(lane.count(Count.DIAL_SECONDS.first))
 
 
 def test_one_that_refuses_while_another_is_silent_is_followed_at_once(

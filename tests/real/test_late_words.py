@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-_IN_A_PROCESS_OF_ITS_OWN = """
-import selectors, sys
-from pathlib import Path
-from kubelb.config.model import Config
-from kubelb.config.overrides import NO_OVERRIDES
-from kubelb.config.sources import Sources
-from kubelb.snapshot import Snapshot
-from kubelb.supervisor.main import Supervisor
+from kubelb.stats import Table
+from kubelb.supervisor.family import Family
 from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Ready
+from kubelb.wire.messages import Stop
 
-config = Config(runtime_dir=sys.argv[1], workers=1)
-supervisor = Supervisor(config, Snapshot(version=1, listeners=(), pools=()), Sources(), NO_OVERRIDES)
-old, dead_child = Channel.pair()
-new, child = Channel.pair()
-supervisor._selector.register(old, selectors.EVENT_READ, None)
-supervisor._channels["worker-0"] = new
-dead_child.send(Ready())
-dead_child.close()
-supervisor._told("worker-0", old)
-assert not supervisor._places["worker-0"].ready, "the newcomer has not said that it serves"
-supervisor._told("worker-0", old)
-assert supervisor._channels == {"worker-0": new}, "the newcomer's channel stays"
-assert old.fileno() == -1, "the old one is closed"
-supervisor._clean_up()
-"""
+OLD, NEW = 101, 102
 
 
-def test_a_dead_child_speaks_for_nobody(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _IN_A_PROCESS_OF_ITS_OWN, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+@contextmanager
+def a_family() -> Iterator[tuple[Family, Channel, Channel]]:
+    """A worker that has died and whose place is another's, with the children's ends of both channels."""
+    table = Table(1)
+    family = Family(table, ())
+    family.add("worker-0", 1)
+    (old, dead), (new, child) = Channel.pair(), Channel.pair()
+    family.died(family.started(family.places["worker-0"], OLD, old, now=1.0), now=2.0)
+    family.started(family.places["worker-0"], NEW, new, now=3.0)
+    yield family, dead, child
+    for channel in (dead, child):
+        channel.close()
+    family.close()
+    table.close()
+
+
+def test_a_dead_child_speaks_for_nobody() -> None:
+    with a_family() as (family, _, _):
+        family.ready(OLD)
+        assert not family.places["worker-0"].ready, "the newcomer has not said that it serves"
+        family.ready(NEW)
+        assert family.places["worker-0"].ready
+
+
+def test_the_end_of_a_dead_childs_channel_is_not_the_newcomers() -> None:
+    with a_family() as (family, _, child):
+        family.closed(OLD)
+        family.send_workers(Stop())
+        assert child.receive() == Stop()

@@ -19,8 +19,9 @@ from kubelb import __version__
 from kubelb.cli import adminclient
 from kubelb.config import model
 from kubelb.config.values import Address
-from kubelb.control.admin import Admin
-from kubelb.control.commands import Command, Reply
+from kubelb.control.admin import Admin, Operations
+from kubelb.control.commands import Command, Reply, Stop
+from kubelb.control.sessions import Inquiry, Sessions
 from kubelb.control.status import Clients, Pool, Probe, Server, Status
 from kubelb.snapshot import State
 from tests.support.eventually import eventually
@@ -37,21 +38,9 @@ from tests.support.proxy import (
     reserved,
     running,
 )
+from tests.support.typed import typed
 
 LONG = "the certificate is not valid for 10.0.0.2: " + "certificate verify failed; " * 8
-
-
-def typed(*arguments: str) -> tuple[int, str, str]:
-    """The command's exit status, output and standard error, with no terminal near."""
-    done = subprocess.run(
-        [str(KUBELB), *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 def a_server(name: str, state: State = "up", ago: float = 0.5, **settings: object) -> Server:
@@ -100,10 +89,27 @@ def showing(directory: Path, status: Status) -> Iterator[None]:
     def refuse(_command: Command) -> Reply:
         raise AssertionError("status is only a question")
 
+    def no_sessions(_asked: Inquiry) -> Sessions:
+        return Sessions(sessions=(), unanswered=())
+
+    def no_stop(_how: Stop) -> None:
+        raise AssertionError("nor is there any other")
+
+    def no_upgrade() -> int:
+        raise AssertionError("nor any")
+
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.bind(str(directory / adminclient.NAME))
     sock.listen()
-    with Admin(sock, (), lambda: status, lambda: status.clients, refuse, tuple):
+    operations = Operations(
+        status=lambda: status,
+        command=refuse,
+        reload=tuple,
+        upgrade=no_upgrade,
+        sessions=no_sessions,
+        stop=no_stop,
+    )
+    with Admin(sock, (), operations, lambda: status.clients):
         yield
 
 

@@ -93,7 +93,7 @@ def test_good_files(files: Path, tmp_path: Path) -> None:
         ("ca_file", "binary", "is not a PEM certificate"),
         ("ca_file", "half.crt", "is not a PEM certificate"),
         ("ca_file", "client.key", "is not a PEM certificate"),
-        ("ca_file", "/dev/zero", "larger than 1 MiB"),
+        ("ca_file", "/dev/zero", "cannot be read: not a regular file"),
         ("cert_file", "nowhere", "cannot be read: no such file or directory"),
         ("cert_file", "half.crt", "is not a PEM certificate"),
         ("cert_file", "client.crt", "holds no private key in PEM form"),
@@ -196,20 +196,34 @@ def test_a_flag_that_breaks_a_rule(files: Path) -> None:
     assert (run.returncode, run.stdout, run.stderr) == (1, "", fault)
 
 
-@pytest.mark.parametrize("program", ["kubelb", "kubelb-nginx"])
-def test_the_environment(program: str) -> None:
-    commands = {
-        "kubelb": [str(KUBELB), "check", "--nginx-conf", str(_RKE)],
-        "kubelb-nginx": [str(Path(sys.executable).with_name("kubelb-nginx")), "-t", "-c", str(_RKE)],
-    }
-    run = _run(commands[program], {"KUBELB_HEALTH": "https:/readyz", "KUBELB_REBALANCE": "10s", "KUBELB_HELTH": "x"})
+def test_the_environment() -> None:
+    command = [str(KUBELB), "check", "--nginx-conf", str(_RKE)]
+    run = _run(command, {"KUBELB_HEALTH": "https:/readyz", "KUBELB_REBALANCE": "10s", "KUBELB_HELTH": "x"})
     assert (run.returncode, run.stdout) == (0, f"{_RKE}: ok\n")
     assert 'warning: KUBELB_HELTH: unknown variable; did you mean "KUBELB_HEALTH"?' in run.stderr.splitlines()
-    run = _run(commands[program], {"KUBELB_HEALTH": "htps", "KUBELB_ON_DOWN": "kill"})
+    run = _run(command, {"KUBELB_HEALTH": "htps", "KUBELB_ON_DOWN": "kill"})
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr.splitlines() == [
         'KUBELB_HEALTH: not "htps"; write off, tcp, tls, http:/path or https:/path',
         'KUBELB_ON_DOWN: not "kill"; write reset, drain or keep',
+    ]
+
+
+def test_the_environment_of_kubelb_nginx(tmp_path: Path) -> None:
+    program = str(Path(sys.executable).with_name("kubelb-nginx"))
+    command = [program, "-t", "-c", str(_RKE), "-g", f"pid {tmp_path}/pid;"]
+    run = _run(command, {"KUBELB_HEALTH": "https:/readyz", "KUBELB_REBALANCE": "10s", "KUBELB_HELTH": "x"})
+    assert (run.returncode, run.stdout) == (0, "")
+    *warnings, syntax, success = run.stderr.splitlines()
+    assert 'nginx: [warn] KUBELB_HELTH: unknown variable; did you mean "KUBELB_HEALTH"?' in warnings
+    assert syntax == f"nginx: the configuration file {_RKE} syntax is ok"
+    assert success == f"nginx: configuration file {_RKE} test is successful"
+    run = _run(command, {"KUBELB_HEALTH": "htps"})
+    assert (run.returncode, run.stdout) == (1, "")
+    fault = '"KUBELB_HEALTH": not "htps"; write off, tcp, tls, http:/path or https:/path'
+    assert run.stderr.splitlines() == [
+        f"nginx: [emerg] {fault}",
+        f"nginx: configuration file {_RKE} test failed",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -119,12 +120,12 @@ def test_by_signal_and_into_the_log(tmp_path: Path) -> None:
     ("change", "fault"),
     [
         (("[pool.pool]", "[pool.pool]\nbalanse = 1"), "unknown key"),
-        (("workers = 2", "workers = 3"), "workers: this cannot change while kubelb runs; restart it for that"),
+        (("workers = 2", "workers = 2\nthreads = 2"), "threads: this cannot change by a reload; kubelb upgrade goes"),
+        (("[pool.pool]", '[admin]\nlisten = "127.0.0.1:9"\n[pool.pool]'), "admin: this cannot change by a reload"),
         (
-            ("[pool.pool]", '[admin]\nlisten = "127.0.0.1:9"\n[pool.pool]'),
-            "admin: this cannot change while kubelb runs",
+            ('listen = ["', 'listen = ["192.0.2.1:9", "'),
+            "cannot listen on 192.0.2.1:9: cannot assign requested address",
         ),
-        (('listen = ["', 'listen = ["127.0.0.1:9", "'), "addresses to listen on cannot change while kubelb runs"),
     ],
 )
 def test_what_will_not_do_changes_nothing(
@@ -140,7 +141,6 @@ def test_what_will_not_do_changes_nothing(
         out, err = capsys.readouterr()
         assert out == ""
         (line,) = err.splitlines()
-        assert line.startswith(f"{rig.file}:")
         assert fault in line
         assert rig.proxy.status().snapshot == before
         assert echoes(client)
@@ -241,3 +241,99 @@ def test_the_count_of_a_reused_slot_begins_at_nothing(tmp_path: Path) -> None:
 def test_nothing_there_to_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reload(tmp_path) == 1
     assert "is kubelb running" in capsys.readouterr().err
+
+
+def test_listeners_come_and_go(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 2) as rig, reserved() as more:
+        first = rig.proxy.address
+        text = rig.file.read_text()
+        address = f"{more[0]}:{more[1]}"
+        with keep(first)[0] as old:
+            rig.file.write_text(text.replace('listen = ["', f'listen = ["{address}", "'))
+            rig.reload()
+            with keep(more)[0] as new:
+                assert echoes(new)
+                rig.file.write_text(text.replace(f"{first[0]}:{first[1]}", address))
+                rig.reload()
+                eventually(lambda: refuses(first), "the old address is given up")
+                assert echoes(old), "its sessions go on"
+                assert echoes(new)
+                leave(new)
+            assert ask(more)
+            leave(old)
+        rig.file.write_text(text)
+        rig.reload()
+        eventually(lambda: refuses(more), "and the new one")
+        assert ask(first)
+
+
+def refuses(address: SocketAddress) -> bool:
+    try:
+        socket.create_connection(address, timeout=30).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_busy_address_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with a_rig(tmp_path, 2) as rig, socket.create_server(("127.0.0.1", 0)) as busy, reserved() as free:
+        text = rig.file.read_text()
+        taken = name_of(busy.getsockname())
+        rig.file.write_text(text.replace('listen = ["', f'listen = ["{name_of(free)}", "{taken}", "'))
+        assert reload(rig.proxy.runtime_dir) == 1
+        assert f"cannot listen on {taken}: address already in use" in capsys.readouterr().err
+        assert refuses(free), "the other one is not listened on either"
+        assert ask(rig.proxy.address)
+
+
+def test_a_worker_more_or_less_costs_no_session(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 3) as rig, ExitStack() as held:
+        clients = [held.enter_context(keep(rig.proxy.address)[0]) for _ in range(12)]
+        text = rig.file.read_text()
+        before = set(rig.proxy.workers())
+        for count in (4, 1, 3, 2):
+            rig.file.write_text(text.replace("workers = 2", f"workers = {count}"))
+            rig.reload()
+            eventually(lambda count=count: len(rig.proxy.workers()) == count, "there are so many")  # type: ignore[misc]
+            assert all(map(echoes, clients))
+            assert rig.proxy.status().clients.active == len(clients)
+            clients += [held.enter_context(keep(rig.proxy.address)[0]) for _ in range(2)]
+        assert len(before & set(rig.proxy.workers())) == 1
+        assert sum(server.active for server in rig.proxy.servers()) == len(clients)
+        assert not rig.proxy.log.events("child_died")
+        for client in clients:
+            leave(client)
+
+
+def test_nothing_is_left_of_many(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 3) as rig, keep(rig.proxy.address)[0] as client:
+        text = rig.file.read_text()
+        more, less = text.replace("workers = 2", "workers = 3"), text.replace("workers = 2", "workers = 1")
+        fds = {child.pid: child.num_fds() for child in rig.proxy.workers()}
+        for _ in range(5):
+            for one in (more, less, text):
+                rig.file.write_text(one)
+                rig.reload()
+        eventually(lambda: len(rig.proxy.children()) == 3, "two workers and control")
+        (survivor,) = (child for child in rig.proxy.workers() if child.pid in fds)
+        eventually(
+            lambda: survivor.num_fds() <= fds[survivor.pid] + 2, "but for the session its descriptors are as before"
+        )
+        assert echoes(client)
+        leave(client)
+
+
+def test_one_that_fails_late_listens_nowhere_else(tmp_path: Path) -> None:
+    """Who connected there would be held for ever."""
+
+    def members(network: int) -> list[SocketAddress]:
+        return [(f"127.0.{network}.{host}", 1) for host in range(1, 201)]
+
+    with reserved() as listen, reserved() as more, running(tmp_path, config=a_config(listen, members(1))) as proxy:
+        config = a_config(listen, members(2))
+        listener = msgspec.structs.replace(config.listeners[0], listen=(Address(*listen), Address(*more)))
+        config = msgspec.structs.replace(config, listeners=(listener,))
+        (tmp_path / "kubelb.toml").write_text(write_toml(config))
+        with pytest.raises(adminclient.AdminFault, match="too many servers"):
+            adminclient.reload(proxy.runtime_dir)
+        eventually(lambda: refuses(more), "it is not listened there")

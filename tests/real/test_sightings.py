@@ -13,6 +13,7 @@ import pytest
 
 from kubelb.config.model import Health
 from kubelb.config.values import Duration
+from kubelb.crowds import Crowds
 from kubelb.relay.session import End
 from kubelb.snapshot import SocketAddress
 from kubelb.stats import Count, Table
@@ -67,7 +68,7 @@ def test_a_session_that_the_server_broke_is_reported(listener: socket.socket) ->
         with pytest.raises(ConnectionResetError):
             client.recv(1)
         eventually(lambda: lane.faults(1) == ["connection reset"], "it is reported")
-        assert lane.count(Count.RESETS) == [1]
+        assert lane.count(Count.SERVER_RESETS) == [1]
 
 
 def test_a_session_that_the_client_broke_is_not_reported(listener: socket.socket) -> None:
@@ -77,7 +78,7 @@ def test_a_session_that_the_client_broke_is_not_reported(listener: socket.socket
         reset(client)
         with server, pytest.raises(ConnectionResetError):
             server.recv(1)
-        eventually(lambda: lane.count(Count.RESETS) == [1], "the session has ended")
+        eventually(lambda: lane.count(Count.CLIENT_RESETS) == [1], "the session has ended")
         assert not lane.sightings
 
 
@@ -90,7 +91,7 @@ def test_what_follows_an_orderly_end_is_not_reported(listener: socket.socket) ->
         def broken() -> bool:
             with suppress(BrokenPipeError, ConnectionResetError):
                 client.send(b"?")
-            return lane.count(Count.RESETS) == [1]
+            return lane.count(Count.SERVER_RESETS) == [1]
 
         eventually(broken, "the server has reset it")
         assert not lane.sightings
@@ -101,7 +102,7 @@ def test_only_a_reset_by_the_server_is_its_fault(end: End) -> None:
     table = Table(1)
     row = table.row(0)
     broken: list[int] = []
-    books = Books(row)
+    books = Books(row, Crowds(table, 0))
     books.broken = broken.append
     link = Link.make()
     row.add(1, Count.ACTIVE)

@@ -217,16 +217,15 @@ def test_what_a_killed_one_left_is_taken_over(tmp_path: Path, servers: IdentityS
             assert ask(listen) == name_of(servers.addresses[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-def test_signals_that_only_nginx_knows_end_nothing(
-    tmp_path: Path, servers: IdentityServers, number: signal.Signals
+def test_a_signal_for_the_supervisor_that_reaches_the_whole_group_ends_nothing(
+    tmp_path: Path, servers: IdentityServers
 ) -> None:
     with reserved() as listen:
         config = a_config(listen, servers.addresses)
         with running(tmp_path, config=config, own_session=True) as proxy, keep(proxy.address)[0] as client:
             before = proxy.children()
-            to_the_group(proxy, number)
-            (ignored,) = proxy.log.wait_for("signal_ignored")
-            assert ignored["signal"] == number.name
+            to_the_group(proxy, signal.SIGUSR1)
+            to_the_group(proxy, signal.SIGHUP)
+            proxy.log.wait_for("reloaded")
             assert echoes(client)
             assert proxy.children() == before

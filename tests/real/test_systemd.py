@@ -6,6 +6,7 @@ import ctypes
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from kubelb.config.model import Config, Health
 from kubelb.config.toml_writer import write_toml
 from kubelb.config.values import Duration
 from kubelb.snapshot import SocketAddress
+from kubelb.supervisor.systemd import Systemd
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of
 from tests.support.nginx import missing
@@ -31,6 +33,8 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 UNIT = Path(__file__).parents[2] / "packaging" / "systemd" / "kubelb.service"
 ALL_WELL = "2 of 2 servers usable; 2 of 2 workers"
 _PR_SET_MDWE, _PR_GET_MDWE, _REFUSE_EXEC_GAIN = 65, 66, 1
+_UCRED = struct.Struct("iII")
+"""struct ucred: pid, uid, gid (unix(7))."""
 Notice = dict[str, str]
 
 
@@ -39,12 +43,17 @@ class StandIn:
 
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(DEADLINE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._sock = sock
+        self.sender = 0
+        """Of the last notice: a pid."""
         name = sock.getsockname()
         self.address = "@" + name[1:].decode() if isinstance(name, bytes) else str(name)
 
     def next(self) -> Notice:
-        lines = self._sock.recv(4096).decode().split("\n")
+        data, ((_, _, credentials),), _, _ = self._sock.recvmsg(4096, socket.CMSG_SPACE(_UCRED.size))
+        self.sender = _UCRED.unpack(credentials)[0]
+        lines = data.decode().split("\n")
         return dict(line.split("=", 1) for line in lines)
 
     def until(self, **fields: str) -> list[Notice]:
@@ -191,6 +200,27 @@ def test_a_graceful_stop_is_told_when_it_begins(tmp_path: Path, servers: Identit
         assert proxy.wait() == 0
 
 
+def test_an_upgrade_is_told_by_whom_systemd_listens_to(
+    tmp_path: Path, answering: list[SocketAddress], systemd: StandIn
+) -> None:
+    with a_told_proxy(tmp_path, systemd, answering, WATCHDOG_USEC="60000000") as (proxy, _):
+        systemd.until(READY="1")
+        old = systemd.sender
+        new = proxy.upgrade()
+        notice = systemd.next()
+        while "MAINPID" not in notice:
+            assert systemd.sender == old, notice
+            notice = systemd.next()
+        assert (notice, systemd.sender) == ({"MAINPID": str(new)}, old)
+        assert systemd.until(READY="1")[-1] == {"READY": "1", "STATUS": ALL_WELL}
+        assert systemd.sender == new
+        adminclient.reload(proxy.runtime_dir)
+        systemd.until(RELOADING="1")
+        assert proxy.end(signal.SIGTERM) == 0
+        systemd.until(STOPPING="1")
+        assert systemd.sender == new
+
+
 def test_the_status_line_follows_the_servers(
     tmp_path: Path, servers: IdentityServers, refuser: SocketAddress, systemd: StandIn
 ) -> None:
@@ -271,10 +301,19 @@ def test_memory_is_never_both_written_and_executed(tmp_path: Path, answering: li
             eventually(lambda: all(server.probe for server in proxy.servers()), "all have been probed")
 
 
-def test_the_unit_is_well_formed_and_confined(tmp_path: Path) -> None:
+def test_the_units_are_well_formed_and_confined(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze") or missing("systemd-analyze")
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/usr/bin/kubelb", str(KUBELB)))
-    for check in (["verify"], ["security", "--offline=true", "--threshold=20", "--no-pager"]):
-        done = subprocess.run([analyze, *check, unit], capture_output=True, text=True, timeout=DEADLINE, check=False)
+    units = [tmp_path / UNIT.name, tmp_path / UNIT.with_suffix(".socket").name]
+    for unit in units:
+        unit.write_text((UNIT.parent / unit.name).read_text().replace("/usr/bin/kubelb", str(KUBELB)))
+    for check in (
+        ["verify", *map(str, units)],
+        ["security", "--offline=true", "--threshold=20", "--no-pager", str(units[0])],
+    ):
+        done = subprocess.run([analyze, *check], capture_output=True, text=True, timeout=DEADLINE, check=False)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_another_process_becomes_the_service(systemd: StandIn) -> None:
+    Systemd({"NOTIFY_SOCKET": systemd.address}, pid=7).main_pid(8)
+    assert systemd.next() == {"MAINPID": "8"}

@@ -2,82 +2,31 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from kubelb import __version__
 from kubelb.cli import adminclient
-from kubelb.config.model import Admin, HttpServer, Location
+from kubelb.config.model import HttpServer, Location
 from kubelb.config.values import Address
 from kubelb.control.commands import Drain, Undrain
 from kubelb.control.status import Status
-from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
-from tests.support.proxy import DEADLINE, Proxy, a_proxy, echoes, reserved
+from tests.support.proxy import DEADLINE, echoes, reserved
+from tests.support.side import Sample, Side, a_side
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 MANY = 255
-"""Servers, which make long answers: half a megabyte each."""
+"""Servers, which make long answers: three quarters of a megabyte each."""
 GREED = 100
 """Answers that are asked for at once; waitress keeps 16 MiB for a client."""
-
-
-class Page(NamedTuple):
-    code: int
-    headers: http.client.HTTPMessage
-    body: str
-
-
-class Side:
-    """A proxy and where its admin side is."""
-
-    def __init__(self, proxy: Proxy, address: SocketAddress) -> None:
-        self.proxy = proxy
-        self.address = address
-
-    def get(self, target: str, method: str = "GET") -> Page:
-        with closing(http.client.HTTPConnection(*self.address, timeout=DEADLINE)) as connection:
-            connection.request(method, target)
-            response = connection.getresponse()
-            return Page(response.status, response.headers, response.read().decode())
-
-    def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-        page = self.get("/metrics")
-        assert (page.code, page.headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
-        return {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(page.body)
-            for sample in family.samples
-        }
-
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum over all that have these labels."""
-        wanted = set(labels.items())
-        return sum(value for (other, has), value in self.metrics().items() if other == name and wanted <= has)
-
-    def processes(self) -> set[str]:
-        return {dict(labels)["process"] for name, labels in self.metrics() if name == "kubelb_process_open_fds"}
-
-
-@contextmanager
-def a_side(
-    directory: Path, servers: Sequence[SocketAddress], host: str = "127.0.0.1", **settings: object
-) -> Iterator[Side]:
-    with reserved(host) as (_, port):
-        admin = Admin(listen=Address(host, port))
-        with a_proxy(directory, servers, admin=admin, **settings) as proxy:  # type: ignore[arg-type]
-            yield Side(proxy, ("127.0.0.1", port))
 
 
 def test_pages(tmp_path: Path, servers: IdentityServers) -> None:
@@ -139,16 +88,18 @@ def test_counters_grow_with_traffic_and_outlive_control(tmp_path: Path, servers:
         grown = {
             ("kubelb_clients_total", frozenset()): 1.0,
             ("kubelb_sessions_total", frozenset(labels.items())): 1.0,
+            ("kubelb_sessions_ended_total", frozenset({**labels, "cause": "closed"}.items())): 1.0,
             ("kubelb_bytes_total", frozenset({**labels, "direction": "up"}.items())): float(len(words)),
             ("kubelb_bytes_total", frozenset({**labels, "direction": "down"}.items())): float(down),
         }
         assert _counted(side, before) == grown
         side.proxy.control().kill()
         side.proxy.log.wait_for("child_died")
-        assert _counted(side, before) == grown
+        death = ("kubelb_child_deaths_total", frozenset({("kind", "control")}))
+        assert _counted(side, before) == {**grown, death: 1.0}
 
 
-def _counted(side: Side, before: dict[tuple[str, frozenset[tuple[str, str]]], float]) -> object:
+def _counted(side: Side, before: dict[Sample, float]) -> object:
     """How much the counters have grown, but for CPU time; nothing that did not grow."""
     return {
         key: value - before[key]

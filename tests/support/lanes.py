@@ -42,6 +42,13 @@ def a_snapshot(
     return Snapshot(version=1, listeners=(listener,), pools=(pool,))
 
 
+def with_listener(snapshot: Snapshot, **changes: Any) -> Snapshot:
+    """The next picture, in which the listener differs."""
+    (listener,) = snapshot.listeners
+    listener = msgspec.structs.replace(listener, **changes)
+    return msgspec.structs.replace(snapshot, version=snapshot.version + 1, listeners=(listener,))
+
+
 def with_server(snapshot: Snapshot, position: int, **changes: Any) -> Snapshot:
     """The next picture, in which one server of the pool differs."""
     (pool,) = snapshot.pools
@@ -76,6 +83,14 @@ class RunningLane:
     def clients(self) -> int:
         return self._table.total(0, Count.ACTIVE)
 
+    @property
+    def turned_away(self) -> int:
+        return self.total(Count.TURNED_AWAY)
+
+    def total(self, word: int) -> int:
+        """Of the lane as a whole."""
+        return self._table.total(0, word)
+
     def faults(self, slot: int) -> list[str]:
         return [sighting.fault for sighting in self.sightings if sighting.slot == slot]
 
@@ -102,7 +117,8 @@ def a_lane(snapshot: Snapshot, share: bool = True) -> Iterator[RunningLane]:
     sightings: list[Sighting] = []
     with socket.create_server(("127.0.0.1", 0), backlog=511) as listening:
         listening.setblocking(False)
-        lane = Lane(table, row, [listening], snapshot, share=share, alone_cpus=None, report=sightings.append)
+        lane = Lane(table, row, snapshot, share=share, alone_cpus=None, report=sightings.append)
+        lane.listen("x", listening)
         thread = threading.Thread(target=lane.thread.run, name="relay")
         thread.start()
         running = RunningLane(lane, table, listening.getsockname(), sightings)
@@ -110,7 +126,7 @@ def a_lane(snapshot: Snapshot, share: bool = True) -> Iterator[RunningLane]:
             yield running
             eventually(running.is_quiet, "nobody is counted any more")
         finally:
-            lane.thread.post(lambda: lane.stop(stopped=lambda: None, emptied=lambda: None))
+            lane.thread.post(lambda: lane.unlisten("x", lambda: None))
             lane.thread.stop()
             thread.join()
             lane.close()

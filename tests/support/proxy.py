@@ -108,7 +108,24 @@ class Proxy:
 
     @property
     def pid(self) -> int:
-        return self.process.pid
+        """The supervisor's: after an upgrade another one's."""
+        try:
+            return int((self.runtime_dir / "kubelb.pid").read_text())
+        except (FileNotFoundError, ValueError):
+            return self.process.pid
+
+    @property
+    def supervisor(self) -> psutil.Process:
+        found = psutil.Process(self.pid)
+        self._known.add(found)
+        return found
+
+    def upgrade(self) -> int:
+        """Have another supervisor take its place; that one's pid, once it has all sessions."""
+        self._known.add(self.supervisor)
+        pid = adminclient.upgrade(self.runtime_dir)
+        self._known.add(psutil.Process(pid))
+        return pid
 
     @property
     def addresses(self) -> list[SocketAddress]:
@@ -122,7 +139,7 @@ class Proxy:
         return self.addresses[0]
 
     def children(self) -> list[psutil.Process]:
-        found = psutil.Process(self.pid).children(recursive=True)
+        found = self.supervisor.children(recursive=True)
         self._known.update(found)
         return found
 
@@ -131,11 +148,13 @@ class Proxy:
         return next(child for child in self.children() if self._has_admin_socket(child))
 
     def workers(self) -> list[psutil.Process]:
-        return [child for child in self.children() if not self._has_admin_socket(child)]
+        return [child for child in self.children() if not gone(child) and not self._has_admin_socket(child)]
 
     def _has_admin_socket(self, child: psutil.Process) -> bool:
         path = str(self.runtime_dir / adminclient.NAME)
-        return any(str(connection.laddr) == path for connection in child.net_connections("unix"))
+        with suppress(psutil.NoSuchProcess):
+            return any(str(connection.laddr) == path for connection in child.net_connections("unix"))
+        return False
 
     def status(self) -> Status:
         return adminclient.status(self.runtime_dir, DEADLINE)
@@ -146,8 +165,15 @@ class Proxy:
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Its exit status after that signal, when none of its processes is left."""
-        self.process.send_signal(number)
+        os.kill(self.pid, number)
         return self.wait()
+
+    def lives(self) -> bool:
+        if self.process.poll() is None:
+            return True
+        with suppress(psutil.NoSuchProcess):
+            return not gone(self.supervisor)
+        return False
 
     def wait(self) -> int:
         code = self.process.wait(DEADLINE)
@@ -156,8 +182,8 @@ class Proxy:
 
     def clean_up(self) -> None:
         """Whatever the test left."""
-        if self.process.poll() is None:
-            self._known.update(psutil.Process(self.pid).children(recursive=True))
+        with suppress(psutil.NoSuchProcess):
+            self._known.update(self.supervisor.children(recursive=True))
         self.process.kill()
         for child in self._known:
             with suppress(psutil.NoSuchProcess):
@@ -197,6 +223,7 @@ def started(
     environment: Mapping[str, str] | None = None,
     prepare: Callable[[], None] | None = None,
     own_session: bool = False,
+    pass_fds: Sequence[int] = (),
 ) -> Iterator[Proxy]:
     """As :func:`running`, for any command that comes to the same."""
     process = subprocess.Popen(
@@ -207,13 +234,14 @@ def started(
         env={**os.environ, **(environment or {})},
         preexec_fn=prepare,
         start_new_session=own_session,
+        pass_fds=pass_fds,
     )
     proxy = Proxy(process, runtime_dir)
     try:
         proxy.log.wait_for("started")
         proxy.children()
         yield proxy
-        if proxy.process.poll() is None:
+        if proxy.lives():
             assert (proxy.end(), proxy.log.text) == (0, proxy.log.text)
         for event in ("internal_error", "not JSON"):
             assert not proxy.log.events(event), proxy.log.text

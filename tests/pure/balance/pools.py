@@ -24,7 +24,7 @@ def a_pool(balance: Balance, weights: list[int], **settings: Any) -> Pool:
 
 
 weights = st.lists(st.integers(1, 9), min_size=1, max_size=9)
-keys = st.ip_addresses().map(str)
+keys = st.ip_addresses().map(lambda address: str(address).encode())
 seeds = st.integers(0, 2**32).map(random.Random)
 
 

@@ -11,7 +11,7 @@ from kubelb.snapshot import Server
 from tests.pure.balance.pools import a_pool, a_server, keys, subsets, weights
 
 _RNG = random.Random(0)
-_KEYS = [f"10.{number % 7}.{number // 256}.{number % 256}" for number in range(2000)]
+_KEYS = [b"10.%d.%d.%d" % (number % 7, number // 256, number % 256) for number in range(2000)]
 
 distinct_servers = st.lists(
     st.tuples(st.integers(1, 200), st.integers(1, 5)), min_size=2, max_size=9, unique_by=lambda s: s[0]
@@ -62,7 +62,7 @@ def test_an_added_server_takes_about_its_share(numbers: list[int]) -> None:
 
 @given(st.data(), weights, keys)
 def test_the_pick_depends_on_the_key_alone_until_turns_are_taken(
-    data: st.DataObject, weights: list[int], key: str
+    data: st.DataObject, weights: list[int], key: bytes
 ) -> None:
     servers = a_pool("hash", weights).servers
     everybody = range(len(weights))
@@ -98,7 +98,7 @@ def test_servers_of_one_name_have_the_points_of_the_heaviest() -> None:
 
 
 @given(weights, weights, keys)
-def test_backups_are_hashed_apart(primaries: list[int], spares: list[int], key: str) -> None:
+def test_backups_are_hashed_apart(primaries: list[int], spares: list[int], key: bytes) -> None:
     first = list(a_pool("hash", primaries).servers)
     second = [a_server(100 + number, weight=weight, backup=True) for number, weight in enumerate(spares)]
     plain = [a_server(100 + number, weight=weight) for number, weight in enumerate(spares)]

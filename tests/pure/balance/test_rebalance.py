@@ -49,7 +49,7 @@ class Run:
 
     def _dial(self) -> int:
         choice = eligible(self.servers, self.conns, (), ())
-        position = self._selector.pick(choice, self.conns, "", _RNG)
+        position = self._selector.pick(choice, self.conns, b"", _RNG)
         self.conns[position] += 1
         return position
 
@@ -138,7 +138,7 @@ def test_what_least_conn_has_dealt_out_stays_untouched(pool: tuple[list[Server],
     servers, conns = pool
     dealt, selector = [0] * len(servers), LeastConn(servers)
     for _ in range(sum(conns)):
-        dealt[selector.pick(range(len(servers)), dealt, "", _RNG)] += 1
+        dealt[selector.pick(range(len(servers)), dealt, b"", _RNG)] += 1
     assert level(servers, dealt, 0.0, at_most) is None
 
 

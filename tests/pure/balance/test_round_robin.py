@@ -13,7 +13,7 @@ _RNG = random.Random(0)
 
 
 def _picks(selector: RoundRobin, allowed: list[int], times: int) -> list[int]:
-    return [selector.pick(allowed, [], "", _RNG) for _ in range(times)]
+    return [selector.pick(allowed, [], b"", _RNG) for _ in range(times)]
 
 
 @given(weights)

@@ -70,7 +70,7 @@ def test_max_conns_is_never_exceeded_and_nothing_unusable_is_picked(
                 for i, s in enumerate(servers)
             )
             break
-        position = selector.pick(left, conns, f"10.1.0.{client}", rng)
+        position = selector.pick(left, conns, b"10.1.0.%d" % client, rng)
         picked = servers[position]
         conns[position] += 1
         usable = [
@@ -94,6 +94,6 @@ def test_a_session_tries_every_server_once(balance: Balance) -> None:
     selector, tried, rng = make_selector(pool), set[int](), random.Random(1)
     conns = [0] * 4
     for _ in range(4):
-        tried.add(selector.pick(eligible(pool.servers, conns, (), tried), conns, "10.1.2.3", rng))
+        tried.add(selector.pick(eligible(pool.servers, conns, (), tried), conns, b"10.1.2.3", rng))
     assert tried == {0, 1, 2, 3}
     assert eligible(pool.servers, conns, (), tried) == []

@@ -7,20 +7,29 @@ import typing
 from hypothesis import strategies as st
 
 from kubelb.config.model import (
+    AccessLog,
     Admin,
+    Assignment,
     Balance,
+    Binding,
     Config,
+    Escape,
     Health,
     HttpServer,
+    Limit,
     Listener,
     Location,
     Log,
     LogLevel,
     OnDown,
+    Part,
     Pool,
     ProbeKind,
+    Process,
     Rebalance,
     Server,
+    Variable,
+    VariableKind,
 )
 from kubelb.config.values import Address, Duration
 
@@ -78,13 +87,71 @@ pools = st.builds(
     health=st.builds(Health) | healths,
     rebalance=st.none() | st.builds(Rebalance) | rebalances,
 )
+own_variables = st.builds(
+    Variable,
+    kind=st.sampled_from(typing.get_args(VariableKind)),
+    source=st.text(max_size=10),
+    values=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3),
+    parts=st.lists(st.builds(Part, percent=st.text(max_size=5), value=st.text(max_size=8)), max_size=3).map(tuple),
+    default=st.text(max_size=8),
+    hostnames=st.booleans(),
+    volatile=st.booleans(),
+)
+assignments = st.builds(Assignment, variable=st.text(max_size=8), value=st.text(max_size=8))
+access_logs = st.builds(
+    AccessLog,
+    file=st.text(max_size=10),
+    format=st.text(max_size=10),
+    escape=st.sampled_from(typing.get_args(Escape)),
+    buffer=counts,
+    flush=st.none() | durations,
+    gzip=counts,
+    condition=st.text(max_size=10),
+)
+bindings = st.builds(
+    Binding,
+    backlog=counts,
+    receive_buffer=st.none() | counts,
+    send_buffer=st.none() | counts,
+    fast_open=counts,
+    ipv6_only=st.booleans(),
+    keepalive=st.booleans(),
+    keepalive_idle=durations,
+    keepalive_interval=durations,
+    keepalive_count=counts,
+)
+limits = st.builds(
+    Limit,
+    key=st.text(max_size=10),
+    connections=counts,
+    zone=st.text(max_size=10),
+    dry_run=st.booleans(),
+    log_level=levels,
+)
 listeners = st.builds(
     Listener,
     listen=st.lists(addresses, max_size=3).map(tuple),
-    pool=st.text(max_size=10),
+    socket=bindings,
+    pool=st.none() | st.text(max_size=10),
+    answer=st.none() | st.text(max_size=10),
+    accept_proxy_protocol=st.booleans(),
+    proxy_protocol_timeout=durations,
+    send_proxy_protocol=st.booleans(),
+    trusted_proxies=st.lists(st.text(max_size=10), max_size=3).map(tuple),
+    access=st.lists(st.text(max_size=10), max_size=3).map(tuple),
     connect_timeout=durations,
     hedge_delay=durations,
     idle_timeout=st.none() | durations,
+    half_close=st.booleans(),
+    upload_rate=st.text(max_size=10),
+    download_rate=st.text(max_size=10),
+    max_tries=counts,
+    retry_timeout=st.none() | durations,
+    bind=st.text(max_size=10),
+    nodelay=st.booleans(),
+    limits=st.lists(limits, max_size=2).map(tuple),
+    assignments=st.lists(assignments, max_size=3).map(tuple),
+    access_logs=st.lists(access_logs, max_size=2).map(tuple),
 )
 locations = st.builds(
     Location,
@@ -100,6 +167,15 @@ http_servers = st.builds(
     listen=st.lists(addresses, max_size=2).map(tuple),
     locations=st.lists(locations, max_size=3).map(tuple),
 )
+processes = st.builds(
+    Process,
+    user=files,
+    group=files,
+    pid_file=files,
+    priority=st.integers(-20, 19),
+    cpus=st.lists(st.lists(counts, max_size=3).map(tuple), max_size=3).map(tuple),
+    max_connections=st.none() | counts,
+)
 configs = st.builds(
     Config,
     workers=counts | st.just("auto"),
@@ -108,9 +184,11 @@ configs = st.builds(
     runtime_dir=st.text(max_size=10),
     max_open_files=st.none() | counts,
     shutdown_timeout=st.none() | durations,
-    log=st.builds(Log, level=levels, access=st.booleans()),
+    process=processes,
+    log=st.builds(Log, level=levels, file=files, access=st.booleans()),
     admin=st.builds(Admin, listen=st.none() | addresses),
     listeners=st.lists(listeners, max_size=3).map(tuple),
+    variables=st.dictionaries(st.text(max_size=8), own_variables, max_size=3),
     pools=st.dictionaries(st.text(max_size=8), pools, max_size=3),
     http=st.lists(http_servers, max_size=2).map(tuple),
 )

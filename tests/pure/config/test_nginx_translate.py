@@ -28,13 +28,6 @@ def _faults(*listener: Directive) -> list[str]:
     return [str(fault) for fault in caught.value.faults]
 
 
-def test_a_harmless_directive_is_warned_of_once() -> None:
-    listens = [_directive(6 + i, "listen", f"127.0.0.1:{i + 2}", "backlog=9") for i in range(3)]
-    assert _stream(*listens).warnings == (
-        "F:6: listen: backlog=9 has no effect, listening sockets are set up by kubelb itself",
-    )
-
-
 def test_what_is_done_anyway_is_not_warned_of() -> None:
     assert _stream(_directive(6, "tcp_nodelay", "on"), _directive(7, "proxy_protocol", "off")).warnings == ()
 
@@ -49,13 +42,13 @@ def test_all_faults_are_told() -> None:
     assert _faults(
         _directive(6, "proxy_timeout", "soon"),
         _directive(7, "listen", "unix:/run/a.sock"),
-        _directive(8, "listen", "1-2"),
+        _directive(8, "listen", "2-1"),
         _directive(9, "frobnicate"),
         _directive(10, "listen", "2", "ssl"),
     ) == [
         'F:6: proxy_timeout: not a time: "soon"; write for example 30s or 10m',
         "F:7: listen: unix sockets are not supported; listen on a TCP address",
-        "F:8: listen: port ranges are not supported; write one listen a port",
+        'F:8: listen: invalid port range in "2-1"; write for example 8000-8003',
         "F:9: frobnicate: unknown directive, or one kubelb has no part for",
         "F:10: listen: ssl: TLS is passed through, not ended here",
     ]

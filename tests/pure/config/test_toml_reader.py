@@ -9,7 +9,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubelb.config.faults import ConfigFault, Fault
-from kubelb.config.model import Config, Health, HttpServer, Listener, Location, Log, Pool, Rebalance, Server
+from kubelb.config.model import (
+    AccessLog,
+    Config,
+    Health,
+    HttpServer,
+    Listener,
+    Location,
+    Log,
+    Pool,
+    Rebalance,
+    Server,
+)
 from kubelb.config.toml_reader import parse_toml
 from kubelb.config.values import Address, Duration
 
@@ -22,6 +33,7 @@ max_open_files = 1024
 shutdown_timeout = "10s"
 [log]
 level = "debug"
+file = "/var/log/kubelb.log"
 access = true
 [[listener]]
 listen = ["127.0.0.1:6443", "[::1]:6443"]
@@ -29,6 +41,16 @@ pool = "kube-apiserver"
 connect_timeout = "250ms"
 hedge_delay = "100ms"
 idle_timeout = "10m"
+[[listener.access_log]]
+file = "/var/log/a.log"
+[[listener.access_log]]
+file = "/var/log/b.log.gz"
+format = "$remote_addr"
+escape = "json"
+buffer = 65536
+flush = "5s"
+gzip = 1
+if = "$status"
 [pool.kube-apiserver]
 balance = "consistent_hash"
 hash_key = "a$remote_addr"
@@ -81,7 +103,7 @@ def test_everything() -> None:
         runtime_dir="/tmp/x",
         max_open_files=1024,
         shutdown_timeout=Duration(10),
-        log=Log(level="debug", access=True),
+        log=Log(level="debug", file="/var/log/kubelb.log", access=True),
         listeners=(
             Listener(
                 listen=(Address("127.0.0.1", 6443), Address("::1", 6443)),
@@ -89,6 +111,18 @@ def test_everything() -> None:
                 connect_timeout=Duration(0.25),
                 hedge_delay=Duration(0.1),
                 idle_timeout=Duration(600),
+                access_logs=(
+                    AccessLog(file="/var/log/a.log"),
+                    AccessLog(
+                        file="/var/log/b.log.gz",
+                        format="$remote_addr",
+                        escape="json",
+                        buffer=65536,
+                        flush=Duration(5),
+                        gzip=1,
+                        condition="$status",
+                    ),
+                ),
             ),
         ),
         pools={
@@ -138,7 +172,7 @@ def test_everything() -> None:
         (
             "[log]\nfoo = 1\nlevel = 'loud'\n",
             [
-                "F:2: log.foo: unknown key; known here: level, access",
+                "F:2: log.foo: unknown key; known here: level, file, access",
                 'F:3: log.level: not "loud"; write "debug", "info", "warning" or "error"',
             ],
         ),
@@ -157,10 +191,7 @@ def test_everything() -> None:
         ("log = 1\n", ["F:1: log: not 1; write a table"]),
         (
             "\n[[listener]]\nlisten = '127.0.0.1:1'\n",
-            [
-                "F:2: listener[0].pool: missing; write text in quotes",
-                'F:3: listener[0].listen: not "127.0.0.1:1"; write a list [...]',
-            ],
+            ['F:3: listener[0].listen: not "127.0.0.1:1"; write a list [...]'],
         ),
         (
             "[pool.'a b']\nservers = [\n  'a:1',\n  'a:99999',\n  { weight = 1 },\n  7 ]\n",

@@ -13,12 +13,15 @@ from kubelb import stats
 from kubelb.config.faults import Key, Place
 from kubelb.config.model import (
     PASSIVE,
+    AccessLog,
     Admin,
     Config,
     Health,
     HttpServer,
+    Limit,
     Listener,
     Location,
+    Log,
     Pool,
     ProbeKind,
     Rebalance,
@@ -51,6 +54,10 @@ def _listener(**changes: object) -> Config:
     return _with(listeners=(msgspec.structs.replace(_LISTENER, **changes),))
 
 
+def _access_log(**changes: Any) -> Config:
+    return _listener(access_logs=(AccessLog(**{"file": "/a", **changes}),))
+
+
 def _listen(*addresses: str) -> Config:
     return _listener(listen=tuple(map(parse_address, addresses)))
 
@@ -73,8 +80,11 @@ def _location(**changes: object) -> Config:
 
 
 _TIME = "zero or too long; write a time above 0 and up to ten years"
+_NO_BUFFER = "there is no buffer; write for example buffer = 65536"
+_NO_NAME = "invalid variable name; a dollar sign is followed by the name of a variable"
 _ZERO_TOO = "too long; write 0s or a time up to ten years"
 _HEALTH = "pool.a.health"
+_SIZE = "write for example 65536, 64k or 1m"
 
 
 @pytest.mark.parametrize(
@@ -96,9 +106,62 @@ _HEALTH = "pool.a.health"
         (_listener(listen=()), "listener[0].listen: no address; give at least one, for example 127.0.0.1:6443"),
         (_listener(pool="b"), 'listener[0].pool: no pool "b"; defined: "a"'),
         (_with(pools={}), 'listener[0].pool: no pool "a"; no pool is defined'),
+        (_listener(pool=None), "listener[0].pool: missing; write the name of a pool"),
+        (_listener(answer=""), "listener[0].return: there is a pool too; leave one of the two out"),
+        (_listener(pool=None, answer="$"), f"listener[0].return: {_NO_NAME}"),
+        (
+            _listener(access=("deny all", "refuse all")),
+            'listener[0].access[1]: "refuse all" is no rule; write for example "allow 10.0.0.0/8" or "deny all"',
+        ),
+        (_listener(access=("allow 1.2.3",)), 'listener[0].access[0]: invalid parameter "1.2.3"'),
+        (
+            _listener(trusted_proxies=("a", "10.0.0.0/33")),
+            'listener[0].trusted_proxies[1]: invalid parameter "10.0.0.0/33"',
+        ),
+        (
+            _listener(proxy_protocol_timeout=Duration(1e9)),
+            "listener[0].proxy_protocol_timeout: too long; write 0s or a time up to ten years",
+        ),
         (_listener(connect_timeout=Duration(0)), f"listener[0].connect_timeout: {_TIME}"),
         (_listener(idle_timeout=Duration(1e9)), f"listener[0].idle_timeout: {_TIME}"),
         (_listener(hedge_delay=Duration(0)), f"listener[0].hedge_delay: {_TIME}"),
+        (_listener(retry_timeout=Duration(0)), f"listener[0].retry_timeout: {_TIME}"),
+        (_listener(max_tries=-1), "listener[0].max_tries: -1 is too few; write 0 (as many as there are) or more"),
+        (_listener(upload_rate="1g"), f'listener[0].upload_rate: not a size: "1g"; {_SIZE}'),
+        (_listener(download_rate=""), f'listener[0].download_rate: not a size: ""; {_SIZE}'),
+        (
+            _listener(bind="eth0"),
+            'listener[0].bind: invalid address "eth0"; write for example 10.0.0.5 or 10.0.0.5:4000',
+        ),
+        (_listener(limits=(Limit(key="$", connections=1),)), f"listener[0].limit[0].key: {_NO_NAME}"),
+        (
+            _listener(limits=(Limit(key="$pid", connections=0),)),
+            "listener[0].limit[0].connections: 0 is out of range; write a number from 1 to 65535",
+        ),
+        (
+            _listener(limits=(Limit(key="$pid", connections=1), Limit(key="$pid", connections=2))),
+            "listener[0].limit[1].key: a second limit of the same clients; leave one out, or name another zone",
+        ),
+        (_with(log=Log(file="")), "log.file: empty; write a path, or leave it out for standard error"),
+        (_access_log(file=""), "listener[0].access_log[0].file: empty; write a path"),
+        (_access_log(format="$x"), 'listener[0].access_log[0].format: unknown "x" variable'),
+        (_access_log(condition="$"), f"listener[0].access_log[0].if: {_NO_NAME}"),
+        (
+            _access_log(escape="json"),
+            "listener[0].access_log[0].escape: without a format each line is a JSON object; "
+            "leave it out, or write a format",
+        ),
+        (
+            _access_log(buffer=-1),
+            "listener[0].access_log[0].buffer: -1 is out of range; write a number of bytes from 0 to 67108864",
+        ),
+        (
+            _access_log(gzip=10, buffer=1),
+            "listener[0].access_log[0].gzip: 10 is no level; write a number from 1 to 9",
+        ),
+        (_access_log(gzip=1), f"listener[0].access_log[0].gzip: {_NO_BUFFER}"),
+        (_access_log(flush=Duration(1)), f"listener[0].access_log[0].flush: {_NO_BUFFER}"),
+        (_access_log(flush=Duration(0), buffer=1), f"listener[0].access_log[0].flush: {_TIME}"),
         (_pool(servers=()), "pool.a.servers: no servers; give at least one"),
         (
             _pool(servers=(msgspec.structs.replace(_server(), down=True),)),
@@ -126,7 +189,7 @@ _HEALTH = "pool.a.health"
         ),
         (
             _pool(balance="hash", hash_key="$x"),
-            'pool.a.hash_key: unknown variable "$x" in a hash key; only $remote_addr can be used',
+            'pool.a.hash_key: unknown "x" variable',
         ),
         (_one(weight=0), "pool.a.servers[0].weight: 0 is out of range; write a number from 1 to 65535"),
         (_one(weight=65536), "pool.a.servers[0].weight: 65536 is out of range; write a number from 1 to 65535"),
@@ -336,7 +399,7 @@ def test_allowed(config: Config) -> None:
 
 
 def test_limits_are_the_counters() -> None:
-    assert (MAX_RELAY_THREADS, MAX_SERVERS) == (stats.ROWS - 1, stats.SLOTS - 1)
+    assert (MAX_RELAY_THREADS, MAX_SERVERS) == (stats.ROWS // 3 - 2, stats.SLOTS - 1)
 
 
 def test_a_fault_stands_where_the_nearest_part_was_read() -> None:

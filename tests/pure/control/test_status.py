@@ -39,7 +39,9 @@ def test_the_document() -> None:
     rows.words[0, Count.ACTIVE], rows.words[0, Count.OPENED] = [3, 1], [10, 11]
     for n, count in enumerate((Count.ACTIVE, Count.OPENED, Count.BYTES_UP, Count.BYTES_DOWN), 1):
         rows.words[5, count] = [n, 10 * n]
-    rows.words[5, Count.DIAL_FAILURES], rows.words[5, Count.RESETS] = [5, 50], [6, 60]
+    rows.words[5, Count.DIAL_FAILURES] = [5, 50]
+    rows.words[5, Count.CLIENT_RESETS], rows.words[5, Count.SERVER_RESETS] = [1, 20], [2, 0]
+    rows.words[5, Count.CUTS] = [3, 40]
     picture = snapshot(
         Server(
             slot=5,

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubelb.control.endpoint import Answer
 from kubelb.control.status import Clients, Status
 from kubelb.control.web import Views, answer, unready
 from kubelb.snapshot import Listener, Pool, Server, Snapshot, State
 
 STATUS = Status(version="1", pid=42, snapshot=7, clients=Clients(active=1, accepted=2), pools=())
-PAGES = ("/healthz", "/readyz", "/status", "/metrics")
+PAGES = ("/", "/fragment", "/healthz", "/readyz", "/status", "/metrics")
 STATES: tuple[State, ...] = typing.get_args(State)
 servers = st.builds(
     Server,
@@ -43,7 +44,13 @@ def a_snapshot(used: tuple[str, ...], **pools: tuple[Server, ...]) -> Snapshot:
 
 
 def views(snapshot: Snapshot) -> Views:
-    return Views(snapshot=lambda: snapshot, status=lambda: STATUS, metrics=lambda: b"kubelb 1\n")
+    return Views(
+        page=lambda: Answer("200 OK", body=b"page"),
+        fragment=lambda: Answer("200 OK", body=b"fragment"),
+        snapshot=lambda: snapshot,
+        status=lambda: STATUS,
+        metrics=lambda: b"kubelb 1\n",
+    )
 
 
 READY = views(a_snapshot(("a",), a=(a_server(),)))
@@ -55,6 +62,7 @@ def test_pages() -> None:
     assert answers["/healthz"].body == answers["/readyz"].body == b"ok\n"
     assert msgspec.json.decode(answers["/status"].body, type=Status) == STATUS
     assert answers["/metrics"].body == b"kubelb 1\n"
+    assert (answers["/"].body, answers["/fragment"].body) == (b"page", b"fragment")
     assert dict(answers["/metrics"].headers)["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -64,7 +72,7 @@ def test_nothing_else_is_there(path: str) -> None:
         assert answer("GET", path, READY).status == "404 Not Found"
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/drain", "/undrain", "/reload", "/"])
+@pytest.mark.parametrize("path", [*PAGES, "/drain", "/undrain", "/reload"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "get"])
 def test_looking_is_all_that_can_be_done(method: str, path: str) -> None:
     page = answer(method, path, READY)
@@ -102,3 +110,9 @@ def test_pools_are_named_once_and_only_those_that_are_used() -> None:
     snapshot = a_snapshot(("b", "ok", "a\n", "b"), **{"a\n": down, "b": down, "ok": (a_server(),), "idle": down})
     assert unready(snapshot) == ("b", "a\n")
     assert answer("GET", "/readyz", views(snapshot)).body == b"no usable server: b, a\\n\n"
+
+
+def test_all_pools_that_a_text_may_name_are_used() -> None:
+    named = Listener(address="a:1", pool="$name", connect_timeout=1.0, pools=("a", "b"))
+    snapshot = msgspec.structs.replace(a_snapshot((), a=(a_server(),), b=(), c=()), listeners=(named,))
+    assert unready(snapshot) == ("b",)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kubelb import snapshot
+from kubelb.config.access import Rule, parse_network
 from kubelb.config.faults import ConfigFault, Key, Place
 from kubelb.config.model import Config, Health, Listener, Log, Pool, Server
 from kubelb.config.values import Address, Duration, parse_address
@@ -109,6 +110,39 @@ def test_snapshot() -> None:
             ),
         ),
     )
+
+
+def test_how_a_listener_receives_clients() -> None:
+    listener = Listener(
+        listen=(Address("127.0.0.1", 1),),
+        answer="x",
+        accept_proxy_protocol=True,
+        proxy_protocol_timeout=Duration(3),
+        send_proxy_protocol=True,
+        trusted_proxies=("10.0.0.1/8", "two", "unix:"),
+        access=("allow ::1", "deny all"),
+    )
+    networks = map(parse_network, ("10.0.0.0/8", "10.0.0.9", "fd00::9", "unix:"))
+    assert resolve(Config(listeners=(listener,)), lookup=_lookup).listeners == (
+        snapshot.Listener(
+            address="127.0.0.1:1",
+            pool=None,
+            connect_timeout=2.0,
+            answer="x",
+            accept_proxy_protocol=True,
+            proxy_protocol_timeout=3.0,
+            send_proxy_protocol=True,
+            trusted_proxies=tuple(networks),
+            access=(Rule(False, parse_network("::1")), Rule(True, None)),
+        ),
+    )
+
+
+def test_a_trusted_name_that_does_not_resolve() -> None:
+    listener = Listener(listen=(Address("127.0.0.1", 1),), pool="a", trusted_proxies=("::1", "neither"))
+    places: dict[Key, Place] = {("listener", 0, "trusted_proxies", 1): Place("F", 3)}
+    with pytest.raises(ConfigFault, match=r'^F:3: listener.0..trusted_proxies.1.: "neither" does not resolve: Name'):
+        resolve(Config(listeners=(listener,)), places, _lookup)
 
 
 def test_addresses_never_touch_the_name_service() -> None:

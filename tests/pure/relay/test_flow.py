@@ -13,6 +13,8 @@ _POSSIBLE = {
     (State.OPEN, Event.STUCK): State.BLOCKED,
     (State.OPEN, Event.END): State.SHUT,
     (State.BLOCKED, Event.DRAINED): State.OPEN,
+    (State.OPEN, Event.SPENT): State.RESTING,
+    (State.RESTING, Event.DUE): State.OPEN,
 }
 
 

@@ -92,13 +92,13 @@ def test_the_variables_are_gone_afterwards() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "due"),
+    ("environment", "pause"),
     [
         ({}, math.inf),
-        ({"WATCHDOG_USEC": "30000000"}, 0.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "7"}, 0.0),
+        ({"WATCHDOG_USEC": "30000000"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "7"}, 15.0),
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "8"}, math.inf),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": ""}, math.inf),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": ""}, 15.0),
         ({"WATCHDOG_USEC": "0"}, math.inf),
         ({"WATCHDOG_USEC": "-1"}, math.inf),
         ({"WATCHDOG_USEC": "soon"}, math.inf),
@@ -106,5 +106,28 @@ def test_the_variables_are_gone_afterwards() -> None:
         ({"WATCHDOG_USEC": "9" * 5000}, math.inf),
     ],
 )
-def test_who_is_to_give_signs_of_life(environment: dict[str, str], due: float) -> None:
-    assert Systemd({"NOTIFY_SOCKET": SOCKET, **environment}, 7).due == due
+def test_who_is_to_give_signs_of_life(environment: dict[str, str], pause: float) -> None:
+    systemd = Systemd({"NOTIFY_SOCKET": SOCKET, **environment}, 7)
+    assert (systemd.pause, systemd.due) == (pause, math.inf)
+
+
+def test_who_takes_its_place_is_watched_as_it_was() -> None:
+    environment = {"NOTIFY_SOCKET": SOCKET, "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "7"}
+    first = Systemd(dict(environment), pid=7)
+    second = Systemd({**environment, **first.variables}, pid=8)
+    assert first.pause == second.pause == 1.5
+    assert second.variables == first.variables
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"NOTIFY_SOCKET": SOCKET, "WATCHDOG_USEC": "1", "WATCHDOG_PID": "8"},
+        {"NOTIFY_SOCKET": SOCKET},
+        {"WATCHDOG_USEC": "1"},
+    ],
+)
+def test_nobody_watches_who_takes_its_place(environment: dict[str, str]) -> None:
+    first = Systemd(dict(environment), pid=7)
+    assert Systemd({**environment, **first.variables}, pid=8).pause == math.inf

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from kubelb.config.model import Balance, Log
 from kubelb.snapshot import Listener, Pool, Probe, Server, Snapshot, State
 from kubelb.wire.messages import (
+    AskSessions,
     Drained,
     Message,
     Ready,
     Release,
     Reloading,
+    SessionList,
+    SessionSeen,
     Sighting,
     SnapshotChanged,
     Stop,
@@ -69,6 +72,17 @@ snapshots = st.builds(
     pools=st.lists(pools, max_size=3).map(tuple),
     log=st.builds(Log, level=st.sampled_from(["debug", "info", "warning", "error"]), access=st.booleans()),
 )
+counts = st.integers(0, 1 << 60)
+seen = st.builds(
+    SessionSeen,
+    slot=st.integers(1, 255),
+    client=st.tuples(texts, st.integers(0, 65535)),
+    listener=texts,
+    opened_at=seconds,
+    moved_at=seconds,
+    bytes_up=counts,
+    bytes_down=counts,
+)
 messages: st.SearchStrategy[Message] = st.one_of(
     st.just(Ready()),
     st.just(Stop()),
@@ -81,6 +95,15 @@ messages: st.SearchStrategy[Message] = st.one_of(
         slot=st.integers(1, 255),
         counts=st.lists(st.integers(0, 1 << 40), max_size=65).map(tuple),
         quiet=seconds,
+    ),
+    st.builds(AskSessions, number=counts, slots=st.none() | st.lists(st.integers(1, 255), max_size=4).map(tuple)),
+    st.builds(
+        SessionList,
+        number=counts,
+        row=st.integers(0, 255),
+        part=st.integers(0, 255),
+        sessions=st.lists(seen, max_size=4).map(tuple),
+        last=st.booleans(),
     ),
 )
 

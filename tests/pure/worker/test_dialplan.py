@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.snapshot import Listener
-from kubelb.worker.dialplan import GiveUp, Start, Wait, next_step, patience
+from kubelb.worker.dialplan import GiveUp, Start, Wait, most_tries, next_step, patience
 
 _BEGUN = 1000.0
 _ROUNDING = 1e-6
@@ -184,3 +184,16 @@ def test_the_defaults() -> None:
 def test_nothing_to_wait_for() -> None:
     assert next_step(a_listener(), 3, 3, _BEGUN, [], _BEGUN, failed=True) == GiveUp()
     assert next_step(a_listener(), 3, 0, _BEGUN, [], _BEGUN + 0.1, failed=False) == Start()
+
+
+@given(st.integers(0, 12), st.lists(peers, min_size=1, max_size=12), st.none() | st.floats(0.001, 60))
+def test_no_more_is_tried_than_the_listener_allows(
+    tries: int, members: list[Peer], retry_timeout: float | None
+) -> None:
+    listener = Listener(address="x", pool="pool", connect_timeout=2.0, max_tries=tries, retry_timeout=retry_timeout)
+    most = most_tries(listener, len(members))
+    simulation = Simulation(listener, members[:most]).run()
+    assert 1 <= len(simulation.starts) <= min(len(members), tries or len(members))
+    assert all(start < _BEGUN + (retry_timeout or 2.0) for start in simulation.starts)
+    refusing = all(peer == Peer(0, accepts=False) for peer in members[:most])
+    assert not refusing or len(simulation.starts) == most

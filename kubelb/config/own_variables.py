@@ -1,0 +1,130 @@
+"""Variables of one's own, nginx's ``map``, ``geo``, ``split_clients`` and ``set``, compiled; pure.
+
+Each is evaluated when it is asked for, and keeps what it was for the rest of the session, as in nginx
+(``ngx_stream_get_indexed_variable``, src/stream/ngx_stream_variables.c): an assignment after that changes no other
+variable that depends on the one assigned to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from typing import Final, TypeVar
+
+from kubelb.config.expression import Expression, Variable, mentioned
+from kubelb.config.lookup import FINDERS, Find
+from kubelb.config.model import Assignment
+from kubelb.config.model import Variable as Settings
+
+T = TypeVar("T")
+
+Values = MutableMapping[str, bytes]
+"""What the variables of one's own are for one session, as far as that is known."""
+
+_DEPTH: Final = 100
+"""Variables that depend on each other, at most."""
+
+
+class Cycle(ValueError):
+    """A variable depends on itself, or by too long a way on others, which nginx takes for the same."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'cycle while evaluating variable "{name}"')
+        self.name = name
+
+
+class Own:
+    """One of them."""
+
+    def __init__(self, name: str, settings: Settings | None) -> None:
+        """Without settings it has a value only where one is assigned."""
+        self.name = name
+        self._settings = settings
+        self._find: Find = (lambda text: "") if settings is None else FINDERS[settings.kind](settings)
+        self.needs = frozenset() if settings is None else needs(settings)
+
+    def within(self, known: Mapping[str, Variable[T]], values_of: Callable[[T], Values | None]) -> Variable[T]:
+        """The variable, which is made from those that are ``known``."""
+        compute = self._computed(known)
+        name, keeps = self.name, self._settings is None or not self._settings.volatile
+
+        def value(record: T) -> bytes | None:
+            values = values_of(record)
+            if values is not None and name in values:
+                return values[name]
+            made = compute(record)
+            if values is not None and keeps:
+                values[name] = made
+            return made
+
+        return value
+
+    def _computed(self, known: Mapping[str, Variable[T]]) -> Callable[[T], bytes]:
+        if self._settings is None:
+            return lambda record: b""
+        source, find = _source(self._settings, known), self._find
+        texts = {text: Expression(text, known) for text in texts_of(self._settings) if "$" in text}
+
+        def compute(record: T) -> bytes:
+            text = find(source(record))
+            return texts[text](record) if text in texts else text.encode()
+
+        return compute
+
+
+def _source(settings: Settings, known: Mapping[str, Variable[T]]) -> Variable[T]:
+    return Expression(settings.source, known)
+
+
+def texts_of(settings: Settings) -> Iterator[str]:
+    """All that it may be: of a map these are texts with variables."""
+    if settings.kind == "map":
+        yield from settings.values.values()
+        yield settings.default
+
+
+def plain_values(settings: Settings) -> frozenset[str]:
+    """The same of one of another kind, where a dollar sign is one."""
+    return frozenset((*settings.values.values(), *(part.value for part in settings.parts), settings.default))
+
+
+def needs(settings: Settings) -> frozenset[str]:
+    """The variables it is made from. :class:`ValueError`, in nginx's words, where a text is none."""
+    texts = [settings.source, *texts_of(settings)]
+    return frozenset(name for text in texts if "$" in text for name in mentioned(text))
+
+
+def compile_own(variables: Mapping[str, Settings], assigned: Iterable[str] = ()) -> tuple[Own, ...]:
+    """Each after those it depends on; ``assigned`` are the names that have assignments.
+
+    :class:`Cycle` where one depends on itself, :class:`ValueError` where a text is none.
+    """
+    order: dict[str, None] = {}
+    for name in variables:
+        _put(name, variables, order, ())
+    only_assigned = (Own(name, None) for name in dict.fromkeys(assigned) if name not in variables)
+    return (*only_assigned, *(Own(name, variables[name]) for name in order))
+
+
+def _put(name: str, variables: Mapping[str, Settings], order: dict[str, None], path: tuple[str, ...]) -> None:
+    if name in path or len(path) == _DEPTH:
+        raise Cycle(name)
+    if name in order:
+        return
+    for other in sorted(needs(variables[name])):
+        if other in variables:
+            _put(other, variables, order, (*path, name))
+    order[name] = None
+
+
+def with_own(
+    known: dict[str, Variable[T]], own: Collection[Own], values_of: Callable[[T], Values | None]
+) -> dict[str, Variable[T]]:
+    """``known`` and those of one's own that can be made from these."""
+    for one in own:
+        if one.name not in known and one.needs <= known.keys():
+            known[one.name] = one.within(known, values_of)
+    return known
+
+
+def assigned_names(assignments: Iterable[Assignment]) -> Iterator[str]:
+    return (assignment.variable for assignment in assignments)

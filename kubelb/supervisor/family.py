@@ -1,0 +1,171 @@
+"""The supervisor's children: control and the workers, the channels to them, and their rows of the shared counters.
+
+For the supervisor's only thread. It owns the channels. What is to become of the children is decided by
+:mod:`kubelb.supervisor.plan`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from kubelb import log
+from kubelb.stats import Count, Table
+from kubelb.supervisor import plan
+from kubelb.supervisor.plan import CONTROL, Place
+from kubelb.wire.channel import AT_MOST, Channel
+from kubelb.wire.messages import HandOver, Message, Receive
+
+
+class Family:
+    def __init__(self, table: Table, others: Iterable[int]) -> None:
+        """``others`` are the rows of a supervisor that is still there, or whose workers are."""
+        self._table = table
+        self._others = frozenset(others)
+        self.places: dict[str, Place] = {}
+        """Those that are to be filled."""
+        self._spread = 0
+        """Channels that have been dealt out."""
+        self.leaving: list[Place] = []
+        """Workers that end once their sessions have gone elsewhere."""
+        self._channels: dict[int, Channel] = {}
+        """By pid."""
+        self._own_rows: frozenset[int] = frozenset()
+        self._own_rows = frozenset(self._take_rows(1))
+        self._own = table.row(min(self._own_rows))
+
+    @property
+    def rows(self) -> frozenset[int]:
+        """All that are somebody's, dead or alive."""
+        return self._others | self._own_rows | {row for place in self.all() for row in place.rows}
+
+    def forget_others(self) -> None:
+        """The supervisor before has gone, and all its workers."""
+        self._others = frozenset()
+
+    def add(self, name: str, rows: int) -> None:
+        """A place for a child that writes so many rows."""
+        self.places[name] = Place(name, self._take_rows(rows))
+
+    def _take_rows(self, count: int) -> tuple[int, ...]:
+        rows = plan.free_rows(self.rows, count)
+        self._table.look_at(rows[-1] + 1)
+        return rows
+
+    def all(self) -> list[Place]:
+        return [*self.places.values(), *self.leaving]
+
+    def workers(self) -> list[Place]:
+        """Those that are to stay."""
+        return [place for place in self.places.values() if place.name != CONTROL]
+
+    def leave(self, places: Iterable[Place]) -> None:
+        """Nobody takes their places."""
+        for place in places:
+            del self.places[place.name]
+            if place.pid is not None:
+                self.leaving.append(place)
+
+    def started(self, place: Place, pid: int, channel: Channel, now: float) -> Place:
+        self.places[place.name] = place = plan.started(place, pid, now)
+        self._channels[pid] = channel
+        return place
+
+    def not_started(self, place: Place, now: float) -> None:
+        """There was no room for it: as if it had died young."""
+        self.places[place.name] = plan.died(plan.started(place, 0, now), now)
+
+    def ready(self, pid: int) -> None:
+        place = self.place_of(pid)
+        if place is not None and place not in self.leaving:
+            self.places[place.name] = plan.ready(place)
+
+    def channels(self) -> list[Channel]:
+        return list(self._channels.values())
+
+    def place_of(self, pid: int) -> Place | None:
+        return next((place for place in self.all() if place.pid == pid), None)
+
+    def hears(self, place: Place) -> bool:
+        """Whether there is anybody to talk to."""
+        return place.pid in self._channels
+
+    def closed(self, pid: int) -> None:
+        """It has closed its end of the channel."""
+        self._channels.pop(pid).close()
+
+    def send(self, place: Place, message: Message, fds: Sequence[int] = ()) -> bool:
+        """Whether it took it. One that does not even take its messages is stuck, and is ended to be replaced."""
+        if place.pid is None or place.pid not in self._channels:
+            return False
+        if self._channels[place.pid].send(message, fds):
+            return True
+        if place.name != CONTROL:
+            log.get().error("child_stuck", child=place.name, pid=place.pid)
+            os.kill(place.pid, signal.SIGKILL)
+        return False
+
+    def send_control(self, message: Message) -> bool:
+        return CONTROL in self.places and self.send(self.places[CONTROL], message)
+
+    def send_all(self, message: Message) -> None:
+        for place in self.all():
+            self.send(place, message)
+
+    def send_workers(self, message: Message) -> None:
+        """To those that leave too."""
+        for place in (*self.workers(), *self.leaving):
+            self.send(place, message)
+
+    def spread(self, fds: Sequence[int]) -> None:
+        """Channels through which sessions come, to the workers by turns. The descriptors are given in copy."""
+        takers = [place for place in self.workers() if self.hears(place)]
+        for number, place in enumerate(takers):
+            if share := fds[(number - self._spread) % len(takers) :: len(takers)]:
+                self.send(place, Receive(), share)
+        self._spread += len(fds)
+
+    def hand_over(self, giving: Place, taking: int) -> list[Channel]:
+        """Have a worker give its sessions to so many relay threads, through channels: their other ends.
+
+        Fewer, where descriptors run out.
+        """
+        each = plan.channels_each(len(giving.rows), taking, AT_MOST)
+        pairs: list[tuple[Channel, Channel]] = []
+        with suppress(OSError):
+            pairs.extend(Channel.pair() for _ in range(each * len(giving.rows)))
+        self.send(giving, HandOver(), [ours.fileno() for ours, _ in pairs])
+        for ours, _ in pairs:
+            ours.close()
+        return [theirs for _, theirs in pairs]
+
+    def signal_all(self, number: signal.Signals) -> None:
+        for place in self.all():
+            if place.pid is not None:
+                os.kill(place.pid, number)
+
+    def died(self, place: Place, now: float) -> None:
+        """It is empty now, its live sessions forgotten."""
+        for row in place.rows:
+            self._table.forget_live(row)
+        if place in self.leaving:
+            self.leaving.remove(place)
+        else:
+            self.places[place.name] = plan.died(place, now)
+
+    def count_death(self, place: Place) -> None:
+        self._own.add(0, Count.CONTROL_DEATHS if place.name == CONTROL else Count.WORKER_DEATHS)
+
+    def forget_slots(self, slots: Iterable[int]) -> None:
+        """Other servers are counted there from now on: in rows, too, that nobody writes at the moment."""
+        living = {row for place in self.all() if place.pid is not None for row in place.rows}
+        for index in set(range(self._table.rows)) - living - self._others:
+            for slot in slots:
+                self._table.row(index).forget(slot)
+
+    def close(self) -> None:
+        self._own.release()
+        for channel in self._channels.values():
+            channel.close()

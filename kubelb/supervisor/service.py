@@ -1,0 +1,282 @@
+"""The service: the supervisor's children and sockets as one thing, and what they are told.
+
+For the supervisor's only thread. What happens, and when, is decided in :mod:`kubelb.supervisor.main`; this is how it
+is done: places filled, children forked, sockets handed to them, snapshots passed on, the dead buried, the end begun.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from socket import socket
+
+from kubelb import log
+from kubelb.config.faults import ConfigFault
+from kubelb.config.log_files import make_log_file
+from kubelb.config.model import Binding, Config
+from kubelb.config.overrides import Overrides
+from kubelb.config.sources import Sources
+from kubelb.control import main as control
+from kubelb.snapshot import Snapshot
+from kubelb.supervisor import children, plan, systemd
+from kubelb.supervisor.children import Closable
+from kubelb.supervisor.family import Family
+from kubelb.supervisor.holdings import Holdings
+from kubelb.supervisor.image import Image
+from kubelb.supervisor.plan import CONTROL, Ending, Phase, Place
+from kubelb.supervisor.privileges import allowed, assume, identity
+from kubelb.supervisor.signals import SignalPipe
+from kubelb.supervisor.systemd import Systemd
+from kubelb.supervisor.upgrade import Predecessor
+from kubelb.wire.channel import AT_MOST, Channel
+from kubelb.wire.messages import Listen, SnapshotChanged, Stop, Unlisten
+from kubelb.worker import main as worker
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a supervisor is from."""
+
+    image: Image
+    sources: Sources
+    """What the configuration is from, with what goes before it: for control to read it anew."""
+    overrides: Overrides
+    predecessor: Predecessor | None = None
+    """In whose place it is to run."""
+
+
+class Service:
+    """``hear`` is called when a child's channel has something, with its pid."""
+
+    def __init__(self, config: Config, origin: Origin, held: Holdings, hear: Callable[[int, Channel], None]) -> None:
+        self.config = config
+        self._identity = identity(config.process)
+        self.reloaded: str | None = None
+        """The TOML of what it runs with since a reload; None: there was none."""
+        self.snapshot = held.snapshot
+        self.held = held
+        self.sockets = held.sockets
+        self.family = Family(held.table, held.rows)
+        self.signals = SignalPipe()
+        self.selector = selectors.DefaultSelector()
+        self.systemd = Systemd(os.environ, os.getpid())
+        self.ending = Ending()
+        self.serving = origin.predecessor is None
+        """Whether this is the one: the pid file is its own, and its workers accept."""
+        self.upgrade: Closable | None = None
+        """The channel to another supervisor, while there is one."""
+        self.cpus = sorted(os.sched_getaffinity(0))
+        self.threads = config.threads if isinstance(config.threads, int) else 1
+        """Relay threads of a worker."""
+        self._origin = origin
+        self._hear = hear
+        self.family.add(CONTROL, 1)
+        self.fill(config.workers if isinstance(config.workers, int) else None)
+
+    def fill(self, workers: int | None) -> None:
+        """Have places for so many workers; those that are too many leave, their sessions go to the others.
+
+        None: as many as the machine is for.
+        """
+        self.workers = workers
+        wanted = plan.worker_count(workers, len(self.cpus))
+        have = self.family.workers()
+        for index in range(len(have), wanted):
+            self.family.add(plan.worker_name(index), self.threads)
+        self.family.leave(leaving := have[wanted:])
+        for place in leaving:
+            channels = self.family.hand_over(place, wanted * self.threads)
+            self.family.spread([channel.fileno() for channel in channels])
+            for channel in channels:
+                channel.close()
+
+    def spawn_due(self, now: float) -> None:
+        for place in plan.to_spawn(self.family.places.values(), self.ending.phase, now):
+            try:
+                self._spawn(place, now)
+            except OSError as error:
+                log.get().error("child_not_started", child=place.name, reason=error.strerror or str(error))
+                self.family.not_started(place, now)
+
+    def _spawn(self, place: Place, now: float) -> None:
+        is_control = place.name == CONTROL
+        kept: Sequence[Closable] = self.sockets.for_control() if is_control else ()
+        everything: list[Closable] = [self.held.pidfile, *self.sockets.everything(), *self.family.channels()]
+        pid, channel = children.spawn(
+            self._control(place) if is_control else self._worker(place),
+            place.name,
+            self.config.log.level,
+            forget=self.signals.forget,
+            not_for_it=[
+                self.selector,
+                *([] if self.upgrade is None else [self.upgrade]),
+                *(thing for thing in everything if thing not in kept),
+            ],
+        )
+        place = self.family.started(place, pid, channel, now)
+        self.selector.register(channel, selectors.EVENT_READ, lambda: self._hear(pid, channel))
+        if not is_control and self.serving:
+            self._have_listen(place, self.sockets.listening)
+
+    def _worker(self, place: Place) -> Callable[[Channel], None]:
+        index = plan.worker_index(place.name)
+
+        def run(channel: Channel) -> None:
+            assume(self.config.process, self._identity, index)
+            worker.run(
+                worker.Setup(
+                    index=index,
+                    channel=channel,
+                    table=self.held.table,
+                    rows=[self.held.table.row(row) for row in place.rows],
+                    snapshot=self.snapshot,
+                    share=self.config.threads != "per-connection",
+                    cpus=allowed(self.config.process, index, self.cpus),
+                    pin=self.config.pin,
+                )
+            )
+
+        return run
+
+    def _control(self, place: Place) -> Callable[[Channel], None]:
+        def run(channel: Channel) -> None:
+            assume(self.config.process, self._identity)
+            control.run(
+                control.Setup(
+                    channel=channel,
+                    table=self.held.table,
+                    row=self.held.table.row(place.rows[0]),
+                    sources=self._origin.sources,
+                    overrides=self._origin.overrides,
+                    config=self.config,
+                    reloaded=self.reloaded,
+                    snapshot=self.snapshot,
+                    admin=self.sockets.admin,
+                    http=self.sockets.http,
+                    web=self.sockets.web,
+                    pid=os.getppid(),
+                )
+            )
+
+        return run
+
+    def serve(self) -> None:
+        """Be the one: from now on workers accept."""
+        self.serving = True
+        self.held.pidfile.write()
+        self._write_second_pid()
+        for place in self.family.workers():
+            self._have_listen(place, self.sockets.listening)
+
+    def _write_second_pid(self) -> None:
+        try:
+            self.held.second.write()
+        except ConfigFault as error:
+            log.get().error("pid_file_not_written", fault=str(error))
+
+    def _have_listen(self, place: Place, sockets: Mapping[str, socket]) -> None:
+        items = list(sockets.items())
+        for first in range(0, len(items), AT_MOST):
+            some = items[first : first + AT_MOST]
+            addresses = tuple(address for address, _ in some)
+            self.family.send(place, Listen(addresses), [sock.fileno() for _, sock in some])
+
+    def bind(self, addresses: Mapping[str, Binding]) -> tuple[str, ...]:
+        """For a snapshot that is to come. Why that cannot be; none: it is done."""
+        try:
+            self.sockets.bind(addresses)
+        except ConfigFault as error:
+            return tuple(map(str, error.faults))
+        return ()
+
+    def go_by(self, snapshot: Snapshot) -> None:
+        """Workers stop accepting where the snapshot has no listener before they see it, and begin after it."""
+        wanted = [listener.address for listener in snapshot.listeners]
+        gone = self.sockets.surplus(wanted)
+        workers = self.family.workers() if self.serving else []
+        for place in workers if gone else ():
+            self.family.send(place, Unlisten(tuple(gone)))
+        for sock in gone.values():
+            sock.close()
+        self.family.forget_slots(snapshot.slots - self.snapshot.slots)
+        self.snapshot = snapshot
+        log.set_level(snapshot.log.level)
+        self.family.send_workers(SnapshotChanged(snapshot))
+        new = self.sockets.newcomers(wanted)
+        for place in workers:
+            self._have_listen(place, new)
+        self.show()
+
+    def bury(self, now: float) -> list[tuple[Place, str]]:
+        """Children have died: forget their live sessions, and note when to replace them.
+
+        Whose death is news, and how it came.
+        """
+        news: list[tuple[Place, str]] = []
+        for pid, how in children.reap():
+            place = self.family.place_of(pid)
+            if place is None:
+                continue
+            expected = place in self.family.leaving and how == "exit status 0"
+            self.family.died(place, now)
+            if not expected and self.ending.phase in (Phase.RUNNING, Phase.HANDING_OVER):
+                log.get().error("child_died", child=place.name, pid=pid, how=how)
+                self.family.count_death(place)
+                news.append((place, how))
+        self.show()
+        return news
+
+    def make_log_files(self) -> None:
+        """Where they have been renamed: children may not be able to. What is wrong they find, and say."""
+        files = {one.file for listener in self.snapshot.listeners for one in listener.access_logs}
+        for file in files | {self.config.log.file}:
+            if file is not None:
+                make_log_file(file, self.config.process.user)
+
+    def show(self) -> None:
+        """The status line follows what there is to see, unless a stop is under way: then it says that."""
+        if self.ending.phase is Phase.RUNNING:
+            self.systemd.status(self.status_line())
+
+    def facts(self) -> dict[str, object]:
+        """Worth a line once everybody serves."""
+        listeners = [listener.address for listener in self.snapshot.listeners]
+        return {"listeners": listeners, "workers": len(self.family.workers()), "pid": os.getpid()}
+
+    def status_line(self) -> str:
+        return systemd.describe(self.snapshot, [place.ready for place in self.family.workers()])
+
+    def end_as(self, ending: Ending) -> None:
+        """Enter the phase of the stop that was decided on, if it is a new one."""
+        if ending is self.ending:
+            return
+        self.ending = ending
+        log.get().info("stopping", how=ending.phase.name.lower())
+        self.systemd.stopping(ending.phase.name.lower())
+        if ending.phase is Phase.DRAINING:
+            self.sockets.close_listening()
+            self.family.send_workers(Stop())
+        else:
+            self.family.signal_all(signal.SIGTERM if ending.phase is Phase.STOPPING else signal.SIGKILL)
+
+    def stop_fast(self) -> None:
+        self.end_as(plan.stop_fast(self.ending, time.monotonic()))
+
+    def stop_gracefully(self) -> None:
+        self.end_as(plan.stop_gracefully(self.ending, self.config.shutdown_timeout, time.monotonic()))
+
+    def clean_up(self) -> None:
+        self.sockets.close(for_good=self.serving)
+        if self.serving:
+            self.held.second.remove()
+            self.held.pidfile.remove()
+        else:
+            self.held.pidfile.close()
+        if self.upgrade is not None:
+            self.upgrade.close()
+        self.family.close()
+        self.held.table.close()

@@ -1,0 +1,231 @@
+"""An upgrade, step by step, on each side: a new supervisor on its way to serve, and the old one on its way out.
+
+For the only thread of each. :mod:`kubelb.supervisor.upgrade` says what passes between the two.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from contextlib import suppress
+
+import msgspec
+
+from kubelb import log
+from kubelb.supervisor import plan
+from kubelb.supervisor.image import Image
+from kubelb.supervisor.init import FIRST
+from kubelb.supervisor.plan import Ending, Phase
+from kubelb.supervisor.service import Service
+from kubelb.supervisor.upgrade import Predecessor, Successor, legacy_descriptors
+from kubelb.wire.channel import close_all
+from kubelb.wire.messages import (
+    Descriptors,
+    Drained,
+    Failed,
+    Inherit,
+    Message,
+    Quit,
+    Retire,
+    Serve,
+    Stop,
+    TakeOver,
+    Upgrade,
+    Upgraded,
+)
+
+
+class Arrival:
+    """In the new supervisor, until the old one has gone."""
+
+    def __init__(self, service: Service, predecessor: Predecessor) -> None:
+        self.over = False
+        """The old one has gone."""
+        self.failed = False
+        self._asked = False
+        self._allowed = False
+        self._service = service
+        self._predecessor = predecessor
+        service.upgrade = predecessor.channel
+        service.selector.register(predecessor.channel, selectors.EVENT_READ, self._told)
+
+    def may_serve(self) -> bool:
+        """Everybody is ready here. The old one is asked, for it may have given up; whether it has agreed, or gone."""
+        if not self._asked:
+            self._asked = True
+            self.ask_again()
+        return self._allowed or self.over
+
+    def ask_again(self) -> None:
+        """For the sessions: one of us has died and is back, and what it was to be given is still there."""
+        self._say(TakeOver(len(self._service.family.workers()) * self._service.threads))
+
+    def _say(self, message: Message) -> None:
+        if not self.over:
+            self._predecessor.channel.send(message)
+
+    def quit(self, gracefully: bool) -> None:
+        """The operator wants no kubelb any more: the old one is not to go on in this one's place."""
+        self._say(Quit(gracefully))
+
+    def give_up(self, reason: str) -> None:
+        """The old one goes on, unless this one serves already."""
+        if not self._service.serving and not self.failed:
+            self.failed = True
+            self._say(Failed((reason,)))
+            self._service.stop_fast()
+
+    def _told(self) -> None:
+        try:
+            message, fds = self._predecessor.channel.receive_with_fds()
+        except msgspec.DecodeError as error:
+            self.give_up(f"the running kubelb is another one than this can succeed: {error}")
+            return
+        if isinstance(message, Descriptors):
+            self._service.family.spread(fds)
+        elif isinstance(message, Serve):
+            self._allowed = True
+        elif isinstance(message, Drained):
+            self._service.family.forget_others()
+        elif isinstance(message, Stop):
+            self.give_up("the running kubelb has given up the upgrade")
+        elif message is None:
+            self.over = True
+            self._service.selector.unregister(self._predecessor.channel)
+            self._service.upgrade = None
+            self._predecessor.channel.close()
+        close_all(fds)
+
+
+class Departure:
+    """In the old supervisor, from the wish for a new one until that serves, or cannot."""
+
+    def __init__(self, service: Service, image: Image) -> None:
+        """Starts the new one. Raises :class:`OSError` where that cannot be."""
+        log.get().info("upgrading")
+        self.over = False
+        """There is no new one any more, and all is as before."""
+        self._service = service
+        self._quit_after = False
+        self._new = Successor(image, service.systemd.variables, time.monotonic())
+        service.upgrade = self._new.channel
+        service.selector.register(self._new.channel, selectors.EVENT_READ, self._told)
+        service.family.send_control(Upgrade())
+
+    @property
+    def due(self) -> float:
+        """When something is to be done even if nothing happens before, in seconds of the monotonic clock."""
+        return self._new.deadline
+
+    def pass_on(self, number: int) -> bool:
+        """A signal to a container's first process is meant for whoever serves. Whether it was passed on."""
+        wanted = self._new.took_over and os.getpid() == FIRST
+        if wanted:
+            with suppress(ProcessLookupError):
+                os.kill(self._new.pid, number)
+        return wanted
+
+    def control_is_back(self) -> None:
+        """Another one, that does not know."""
+        if not self._new.took_over:
+            self._service.family.send_control(Upgrade())
+
+    def call_off(self) -> None:
+        """This one is told to stop at once; a new one that serves already is not concerned."""
+        if not self._new.took_over:
+            self._new.channel.send(Stop())
+
+    def quit_after(self) -> None:
+        """This one is to stop gracefully, whatever becomes of the new one."""
+        self._quit_after = True
+
+    def look(self, now: float) -> None:
+        """Do what is due, and what can be."""
+        service = self._service
+        if now >= self._new.deadline and not self.over:
+            self._new.channel.send(Stop())
+            self._fail(("the new kubelb was not ready in time",))
+        elif service.ending.phase is Phase.HANDING_OVER and not service.family.leaving:
+            self._give_way(now)
+
+    def _told(self) -> None:
+        new, service = self._new, self._service
+        try:
+            message = new.channel.receive()
+        except msgspec.DecodeError as error:
+            new.channel.send(Stop())
+            self._fail((f"the new kubelb is another one than this can leave things to: {error}",))
+            return
+        if isinstance(message, Inherit):
+            new.pid, new.version = message.pid, message.version
+            descriptors = legacy_descriptors(service.sockets.named(), service.held.pidfile, service.held.table)
+            new.leave(service.snapshot, sorted(service.family.rows), descriptors)
+        elif isinstance(message, Failed):
+            new.faults = message.faults
+        elif isinstance(message, TakeOver):
+            if service.ending.phase is Phase.RUNNING:
+                self._step_back()
+            if service.ending.phase is Phase.HANDING_OVER:
+                self._hand_over(message.threads)
+        elif isinstance(message, Quit) and message.gracefully:
+            service.stop_gracefully()
+        elif isinstance(message, Quit):
+            service.stop_fast()
+        elif message is None:
+            self._fail(new.faults or ("the new kubelb has ended; the log has its own words, if it had any",))
+
+    def _step_back(self) -> None:
+        """The new supervisor may serve."""
+        service, family = self._service, self._service.family
+        self._new.has_taken_over()
+        self._new.channel.send(Serve())
+        service.serving, service.ending = False, Ending(Phase.HANDING_OVER)
+        family.send_control(Retire())
+        family.leave(family.workers())
+
+    def _hand_over(self, threads: int) -> None:
+        """Its relay threads, so many, get all sessions there are."""
+        family = self._service.family
+        for place in family.leaving:
+            channels = family.hand_over(place, threads)
+            self._new.send_descriptors([channel.fileno() for channel in channels])
+            for channel in channels:
+                channel.close()
+
+    def _give_way(self, now: float) -> None:
+        """All sessions are with the new one: end, once control has answered whoever asked for the upgrade."""
+        service = self._service
+        log.get().info("upgraded", successor=self._new.pid, version=self._new.version)
+        service.sockets.close_listening()
+        service.family.send_control(Upgraded(self._new.pid, ()))
+        service.family.send_control(Stop())
+        service.systemd.main_pid(self._new.pid)
+        service.ending = plan.stop_fast(service.ending, now)
+        self._new.channel.send(Drained())
+
+    def _fail(self, faults: tuple[str, ...]) -> None:
+        """Be what was before."""
+        service, new = self._service, self._new
+        self.over = True
+        service.selector.unregister(new.channel)
+        service.upgrade = None
+        new.close()
+        if service.ending.phase not in (Phase.RUNNING, Phase.HANDING_OVER):
+            return
+        if new.took_over:
+            service.ending = Ending()
+            service.fill(service.workers)
+            service.serve()
+        say_failed(service, faults)
+        if new.took_over:
+            service.family.send_control(Stop())
+        if self._quit_after:
+            service.stop_gracefully()
+
+
+def say_failed(service: Service, faults: tuple[str, ...]) -> None:
+    """To the log, and to whoever asked for it."""
+    for fault in faults:
+        log.get().error("upgrade_failed", fault=fault)
+    service.family.send_control(Upgraded(0, faults))

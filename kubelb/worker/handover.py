@@ -1,0 +1,243 @@
+"""Live sessions from one relay thread to another, in another process: a worker that leaves gives, others take.
+
+A session goes through the channel between the two as a record and copies of its descriptors: both connections, and
+the pipe with what the one side has sent and the other not taken yet. A pass-through relay knows nothing else of a
+session, so nobody at its ends notices. Who takes it enters it into the books and says so before it moves a byte;
+until then it stays the giver's, who does nothing to it, and who goes on with it if the taker refuses or dies. Used on
+relay threads; each end of a channel is its relay thread's.
+"""
+
+from __future__ import annotations
+
+import select
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from socket import SocketType
+
+from kubelb import log
+from kubelb.relay.flow import State
+from kubelb.relay.pipes import borrowed
+from kubelb.relay.session import Flow, LimitedFlow, Session
+from kubelb.relay.thread import RelayThread
+from kubelb.wire.channel import Channel, close_all
+from kubelb.wire.messages import FlowHanded, Handed, Taken
+from kubelb.worker.books import Books, Visit
+
+_UNDER_WAY = 16
+"""Sessions given to one taker and not yet acknowledged: each of them stands still for that moment."""
+
+
+class Giver:
+    """Gives all sessions of a relay thread away, to several takers by turns."""
+
+    def __init__(self, thread: RelayThread, books: Books, channels: Sequence[Channel]) -> None:
+        """The channels are this object's from now on."""
+        self._thread = thread
+        self._books = books
+        self._waiting: deque[Session] = deque()
+        self._takers = [_Taker(channel) for channel in channels]
+        self._turns = cycle(self._takers)
+        self._numbers = 0
+
+    def begin(self) -> None:
+        if not self._takers:
+            reason = "out of file descriptors; raise max_open_files"
+            log.get().warning("sessions_not_handed_over", reason=reason, count=self._books.clients)
+            return
+        for taker in self._takers:
+            self._thread.watch(taker.channel.fileno(), select.EPOLLIN, lambda mask, taker=taker: self._told(taker))  # type: ignore[misc]
+        self._thread.hand_over(self._give)
+
+    def _give(self, session: Session) -> None:
+        self._waiting.append(session)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Send as many as may be under way."""
+        while self._waiting and (taker := self._next_taker()) is not None:
+            self._send(self._waiting.popleft(), taker)
+
+    def _next_taker(self) -> _Taker | None:
+        for _ in self._takers:
+            taker = next(self._turns)
+            if len(taker.sent) < _UNDER_WAY and not taker.full:
+                return taker
+        return None
+
+    def _send(self, session: Session, taker: _Taker) -> None:
+        session.settle()
+        self._numbers += 1
+        taker.sent[self._numbers] = session
+        fds: list[int] = []
+        try:
+            if not taker.channel.offer(_record(self._numbers, session, fds), fds):
+                # It has much to read still, or is gone: its channel tells next.
+                taker.full = True
+                self._waiting.appendleft(taker.sent.pop(self._numbers))
+        except OSError as error:
+            del taker.sent[self._numbers]
+            self._keep(session, str(error))
+        finally:
+            close_all(fds[2:])
+
+    def _told(self, taker: _Taker) -> None:
+        try:
+            message = taker.channel.receive()
+        except Exception:
+            self._lose(taker)
+            raise
+        if message is None:
+            self._lose(taker)
+        elif isinstance(message, Taken):
+            session = taker.sent.pop(message.number)
+            taker.full = False
+            if message.taken:
+                self._given(session)
+            else:
+                self._keep(session, "it was not taken")
+            self._go_on()
+
+    def _given(self, session: Session) -> None:
+        # Only after this poll's events: one of them may be the socket's, and a new one would get its descriptor.
+        self._thread.post(lambda: _let_go(session))
+        self._books.given(session)
+
+    def _keep(self, session: Session, reason: str) -> None:
+        """Go on with it here, until it ends."""
+        log.limited().warning("session_not_handed_over", reason=reason)
+        self._thread.take_back(session)
+
+    def _lose(self, taker: _Taker) -> None:
+        """It is gone: whoever is left gets what it has not taken, or we keep that."""
+        self._thread.unwatch(taker.channel.fileno())
+        taker.channel.close()
+        self._takers.remove(taker)
+        self._turns = cycle(self._takers)
+        self._waiting.extendleft(taker.sent.values())
+        if self._takers:
+            self._go_on()
+            return
+        if self._waiting:
+            log.get().warning(
+                "sessions_not_handed_over", reason="who was to take them is gone", count=len(self._waiting)
+            )
+        self._thread.hand_over(None)
+        while self._waiting:
+            self._thread.take_back(self._waiting.popleft())
+
+
+class _Taker:
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.sent: dict[int, Session] = {}
+        """By their numbers; not yet acknowledged."""
+        self.full = False
+        """Nothing more goes into its channel before it has read some."""
+
+
+def _record(number: int, session: Session, fds: list[int]) -> Handed:
+    """``fds`` is filled with the descriptors that go along; all but the first two are copies."""
+    visit = session.about
+    assert isinstance(visit, Visit)
+    fds += [session.client.fileno(), session.server.fileno()]
+    return Handed(
+        number=number,
+        slot=session.slot,
+        up=_flow_handed(session.up, fds),
+        down=_flow_handed(session.down, fds),
+        idle_timeout=session.idle_timeout,
+        client=visit.client,
+        listener=visit.listener,
+        server=visit.server,
+        opened_at=visit.opened_at,
+        opening=visit.opening,
+        counted_as=visit.counted_as,
+    )
+
+
+def _flow_handed(flow: Flow, fds: list[int]) -> FlowHanded:
+    lent = [] if flow.held is None else flow.held.lend()
+    fds += lent
+    held = 0 if flow.held is None else flow.held.held
+    in_pipe = len(lent) == 2
+    rate, due = (flow.rate, flow.due) if isinstance(flow, LimitedFlow) else (0, 0.0)
+    return FlowHanded(int(flow.state), flow.moved, flow.moved_at, held, in_pipe, flow.first_at, rate, due)
+
+
+def _let_go(session: Session) -> None:
+    """Close our copies of what is another's now."""
+    for flow in (session.up, session.down):
+        if flow.held is not None:
+            flow.held.close()
+    session.client.close()
+    session.server.close()
+    session.part()
+
+
+class Taking:
+    """Takes the sessions that come through one channel, until its other end is closed."""
+
+    def __init__(self, thread: RelayThread, books: Books, channel: Channel, adopt: Callable[[Session], None]) -> None:
+        """The channel is this object's from now on; ``adopt`` gets the sessions."""
+        self.ended = False
+        self._thread = thread
+        self._books = books
+        self._channel = channel
+        self._adopt = adopt
+        thread.watch(channel.fileno(), select.EPOLLIN, self._received)
+
+    def _received(self, mask: int) -> None:
+        try:
+            message, fds = self._channel.receive_with_fds()
+        except Exception:
+            self.end()
+            raise
+        if message is None:
+            self.end()
+        elif isinstance(message, Handed):
+            self._take(message, fds)
+
+    def _take(self, message: Handed, fds: list[int]) -> None:
+        if len(fds) < _descriptors(message):
+            close_all(fds)
+            log.limited().warning("session_not_taken", reason="out of file descriptors; raise max_open_files")
+            self._channel.offer(Taken(message.number, taken=False))
+            return
+        session = _session(message, fds)
+        self._books.taken(session)
+        self._channel.offer(Taken(message.number, taken=True))
+        self._adopt(session)
+
+    def end(self) -> None:
+        """Take no more: what has not been taken goes to others. Nothing, where the other end has been closed."""
+        if not self.ended:
+            self.ended = True
+            self._thread.unwatch(self._channel.fileno())
+            self._channel.close()
+
+
+def _descriptors(message: Handed) -> int:
+    """How many belong to it."""
+    return 2 + sum((2 if flow.in_pipe else 1) for flow in (message.up, message.down) if flow.held)
+
+
+def _session(message: Handed, fds: list[int]) -> Session:
+    rest = deque(fds)
+    client, server = SocketType(fileno=rest.popleft()), SocketType(fileno=rest.popleft())
+    visit = Visit(
+        message.client, message.listener, message.server, message.opened_at, message.opening, message.counted_as
+    )
+    rates, half_close = (message.up.rate, message.down.rate), message.listener.half_close
+    session = Session(
+        client, server, message.slot, 0.0, message.idle_timeout, visit, rates=rates, half_close=half_close
+    )
+    for flow, handed in ((session.up, message.up), (session.down, message.down)):
+        flow.state, flow.moved, flow.moved_at = State(handed.state), handed.moved, handed.moved_at
+        flow.first_at = handed.first_at
+        if isinstance(flow, LimitedFlow):
+            flow.due = handed.due
+        if handed.held:
+            flow.held = borrowed([rest.popleft() for _ in range(2 if handed.in_pipe else 1)], handed.held)
+    session.counted = (session.up.moved, session.down.moved)
+    return session

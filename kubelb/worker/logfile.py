@@ -1,0 +1,87 @@
+"""One file of an access log, appended to in whole lines, so that many processes can share it.
+
+Used and owned, with its descriptor, by the one thread that writes it. What is buffered is written at the end of a
+line only (nginx's ``ngx_stream_log_handler``); compressed, each buffer is a gzip member of its own, and the file can
+be read as one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import suppress
+
+from kubelb import log
+from kubelb.config.log_files import STANDARD, open_log
+from kubelb.config.model import AccessLog
+
+
+class LogFile:
+    """``due`` is when :meth:`write_out` is to be called, in seconds of the monotonic clock."""
+
+    def __init__(self, settings: AccessLog) -> None:
+        """Opens it; what cannot be opened is tried again with each buffer, and lines are lost meanwhile."""
+        self._path = settings.file
+        self._size = settings.buffer
+        self._patience = math.inf if settings.flush is None else float(settings.flush)
+        self._level = settings.gzip
+        self._fd: int | None = None
+        with suppress(OSError):
+            self._fd = _open(self._path)
+        self._lines: list[bytes] = []
+        self._gathered = 0
+        self.due = math.inf
+
+    def write(self, line: bytes, now: float) -> None:
+        """``line`` has its end; ``now`` in seconds of the monotonic clock."""
+        if self._gathered + len(line) > self._size:
+            self.write_out()
+        if not self._lines:
+            self.due = now + self._patience
+        self._lines.append(line)
+        self._gathered += len(line)
+        if self._gathered >= self._size:
+            self.write_out()
+
+    def write_out(self) -> None:
+        """All that is in the buffer."""
+        lines, self._lines, self._gathered, self.due = self._lines, [], 0, math.inf
+        if not lines:
+            return
+        data = b"".join(lines)
+        try:
+            if self._fd is None:
+                self._fd = _open(self._path)
+            _write_all(self._fd, _compressed(data, self._level) if self._level else data)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            log.limited().error("access_log_lost", file=self._path, reason=reason.lower(), lines=len(lines))
+
+    def reopen(self) -> None:
+        """It may have been renamed: what comes from now on goes to whatever has its name then."""
+        self.close()
+        with suppress(OSError):
+            self._fd = _open(self._path)
+
+    def close(self) -> None:
+        self.write_out()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _open(path: str) -> int:
+    return os.dup(1 + STANDARD.index(path)) if path in STANDARD else open_log(path)
+
+
+def _compressed(data: bytes, level: int) -> bytes:
+    import gzip  # Few want it.
+
+    return gzip.compress(data, level)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """A pipe or a socket may take it in pieces; a regular file takes it in one, or none is left on the disk."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]

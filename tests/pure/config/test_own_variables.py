@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubelb.config.model import Config, Listener, Part, Pool, Server, Variable
+from kubelb.config.own_variables import Cycle, compile_own
+from kubelb.config.validate import validate
+from kubelb.config.values import Address
+from kubelb.config.variables import Client, Worker, compile_answer, compile_key, knowing
+
+CLIENT = Client(7, ("10.0.0.9", 50001), ("10.0.0.1", 6443))
+SERVER = Server(address=Address("10.0.0.1", 6443))
+
+
+def a_map(source: str, default: str = "", **values: str) -> Variable:
+    return Variable(kind="map", source=source, default=default, values=values)
+
+
+def worker(*assigned: str, **variables: Variable) -> Worker:
+    return Worker("node", 1, compile_own(variables, assigned))
+
+
+def value(text: str, place: Worker, client: Client = CLIENT) -> bytes:
+    return compile_key(text, place)(client)
+
+
+def keeping(client: Client = CLIENT) -> tuple[Client, dict[str, bytes]]:
+    values: dict[str, bytes] = {}
+    return msgspec.structs.replace(client, own=values), values
+
+
+@given(st.permutations(["a", "b", "c", "d"]))
+def test_the_order_in_which_they_are_written_does_not_count(order: list[str]) -> None:
+    made = {
+        "a": a_map("$remote_addr", "<$b>"),
+        "b": a_map("$c", "", x="$server_port"),
+        "c": a_map("${d}", "y", far="x"),
+        "d": Variable(kind="geo", values={"10.0.0.0/8": "far"}),
+    }
+    assert value("$A", worker(**{name: made[name] for name in order})) == b"<6443>"
+
+
+def test_what_they_were_is_kept_for_the_session() -> None:
+    place = worker("x", m=a_map("$x", "<$x>"), v=Variable(kind="map", source="$x", default="<$x>", volatile=True))
+    client, values = keeping()
+    values["x"] = b"1"
+    assert value("$m$v", place, client) == b"<1><1>"
+    values["x"] = b"2"
+    assert value("$m$v", place, client) == b"<1><2>"
+    assert value("$m$v$x", place) == b"<><>"
+
+
+def test_an_assignment_goes_before_what_it_would_be() -> None:
+    client, values = keeping()
+    values["m"] = b"assigned"
+    assert value("$m", worker(m=a_map("$remote_addr", "mapped")), client) == b"assigned"
+    assert value("$m", worker(m=a_map("$remote_addr", "mapped"))) == b"mapped"
+
+
+def test_what_needs_the_end_is_not_known_before() -> None:
+    place = worker(m=a_map("$status", "x"), n=a_map("$remote_addr", "$m"), o=a_map("$remote_addr", "x"))
+    for name in "mn":
+        with pytest.raises(ValueError, match=f'^"{name}" is not known yet at that time'):
+            compile_key(f"${name}", place)
+        compile_answer(f"${name}", place)
+    compile_key("$o", place)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 50, 101])
+def test_cycles_and_long_ways_are_refused(depth: int) -> None:
+    ring = {f"v{i}": a_map(f"$v{(i + 1) % depth}") for i in range(depth)}
+    with pytest.raises(Cycle, match=r'^cycle while evaluating variable "v'):
+        compile_own(ring)
+
+
+def test_a_long_way_that_nginx_goes() -> None:
+    way = {f"v{i}": a_map(f"$v{i + 1}", "", x="x") for i in range(99)}
+    assert value("$v0", worker(**way, v99=a_map("$remote_port", "x"))) == b"x"
+
+
+def test_values_that_are_not_texts_of_a_map_have_no_variables() -> None:
+    place = worker(g=Variable(kind="geo", default="$x"), s=Variable(kind="split_clients", default="$y"))
+    assert value("$g$s", place) == b"$x$y"
+
+
+def test_those_that_are_gone_are_empty() -> None:
+    place = knowing(worker(m=a_map("$remote_addr", "m")), "<$m$gone>", "$gone")
+    assert value("<$m$gone>", place) == b"<m>"
+
+
+def faults(**variables: Variable) -> list[str]:
+    listener = Listener(listen=(Address("127.0.0.1", 1),), pool="p")
+    pool = Pool(servers=(SERVER,))
+    return [
+        str(fault) for fault in validate(Config(listeners=(listener,), pools={"p": pool}, variables=variables), {})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "fault"),
+    [
+        ("X", a_map("x"), 'variable.X: invalid variable name "$X"; write small letters, digits and underscores'),
+        ("pid", a_map("x"), 'variable.pid: the duplicate "pid" variable; there is one of that name'),
+        ("x", a_map("$y"), 'variable.x.source: unknown "y" variable'),
+        ("x", a_map("", "$y"), 'variable.x: unknown "y" variable'),
+        ("x", a_map("", a="${y"), 'variable.x: the closing bracket in "y" variable is missing'),
+        ("x", a_map("", a="b", A="c"), 'variable.x: conflicting parameter "A"'),
+        ("x", a_map("$x"), 'variable.x: cycle while evaluating variable "x"'),
+        (
+            "x",
+            a_map("", "x" * 200_000),
+            "variable: 200000 characters in all variables; at most 131072 go to the workers",
+        ),
+        ("x", Variable(kind="geo", hostnames=True), "variable.x.hostnames: geo has no use for it; it is for map"),
+        (
+            "x",
+            Variable(kind="split_clients", values={"a": "b"}),
+            "variable.x.values: split_clients has no use for it; it is for map and geo",
+        ),
+        (
+            "x",
+            Variable(kind="geo", values={"10.0.0.0/8": "a", "10.1.0.0/8": "b"}),
+            'variable.x.values."10.1.0.0/8": duplicate network 10.0.0.0/8; write it once',
+        ),
+        (
+            "x",
+            Variable(kind="geo", values={"x": "a"}),
+            'variable.x.values.x: invalid network "x"; write for example 10.0.0.0/8 or fd00::/8',
+        ),
+        (
+            "x",
+            Variable(kind="split_clients", parts=(Part(percent="x", value="a"),)),
+            'variable.x.part[0].percent: invalid percent value "x"; write for example 50% or 0.5%',
+        ),
+        (
+            "x",
+            Variable(kind="split_clients", parts=(Part(percent="60%", value="a"), Part(percent="60%", value="b"))),
+            "variable.x.part: percent total is greater than 100%",
+        ),
+    ],
+)
+def test_each_fault_is_told_once(name: str, variable: Variable, fault: str) -> None:
+    assert faults(**{name: variable}) == [fault]
+
+
+def test_there_are_not_too_many() -> None:
+    assert faults(**{f"v{i}": a_map("") for i in range(1001)}) == ["variable: 1001 variables; at most 1000"]

@@ -1,0 +1,90 @@
+"""A reload whose answers come late, or that something else overtakes. The test is the supervisor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubelb.config.faults import ConfigFault
+from kubelb.config.overrides import NO_OVERRIDES
+from kubelb.config.sources import Sources
+from kubelb.config.toml_writer import write_toml
+from kubelb.control.loop import Loop
+from kubelb.control.reloads import Reloads
+from kubelb.control.upgrades import Upgrades
+from kubelb.stats import Count, Row, Table
+from kubelb.wire.messages import Bind, Bound, Message
+from tests.support.proxy import a_config
+
+NOBODY: Any = None
+
+
+class Rig:
+    """Reloads of a file with one more listener than there is; ``answer`` is what the supervisor does when asked."""
+
+    def __init__(self, file: Path, loop: Loop, row: Row) -> None:
+        self.said: list[Message] = []
+        self.answer: Callable[[Bind], None] = lambda message: None
+        self.upgrades = Upgrades(self.say)
+        before = a_config(("127.0.0.1", 1), [("127.0.0.1", 2)])
+        file.write_text(write_toml(a_config(("127.0.0.1", 3), [("127.0.0.1", 2)])))
+        sources = Sources(config=str(file))
+        self.reloads = Reloads(sources, NO_OVERRIDES, before, loop, self.say, NOBODY, NOBODY, row, self.upgrades)
+
+    def say(self, message: Message) -> None:
+        self.said.append(message)
+        if isinstance(message, Bind) and message.addresses:
+            self.answer(message)
+
+    def fault(self) -> str:
+        with pytest.raises(ConfigFault) as caught:
+            self.reloads.reload()
+        return str(caught.value)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    table = Table(1)
+    row = table.row(0)
+    with running() as loop:
+        yield Rig(tmp_path / "kubelb.toml", loop, row)
+    assert row.get(0, Count.RELOADS_FAILED) == 1
+    row.release()
+    table.close()
+
+
+@contextmanager
+def running() -> Iterator[Loop]:
+    loop = Loop()
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    yield loop
+    loop.stop()
+    thread.join()
+    loop.close()
+
+
+def test_an_upgrade_that_begins_meanwhile_goes_before_it(rig: Rig) -> None:
+    """What the new supervisor has been told would not be true any more."""
+
+    def answer(message: Bind) -> None:
+        rig.upgrades.begun()
+        rig.reloads.bound(Bound(tuple(message.addresses), ()))
+
+    rig.answer = answer
+    assert "an upgrade is under way" in rig.fault()
+    assert Bind({}) in rig.said, "it is listened there no more"
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_another(rig: Rig) -> None:
+    def answer(message: Bind) -> None:
+        rig.reloads.bound(Bound(("127.0.0.1:4",), ()))
+        rig.reloads.bound(Bound(tuple(message.addresses), ("it is taken",)))
+
+    rig.answer = answer
+    assert rig.fault() == "it is taken"

@@ -1,0 +1,121 @@
+"""``kubelb stop``: the running proxy has gone when the command returns."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kubelb.config.values import Duration
+from tests.support.eventually import eventually
+from tests.support.identity import keep, leave
+from tests.support.proxy import DEADLINE, KUBELB, EchoServers, Proxy, a_proxy, echoes
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+@contextmanager
+def stopping(directory: Path, *flags: str, stderr: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+    command = [str(KUBELB), "stop", "--runtime-dir", str(directory / "run"), *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def stop(directory: Path, *flags: str) -> tuple[int, str, str]:
+    """Exit status and what it prints."""
+    with stopping(directory, *flags) as process:
+        out, errors = process.communicate(timeout=DEADLINE)
+        return process.returncode, out, errors
+
+
+def assert_gone(proxy: Proxy, children: list[psutil.Process]) -> None:
+    """At once: nothing of it is left but, for a moment, the supervisor's own exit."""
+    assert list(proxy.runtime_dir.iterdir()) == []
+    assert not any(child.is_running() for child in children)
+    assert proxy.wait() == 0
+
+
+def test_at_once(tmp_path: Path) -> None:
+    with EchoServers() as servers, a_proxy(tmp_path, servers.addresses) as proxy, keep(proxy.address)[0] as client:
+        children = proxy.children()
+        assert stop(tmp_path) == (0, "", "")
+        assert_gone(proxy, children)
+        assert [record["how"] for record in proxy.log.events("stopping")] == ["stopping"]
+        with suppress(ConnectionError):
+            assert not echoes(client)
+
+
+def test_gracefully_and_told_of_on_a_terminal(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        servers = stack.enter_context(EchoServers())
+        proxy = stack.enter_context(a_proxy(tmp_path, servers.addresses))
+        client = stack.enter_context(keep(proxy.address)[0])
+        children = proxy.children()
+        terminal, its_end = pty.openpty()
+        screen = stack.enter_context(os.fdopen(terminal, "rb", buffering=0))
+        quiet = stack.enter_context(stopping(tmp_path, "--graceful"))
+        told = stack.enter_context(stopping(tmp_path, "--graceful", stderr=its_end))
+        os.close(its_end)
+        assert screen.read(100) == b"1 session left\r\n"
+        assert echoes(client)
+        assert (quiet.poll(), told.poll()) == (None, None)
+        leave(client)
+        assert quiet.communicate(timeout=DEADLINE) == ("", "")
+        assert (quiet.returncode, told.wait(DEADLINE)) == (0, 0)
+        assert_gone(proxy, children)
+        assert [record["how"] for record in proxy.log.events("stopping")] == ["draining", "stopping"]
+
+
+def test_gracefully_for_as_long_as_is_configured(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        servers = stack.enter_context(EchoServers())
+        proxy = stack.enter_context(a_proxy(tmp_path, servers.addresses, shutdown_timeout=Duration(0.1)))
+        stack.enter_context(keep(proxy.address)[0])
+        children = proxy.children()
+        assert stop(tmp_path, "--graceful") == (0, "", "")
+        assert_gone(proxy, children)
+
+
+def test_at_once_ends_a_graceful_one(tmp_path: Path) -> None:
+    with EchoServers() as servers, a_proxy(tmp_path, servers.addresses) as proxy, keep(proxy.address)[0]:
+        children = proxy.children()
+        with stopping(tmp_path, "--graceful") as graceful:
+            proxy.log.wait_for("stopping", how="draining")
+            assert stop(tmp_path) == (0, "", "")
+            assert graceful.communicate(timeout=DEADLINE) == ("", "")
+            assert graceful.returncode == 0
+        assert_gone(proxy, children)
+
+
+def test_after_an_upgrade(tmp_path: Path) -> None:
+    with EchoServers() as servers, a_proxy(tmp_path, servers.addresses) as proxy, keep(proxy.address)[0]:
+        proxy.upgrade()
+        children = [proxy.supervisor, *proxy.children()]
+        assert stop(tmp_path) == (0, "", "")
+        eventually(lambda: not any(child.is_running() for child in children), "init has taken note")
+        assert list(proxy.runtime_dir.iterdir()) == []
+
+
+def test_nobody_runs(tmp_path: Path) -> None:
+    where = tmp_path / "run" / "kubelb.pid"
+    line = f"kubelb stop: {where}: no such file; is kubelb running, with this runtime directory?\n"
+    assert stop(tmp_path) == (1, "", line)
+
+
+def test_it_was_killed_before(tmp_path: Path) -> None:
+    with EchoServers() as servers, a_proxy(tmp_path, servers.addresses) as proxy:
+        children = proxy.children()
+        proxy.process.kill()
+        proxy.process.wait()
+        psutil.wait_procs(children, DEADLINE)
+        line = f"kubelb stop: {proxy.runtime_dir / 'admin.sock'}: nobody listens; kubelb is not running any more\n"
+        assert stop(tmp_path, "--graceful") == (1, "", line)

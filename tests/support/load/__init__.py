@@ -1,0 +1,1 @@
+"""A load of real connections for a proxy, in which every client knows exactly what it has to hear."""
