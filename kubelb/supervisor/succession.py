@@ -5,6 +5,7 @@ For the only thread of each. :mod:`kubelb.supervisor.upgrade` says what passes b
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import time
@@ -143,7 +144,10 @@ class Departure:
     def look(self, now: float) -> None:
         """Do what is due, and what can be."""
         service = self._service
-        if now >= self._new.deadline and not self.over:
+        if now >= self._new.deadline and self._new.took_over:
+            self._new.deadline = math.inf
+            log.get().warning("handing_over_is_slow", workers=[place.pid for place in service.family.leaving])
+        elif now >= self._new.deadline and not self.over:
             self._new.channel.send(Stop())
             self._fail(("the new kubelb was not ready in time",))
         elif service.ending.phase is Phase.HANDING_OVER and not service.family.leaving:

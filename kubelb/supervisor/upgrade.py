@@ -10,9 +10,9 @@ For the only thread of each supervisor. Each owns its end of the channel.
 
 from __future__ import annotations
 
-import math
 import os
 import socket
+import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,8 @@ _VARIABLE = "KUBELB_PREDECESSOR"
 """Of a new supervisor: its end of the channel."""
 _PATIENCE = 60.0
 """Seconds until the new supervisor has to serve."""
+_SLOW = 10.0
+"""Seconds that sessions may take to be handed over, until that is worth a line."""
 _ANSWER = 20.0
 """Seconds that the old one may take to say what there is."""
 _PID_FILE, _COUNTERS = "pid file", "counters"
@@ -60,7 +62,7 @@ class Successor:
         self.faults: tuple[str, ...] = ()
         """Why it cannot."""
         self.deadline = now + _PATIENCE
-        """When it has to have taken over, in seconds of the monotonic clock."""
+        """When it has to have taken over, or to have all sessions, in seconds of the monotonic clock."""
 
     def leave(self, snapshot: Snapshot, rows: Sequence[int], descriptors: dict[str, int]) -> None:
         """Give it what there is, in copy."""
@@ -73,7 +75,7 @@ class Successor:
             self.channel.send(Descriptors(), fds[first : first + AT_MOST])
 
     def has_taken_over(self) -> None:
-        self.took_over, self.deadline = True, math.inf
+        self.took_over, self.deadline = True, time.monotonic() + _SLOW
 
     def close(self) -> None:
         self.channel.close()

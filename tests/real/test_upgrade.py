@@ -339,3 +339,14 @@ def _connected(listen: SocketAddress) -> socket.socket | None:
         return keep(listen)[0]
     except ConnectionRefusedError:
         return None
+
+
+def test_a_worker_that_does_not_give_its_sessions_is_named(tmp_path: Path, servers: list[SocketAddress]) -> None:
+    with a_proxy(tmp_path, servers) as proxy, sessions(proxy):
+        old, workers = proxy.supervisor, proxy.workers()
+        with suspended(workers):
+            old.send_signal(signal.SIGUSR2)
+            (slow,) = proxy.log.wait_for("handing_over_is_slow")
+            assert slow["workers"] == [worker.pid for worker in workers]
+            assert ask(proxy.address), "clients are served by the new one meanwhile"
+        proxy.log.wait_for("upgraded")
