@@ -50,7 +50,6 @@ PURE = {
         for name in ("checks", "directives", "http", "listen", "stream", "syntax", "translate")
     ),
     *(f"config/{name}.py" for name in ("nginx_process", "nginx_words", "process_rules")),
-    *(f"config/{name}.py" for name in ("lookup", "naming", "nginx_variables", "own_variables", "variable_rules")),
     "cli/nginx_argv.py",
     *(f"cli/{name}.py" for name in ("figures", "top_model")),
     "control/sessions.py",
@@ -61,7 +60,8 @@ PURE = {
     *(f"control/{name}.py" for name in ("figures", "history", "markup", "page", "pool_table", "sparkline")),
     *(f"relay/{name}.py" for name in ("flow", "wheel")),
     *(f"health/{name}.py" for name in ("http", "machine", "schedule")),
-    *(f"config/{name}.py" for name in ("lookup", "naming", "nginx_variables", "own_variables", "variable_rules")),
+    *(f"config/{name}.py" for name in ("lookup", "naming", "nginx_ranges", "nginx_variables", "own_variables")),
+    "config/variable_rules.py",
     "config/access.py",
     *(f"config/{name}.py" for name in ("limit_rules", "nginx_limits", "nginx_proxy", "proxy_rules", "proxying")),
     "discovery/members.py",

@@ -16,8 +16,8 @@ from kubelb.config.access import Network, parse_network
 from kubelb.config.model import Variable
 from kubelb.inet import packed, unmapped
 
-Find = Callable[["bytes | None"], str]
-"""The value for what the variable's text is; None: it has a variable that there is not."""
+Find = Callable[[bytes], str]
+"""The value for what the variable's text is."""
 
 _NOWHERE: Final = b"\xff\xff\xff\xff"
 """What is no address counts as this one."""
@@ -32,8 +32,8 @@ def map_finder(variable: Variable) -> Find:
     exact, heads, tails = _map_tables(variable)
     default = variable.default
 
-    def find(text: bytes | None) -> str:
-        name = (text or b"").lower()
+    def find(text: bytes) -> str:
+        name = text.lower()
         if variable.hostnames and name.endswith(b"."):
             name = name[:-1]
         if (value := exact.get(name)) is not None:
@@ -132,7 +132,7 @@ def geo_finder(variable: Variable) -> Find:
         beginnings[int.from_bytes(network.address, "big") >> (bits - network.prefix)] = value
     ordered = {length: sorted(table.items()) for length, table in tables.items()}
 
-    def find(text: bytes | None) -> str:
+    def find(text: bytes) -> str:
         address = _address(text)
         number = int.from_bytes(address, "big")
         for spare, beginnings in ordered[len(address)]:
@@ -143,9 +143,9 @@ def geo_finder(variable: Variable) -> Find:
     return find
 
 
-def _address(text: bytes | None) -> bytes:
+def _address(text: bytes) -> bytes:
     try:
-        return unmapped(packed((text or b"").decode("ascii")))
+        return unmapped(packed(text.decode("ascii")))
     except ValueError:
         return _NOWHERE
 
@@ -175,8 +175,8 @@ def split_finder(variable: Variable) -> Find:
         last += parse_percent(part.percent) * _WORD // 10000
         ends.append((last, part.value))
 
-    def find(text: bytes | None) -> str:
-        number = murmur2(text or b"")
+    def find(text: bytes) -> str:
+        number = murmur2(text)
         return next((value for end, value in ends if number < end), variable.default)
 
     return find

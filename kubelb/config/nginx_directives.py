@@ -111,6 +111,7 @@ REFUSED: Mapping[str, str] = {
     **_each("limit_conn limit_conn_zone limit_req limit_req_zone", _LIMIT),
     "limit_rate": _LIMIT,
     **_each("proxy_requests proxy_responses", "it counts datagrams, and only TCP is carried"),
+    **_each("map geo split_clients set", "variables are made in stream {} only"),
     "geoip_country": "there is no database of addresses; write networks in geo",
     **_each("resolver resolver_timeout", _RESOLVER),
     **_each("least_time sticky ip_hash state queue", "this way of balancing is not supported"),

@@ -173,9 +173,8 @@ class Streams:
     def _add_pools_of_values(self) -> None:
         """One for each address that a listener's variable may be."""
         for i, listener in enumerate(self.listeners):
-            if not is_named_by_variables(listener.pool):
-                continue
-            for text in sorted(possible_names(listener, self.variables).texts):
+            named = is_named_by_variables(listener.pool)
+            for text in sorted(possible_names(listener, self.variables).texts) if named else ():
                 if self._known(text) is None and (server := _server_of_value(text)) is not None:
                     self._add_pool_of(server, text, self._notes.places.get(("listener", i)))
 
@@ -246,7 +245,7 @@ def _server_of_value(text: str) -> Server | None:
         address = _server_address(text)
     except ValueError:
         return None
-    return Server(address=address) if is_numeric(address.host) else None
+    return Server(address=address) if is_numeric(address.host) or text.startswith("unix:") else None
 
 
 def _server_parameter(text: str) -> tuple[str, object]:

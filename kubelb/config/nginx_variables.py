@@ -7,7 +7,7 @@ it has read all, so they are gathered first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -16,6 +16,7 @@ from kubelb.config.faults import Key, Place
 from kubelb.config.lookup import MapKeys, parse_geo_network, parse_percent, show_geo_network
 from kubelb.config.model import Assignment, Part, Variable
 from kubelb.config.nginx_directives import HARMLESS
+from kubelb.config.nginx_ranges import Ranges
 from kubelb.config.nginx_syntax import Directive, Handler, Notes, handle, parse_count
 from kubelb.config.own_variables import Own
 from kubelb.config.variable_rules import MAX_VARIABLES, check_name
@@ -166,6 +167,7 @@ class _Geo:
     def __init__(self, notes: Notes, directive: Directive) -> None:
         self._notes = notes
         self._values: dict[str, str] = {}
+        self._ranges: Ranges | None = None
         self._settings: dict[str, Any] = {}
         if len(directive.args) == 2:
             name = directive.args[0]
@@ -175,18 +177,28 @@ class _Geo:
             self._settings["source"] = name
 
     def variable(self) -> Variable:
-        return Variable(kind="geo", values=self._values, **self._settings)
+        values = self._values if self._ranges is None else dict(self._ranges.networks())
+        return Variable(kind="geo", values=values, **self._settings)
 
     def take(self, entry: Directive) -> None:
-        if entry.name == "ranges" and not entry.args:
-            raise ValueError("ranges are not supported; write networks, such as 10.0.0.0/8")
+        if entry.name == "ranges" and not entry.args and entry.block is None:
+            if self._ranges is None and (self._values or self._settings.keys() - {"source"}):
+                raise ValueError('the "ranges" directive must be the first directive inside "geo" block')
+            self._ranges = self._ranges or Ranges()
+            return
         key, value = _words(entry, "geo")
         warn = partial(self._notes.warn, entry)
         if key == "default":
             self._settings["default"] = value
             for network in ("0.0.0.0/0", "::/0"):
                 self._values.pop(network, None)
-        elif key == "delete":
+        elif self._ranges is not None:
+            _take_range(self._ranges, key, value, warn)
+        else:
+            self._take_network(key, value, warn)
+
+    def _take_network(self, key: str, value: str, warn: Callable[[str], None]) -> None:
+        if key == "delete":
             if self._values.pop(show_geo_network(parse_geo_network(value, warn)), None) is None:
                 warn(f'no network "{value}" to delete')
         else:
@@ -194,6 +206,14 @@ class _Geo:
             if network in self._values:
                 warn(f'duplicate network "{key}", value: "{value}", old value: "{self._values[network]}"')
             self._values[network] = value
+
+
+def _take_range(ranges: Ranges, key: str, value: str, warn: Callable[[str], None]) -> None:
+    if key == "delete":
+        if not ranges.delete(value):
+            warn(f'no address range "{value}" to delete')
+    elif (before := ranges.add(key, value)) is not None:
+        warn(f'duplicate range "{key}", value: "{value}", old value: "{before}"')
 
 
 class _Split:

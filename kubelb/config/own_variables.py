@@ -12,7 +12,6 @@ from typing import Final, TypeVar
 
 from kubelb.config.expression import Expression, Variable, mentioned
 from kubelb.config.lookup import FINDERS, Find
-from kubelb.config.model import Assignment
 from kubelb.config.model import Variable as Settings
 
 T = TypeVar("T")
@@ -61,7 +60,7 @@ class Own:
     def _computed(self, known: Mapping[str, Variable[T]]) -> Callable[[T], bytes]:
         if self._settings is None:
             return lambda record: b""
-        source, find = _source(self._settings, known), self._find
+        source, find = Expression(self._settings.source, known), self._find
         texts = {text: Expression(text, known) for text in texts_of(self._settings) if "$" in text}
 
         def compute(record: T) -> bytes:
@@ -69,10 +68,6 @@ class Own:
             return texts[text](record) if text in texts else text.encode()
 
         return compute
-
-
-def _source(settings: Settings, known: Mapping[str, Variable[T]]) -> Variable[T]:
-    return Expression(settings.source, known)
 
 
 def texts_of(settings: Settings) -> Iterator[str]:
@@ -124,7 +119,3 @@ def with_own(
         if one.name not in known and one.needs <= known.keys():
             known[one.name] = one.within(known, values_of)
     return known
-
-
-def assigned_names(assignments: Iterable[Assignment]) -> Iterator[str]:
-    return (assignment.variable for assignment in assignments)

@@ -11,15 +11,15 @@ from kubelb.config.expression import Expression
 from kubelb.config.faults import Key, fault_of
 from kubelb.config.lookup import check_map_keys, parse_geo_network, parse_percent
 from kubelb.config.model import Config, Listener, Variable
-from kubelb.config.own_variables import Cycle, Own, assigned_names, compile_own, texts_of
+from kubelb.config.own_variables import Cycle, Own, compile_own, texts_of
 from kubelb.config.rules import Problem, text_problems
 from kubelb.config.variables import Worker, compile_key, session_variables
 
 MAX_VARIABLES: Final = 1000
 _MAX_TEXT: Final = 128 << 10
 """Characters of all names and values: each picture of the proxy that the workers get has them."""
-_MAX_ASSIGNMENTS: Final = 100
-"""Of a listener: each of its sessions has them along."""
+_MAX_ASSIGNED: Final = 16 << 10
+"""Characters of all assignments of a listener: each of its sessions has them along through an upgrade."""
 _NAME: Final = re.compile(r"[a-z0-9_]+")
 _ONLY: Final = {"values": ("map", "geo"), "parts": ("split_clients",), "hostnames": ("map",), "volatile": ("map",)}
 """Settings, and the kinds they are for."""
@@ -39,7 +39,7 @@ def declared_own(config: Config) -> tuple[Own, ...]:
 
 
 def _assigned(config: Config) -> Iterator[str]:
-    return assigned_names(assignment for listener in config.listeners for assignment in listener.assignments)
+    return (assignment.variable for listener in config.listeners for assignment in listener.assignments)
 
 
 def check_name(name: str) -> None:
@@ -141,8 +141,10 @@ def _percent(text: str) -> int:
 
 
 def assignment_problems(key: Key, listener: Listener, worker: Worker) -> Iterator[Problem]:
-    if len(listener.assignments) > _MAX_ASSIGNMENTS:
-        yield (*key, "set"), f"{len(listener.assignments)} assignments", f"at most {_MAX_ASSIGNMENTS}"
+    size = sum(len(one.variable) + len(one.value) for one in listener.assignments)
+    if size > _MAX_ASSIGNED:
+        what = f"{size} characters in all assignments"
+        yield (*key, "set"), what, f"at most {_MAX_ASSIGNED} go along with a session"
     for i, assignment in enumerate(listener.assignments):
         yield from text_problems((*key, "set", i, "variable"), partial(check_name, assignment.variable))
         yield from text_problems((*key, "set", i, "value"), partial(compile_key, assignment.value, worker))

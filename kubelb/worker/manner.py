@@ -32,7 +32,7 @@ class Manner:
 
     def receive(self, sock: SocketType) -> None:
         """A client's connection, or one to a server."""
-        if not self._listener.nodelay:
+        if not self._listener.nodelay and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
 
     def rates(self, client: Client) -> tuple[int, int]:

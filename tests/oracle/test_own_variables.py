@@ -17,7 +17,21 @@ from tests.support.proxy import reserved, running
 
 TEXTS = (
     *("", "a", "A.B", "a.b.", "x.example.org", "example.org", ".example.org", "y.x.example.org", "www.a.b", "www.a"),
-    *("10.1.2.3", "10.1.2.4", "10.2.0.0", "127.0.0.1", "::1", "::ffff:10.1.2.3", "2001:db8::5", "255.255.255.255"),
+    *(
+        "10.1.2.3",
+        "10.1.2.4",
+        "10.1.3.0",
+        "10.1.3.1",
+        "10.2.0.0",
+        "10.3.0.9",
+        "10.3.0.10",
+        "255.255.255.254",
+        "127.0.0.1",
+        "::1",
+        "::ffff:10.1.2.3",
+        "2001:db8::5",
+        "255.255.255.255",
+    ),
     *("unix:", "default", "hostnames", "include", "volatile", "~a", "1", "22", "333", "4444", "55555", "ü"),
 )
 """What ``$text`` is for the clients of one listener each."""
@@ -31,13 +45,32 @@ MADE = r"""
     geo $text $net { default other; 10.0.0.0/8 ten; 10.1.0.0/16 inner; 10.1.2.3 one; delete 10.1.2.3; 10.1.2.4 four;
                      2001:db8::/32 six; ::1/128 self; 255.255.255.255 none; }
     geo $text $bare { 10.0.0.0/8 ten; }
+    geo $text $range { ranges; default other; 10.0.0.0-10.3.0.9 wide; 10.1.2.3-10.1.2.3 one;
+                       10.1.2.4-10.1.3.0 part; 10.1.3.0-10.1.3.0 x; delete 10.1.2.4-10.1.2.255; }
+    geo $text $last { ranges; 255.255.0.0-255.255.255.254 most; }
     geo $client { 127.0.0.0/8 local; }
     split_clients $text $part { 10% a; 20.5% b; 0.01% c; 33% d; * e; }
     split_clients "$text x" $half { 50% yes; }
     map $text $kept { default "<$text>"; }
     map $text $fresh { volatile; default "<$text>"; }
 """
-NAMES = ("exact", "host", "twice", "over", "net", "bare", "client", "part", "half", "kept", "fresh", "before", "text")
+NAMES = (
+    "exact",
+    "host",
+    "twice",
+    "over",
+    "net",
+    "bare",
+    "range",
+    "last",
+    "client",
+    "part",
+    "half",
+    "kept",
+    "fresh",
+    "before",
+    "text",
+)
 FORMAT = "|".join(f"${name}" for name in NAMES)
 
 
@@ -53,7 +86,7 @@ def stream(where: Sequence[SocketAddress], servers: Sequence[SocketAddress], log
     return f"""stream {{ {MADE} log_format all "{FORMAT}|$status|$upstream_addr"; access_log {log} all;
         {answering}
         server {{ listen {name_of(changing)}; set $text a; set $before "$kept$fresh$unknown"; set $text b;
-                  set $unknown $text$before; return "{FORMAT}|$unknown"; }}
+                  set $NET assigned; set $unknown $text$before; return "{FORMAT}|$unknown"; }}
         map $server_port $pool {{ {first[1]} one; {second[1]} {two}; {by_geo[1]} $zone; {gone[1]} gone; }}
         geo $zone {{ default two; 127.0.0.7 ONE; }}
         upstream one {{ server {one}; }}

@@ -80,9 +80,12 @@ def nodelay(sock: object) -> int:
 def test_small_pieces_are_held_back_where_wanted() -> None:
     sock = connection(("127.0.0.1", 1))
     assert nodelay(sock) == 1
-    Manner(Listener(address="x", pool="pool", connect_timeout=1.0, nodelay=False), PLACE).receive(sock)
+    manner = Manner(Listener(address="x", pool="pool", connect_timeout=1.0, nodelay=False), PLACE)
+    manner.receive(sock)
     assert nodelay(sock) == 0
     sock.close()
+    with socket.socket(socket.AF_UNIX) as unix:
+        manner.receive(unix)
 
 
 def test_nothing_is_made_of_plain_settings() -> None:

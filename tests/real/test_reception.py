@@ -7,16 +7,20 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kubelb.cli import adminclient
 from kubelb.config.access import parse_access, parse_network
 from kubelb.config.model import Config
 from kubelb.config.toml_writer import write_toml
+from kubelb.proxyproto import HeaderFault, decode
 from kubelb.snapshot import SocketAddress
 from kubelb.stats import Count
 from kubelb.worker import answer
@@ -24,7 +28,7 @@ from tests.support.eventually import eventually
 from tests.support.identity import leave, name_of, refusing, reset
 from tests.support.lanes import DEADLINE, LONG, RunningLane, a_lane, a_snapshot, with_listener
 from tests.support.proxy import EchoServers, Proxy, a_config, echoes, reserved, running
-from tests.support.proxy_headers import INVALID, VALID
+from tests.support.proxy_headers import INVALID, VALID, any_start
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -109,6 +113,33 @@ def test_a_broken_header(path: Path, echo: SocketAddress) -> None:
             assert closed(client)
         eventually(lambda: lane.total(Count.NO_HEADER) == 1, "it is counted")
         assert lane.count(Count.OPENED) == [0]
+
+
+@pytest.fixture(scope="module")
+def headed_lane(echo: SocketAddress) -> Iterator[RunningLane]:
+    with with_header(echo) as lane:
+        yield lane
+
+
+@settings(max_examples=200)
+@given(data=any_start, cuts=st.sets(st.integers(1, 130), max_size=4))
+def test_any_start_in_any_pieces(data: bytes, cuts: set[int], headed_lane: RunningLane, echo: SocketAddress) -> None:
+    with headed_lane.connect() as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):  # It may be closed before all is said.
+            for begin, end in pairwise([0, *sorted(cuts), len(data)]):
+                client.sendall(data[begin:end])
+                headed_lane.run(lambda: None)
+            client.shutdown(socket.SHUT_WR)
+        assert name(client) == (name_of(echo) if is_header(data) else "")
+
+
+def is_header(data: bytes) -> bool:
+    """Whether it begins with one."""
+    try:
+        return decode(data) is not None
+    except HeaderFault:
+        return False
 
 
 def test_who_says_nothing_in_time(echo: SocketAddress) -> None:

@@ -1,0 +1,145 @@
+"""What addresses a name has now, and for how long: asked of given DNS servers, or of whoever the system asks.
+
+Blocks, within the time that is given: in control each lookup has a thread of its own. Owns the sockets of a question
+until that is answered. A question goes to one server after the other, from a port of the kernel's choice and with a
+random identity (RFC 5452), over TCP once an answer does not fit into a datagram (RFC 7766).
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from kubelb.config.model import Discovery
+from kubelb.config.values import Address
+from kubelb.discovery.message import MAX_MESSAGE, NO_ERROR, NO_SUCH_NAME, BadMessage, Kind, Reply, question, read_reply
+
+_ROUNDS: Final = 2
+"""How often each server is asked."""
+_CODES: Final = {1: "format error", 2: "server failure", 4: "not implemented", 5: "refused"}
+"""RFC 1035, 4.1.1."""
+
+
+class LookupFault(Exception):
+    """There is no answer that could be gone by; its text says why."""
+
+
+class Found(NamedTuple):
+    """At least one address."""
+
+    hosts: tuple[str, ...]
+    ttl: int | None
+    """Seconds for which that holds; None: nobody said."""
+
+
+def look_up(name: str, discovery: Discovery) -> Found:
+    """Raises :class:`LookupFault`, also where the name has no address."""
+    kinds = [kind for kind, wanted in ((Kind.A, discovery.ipv4), (Kind.AAAA, discovery.ipv6)) if wanted]
+    found = _ask_servers(name, kinds, discovery) if discovery.resolver else _ask_system(name, kinds)
+    if not found.hosts:
+        raise LookupFault("it has no address")
+    return found
+
+
+def _ask_system(name: str, kinds: Sequence[Kind]) -> Found:
+    family = {Kind.A: socket.AF_INET, Kind.AAAA: socket.AF_INET6}[kinds[0]] if len(kinds) == 1 else socket.AF_UNSPEC
+    try:
+        entries = socket.getaddrinfo(name, 0, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    except (socket.gaierror, UnicodeError) as error:
+        raise LookupFault(str(error.strerror) if isinstance(error, socket.gaierror) else "not a host name") from None
+    return Found(tuple(dict.fromkeys(str(entry[4][0]) for entry in entries)), None)
+
+
+def _ask_servers(name: str, kinds: Sequence[Kind], discovery: Discovery) -> Found:
+    deadline = time.monotonic() + discovery.timeout
+    replies = [_ask(name, kind, discovery.resolver, deadline) for kind in kinds]
+    hosts = tuple(host for reply in replies for host in reply.addresses)
+    return Found(hosts, min((reply.ttl for reply in replies if reply.addresses), default=None))
+
+
+def _ask(name: str, kind: Kind, servers: Sequence[Address], deadline: float) -> Reply:
+    """What the first server says that says anything. Raises :class:`LookupFault`."""
+    reason = "no answer in time"
+    for server, until in _turns(servers, deadline):
+        try:
+            asked = question(secrets.randbits(16), name, kind)
+            reply = _over_udp(server, asked, until)
+            if reply.truncated:
+                reply = _over_tcp(server, asked, until)
+        except TimeoutError:
+            reason = f"{server} does not answer"
+        except OSError as error:
+            reason = f"{server}: {(error.strerror or str(error)).lower()}"
+        except BadMessage as fault:
+            reason = f"{server} gives a broken answer: {fault}"
+        except ValueError as fault:
+            raise LookupFault(str(fault)) from None
+        else:
+            if reply.code == NO_SUCH_NAME:
+                raise LookupFault(f"{server}: no such name")
+            if reply.code == NO_ERROR:
+                return reply
+            reason = f"{server}: {_CODES.get(reply.code, f'error {reply.code}')}"
+    raise LookupFault(reason)
+
+
+def _turns(servers: Sequence[Address], deadline: float) -> Iterator[tuple[Address, float]]:
+    """Whom to ask, and until when: what is left is shared by those that are still to come."""
+    turns = [*servers] * _ROUNDS
+    for i, server in enumerate(turns):
+        now = time.monotonic()
+        if now >= deadline:
+            return
+        yield server, now + (deadline - now) / (len(turns) - i)
+
+
+def _over_udp(server: Address, asked: bytes, deadline: float) -> Reply:
+    """Raises :class:`OSError` and :class:`BadMessage`. What is no answer to the question is not listened to."""
+    with socket.socket(_family(server), socket.SOCK_DGRAM) as sock:
+        # From then on the kernel lets nobody else's datagrams in.
+        sock.connect((server.host, server.port))
+        sock.send(asked)
+        while True:
+            sock.settimeout(_left(deadline))
+            reply = read_reply(sock.recv(MAX_MESSAGE), asked)
+            if reply is not None:
+                return reply
+
+
+def _over_tcp(server: Address, asked: bytes, deadline: float) -> Reply:
+    """Raises :class:`OSError` and :class:`BadMessage`."""
+    with socket.socket(_family(server), socket.SOCK_STREAM) as sock:
+        sock.settimeout(_left(deadline))
+        sock.connect((server.host, server.port))
+        sock.sendall(struct.pack(">H", len(asked)) + asked)
+        (size,) = struct.unpack(">H", _exactly(sock, 2, deadline))
+        reply = read_reply(_exactly(sock, size, deadline), asked)
+    if reply is None or reply.truncated:
+        raise BadMessage("it is to another question" if reply is None else "it is cut off")
+    return reply
+
+
+def _exactly(sock: socket.socket, size: int, deadline: float) -> bytes:
+    data = b""
+    while len(data) < size:
+        sock.settimeout(_left(deadline))
+        piece = sock.recv(size - len(data))
+        if not piece:
+            raise BadMessage("it is cut off")
+        data += piece
+    return data
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _family(server: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in server.host else socket.AF_INET

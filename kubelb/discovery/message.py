@@ -1,0 +1,183 @@
+"""DNS messages: the question for a name's addresses, and what an answer says; pure.
+
+RFC 1035 is the source of the form (4.1), RFC 3596 that of AAAA. An answer may come from anybody: nothing in it is
+followed further than the message is long.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final, NamedTuple
+
+MAX_MESSAGE: Final = 65535
+"""Bytes, over TCP (RFC 1035, 4.2.2)."""
+_HEADER: Final = struct.Struct(">HHHHHH")
+_QUESTION: Final = struct.Struct(">HH")
+_RECORD: Final = struct.Struct(">HHIH")
+_RESPONSE: Final = 0x8000
+_OPCODE: Final = 0x7800
+_TRUNCATED: Final = 0x0200
+_RECURSE: Final = 0x0100
+_CODE: Final = 0x000F
+_INTERNET: Final = 1
+_CNAME: Final = 5
+_MAX_NAME: Final = 255
+"""Bytes of a name on the wire (RFC 1035, 2.3.4)."""
+_MAX_ALIASES: Final = 16
+_MAX_TTL: Final = (1 << 31) - 1
+"""Seconds; more counts as none (RFC 2181, 8)."""
+
+NO_ERROR: Final = 0
+NO_SUCH_NAME: Final = 3
+
+
+class Kind(IntEnum):
+    """Of a record, with the numbers that the wire has for them."""
+
+    A = 1
+    AAAA = 28
+
+
+class BadMessage(Exception):
+    """An answer that makes no sense."""
+
+
+class Reply(NamedTuple):
+    """What an answer says."""
+
+    code: int
+    """Its RCODE."""
+    truncated: bool
+    """There is more than this message could hold."""
+    addresses: tuple[str, ...]
+    ttl: int
+    """Seconds for which that holds."""
+
+
+def encode_name(name: str) -> bytes:
+    """As on the wire; a dot at its end changes nothing. Raises :class:`ValueError` for what is no host name."""
+    try:
+        labels = name.removesuffix(".").encode("idna").split(b".")
+    except UnicodeError:
+        raise ValueError(f'"{name}" is not a host name') from None
+    encoded = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    if not all(0 < len(label) < 64 for label in labels) or len(encoded) > _MAX_NAME:
+        raise ValueError(f'"{name}" is not a host name')
+    return encoded
+
+
+def question(identity: int, name: str, kind: Kind) -> bytes:
+    """The message that asks for the name's records of that kind; ``identity`` has 16 bits.
+
+    Raises :class:`ValueError` for what is no host name.
+    """
+    return _HEADER.pack(identity, _RECURSE, 1, 0, 0, 0) + encode_name(name) + _QUESTION.pack(kind, _INTERNET)
+
+
+def read_reply(message: bytes, asked: bytes) -> Reply | None:
+    """What it says to the question ``asked``; None: it is no answer to that one.
+
+    Raises :class:`BadMessage`.
+    """
+    if len(message) < _HEADER.size:
+        return None
+    identity, flags, questions, answers, _, _ = _HEADER.unpack_from(message)
+    end = len(asked)
+    same = message[_HEADER.size : end].lower() == asked[_HEADER.size :].lower()
+    if identity != _HEADER.unpack_from(asked)[0] or not flags & _RESPONSE or flags & _OPCODE:
+        return None
+    code = flags & _CODE
+    if code not in (NO_ERROR, NO_SUCH_NAME) and questions == 0:
+        return Reply(code, False, (), 0)
+    if questions != 1 or not same:
+        return None
+    if code != NO_ERROR or flags & _TRUNCATED:
+        return Reply(code, bool(flags & _TRUNCATED), (), 0)
+    name, at = _name(message, _HEADER.size)
+    (kind, _) = _QUESTION.unpack_from(message, at)
+    return _addresses(name, list(_records(message, end, answers)), kind)
+
+
+class _Record(NamedTuple):
+    owner: bytes
+    kind: int
+    ttl: int
+    value: bytes
+    """Of a CNAME the name, else the bytes."""
+
+
+def _records(message: bytes, at: int, count: int) -> Iterator[_Record]:
+    for _ in range(count):
+        owner, at = _name(message, at)
+        if at + _RECORD.size > len(message):
+            raise BadMessage("it ends within a record")
+        kind, family, ttl, length = _RECORD.unpack_from(message, at)
+        at += _RECORD.size
+        if at + length > len(message):
+            raise BadMessage("it ends within a record")
+        value = message[at : at + length]
+        if kind == _CNAME:
+            value, end = _name(message, at)
+            if end != at + length:
+                raise BadMessage("a name is not as long as its record")
+        at += length
+        if family == _INTERNET:
+            yield _Record(owner, kind, ttl if ttl <= _MAX_TTL else 0, value)
+
+
+def _addresses(name: bytes, records: list[_Record], kind: int) -> Reply:
+    """Those of the name, or of what it is an alias of."""
+    ttls: list[int] = []
+    for _ in range(_MAX_ALIASES):
+        alias = next((record for record in records if record.owner == name and record.kind == _CNAME), None)
+        if alias is None:
+            break
+        ttls.append(alias.ttl)
+        name = alias.value
+    found = [record for record in records if record.owner == name and record.kind == kind]
+    texts = tuple(dict.fromkeys(_address(record) for record in found))
+    return Reply(NO_ERROR, False, texts, min(ttls + [record.ttl for record in found], default=0))
+
+
+def _address(record: _Record) -> str:
+    size = 4 if record.kind == Kind.A else 16
+    if len(record.value) != size:
+        raise BadMessage("an address is of the wrong length")
+    return str(IPv4Address(record.value) if size == 4 else IPv6Address(record.value))
+
+
+def _name(message: bytes, at: int) -> tuple[bytes, int]:
+    """The name at that place, in lower case and without compression, and where it ends there.
+
+    A pointer (RFC 1035, 4.1.4) has to lead further back than all before it, so there is an end to them.
+    """
+    labels: list[bytes] = []
+    end, first, length = -1, at, 1
+    while True:
+        size = _byte(message, at)
+        if size & 0xC0 == 0xC0:
+            target = (size & 0x3F) << 8 | _byte(message, at + 1)
+            if target >= first:
+                raise BadMessage("a pointer does not lead back")
+            end = at + 2 if end < 0 else end
+            at = first = target
+        elif size & 0xC0:
+            raise BadMessage("a label of an unknown kind")
+        elif not size:
+            return b".".join(labels), at + 1 if end < 0 else end
+        else:
+            length += 1 + size
+            if at + 1 + size > len(message) or length > _MAX_NAME:
+                raise BadMessage("a name without an end")
+            # A dot within a label is no end of one.
+            labels.append(message[at + 1 : at + 1 + size].lower().replace(b"\\", b"\\\\").replace(b".", b"\\."))
+            at += 1 + size
+
+
+def _byte(message: bytes, at: int) -> int:
+    if at >= len(message):
+        raise BadMessage("it ends within a name")
+    return message[at]
