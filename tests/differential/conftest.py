@@ -1,0 +1,42 @@
+"""What every comparison needs: nginx itself, and the servers that both proxies have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+
+from tests.differential import sides
+from tests.differential.observe import Observation
+from tests.differential.sides import Batch, observed
+from tests.differential.stage import Stage
+from tests.support.nginx import require_nginx
+
+Compare = Callable[[Batch], list[tuple[Observation, Observation]]]
+"""Plays a batch before both: what was seen of nginx and of kubelb, by case."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nginx() -> str:
+    return require_nginx()
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with Stage() as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def compare(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Compare:
+    directory = tmp_path_factory.mktemp("batches")
+    numbers = count()
+
+    def play(batch: Batch) -> list[tuple[Observation, Observation]]:
+        number = next(numbers)
+        theirs = observed(sides.nginx, directory / f"nginx{number}", batch, stage)
+        ours = observed(sides.kubelb, directory / f"kubelb{number}", batch, stage)
+        return list(zip(theirs, ours, strict=True))
+
+    return play

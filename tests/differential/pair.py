@@ -1,0 +1,64 @@
+"""A session as those who play it have it: a client, and the server it was taken to."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from kubelb.snapshot import SocketAddress
+from tests.differential.endpoint import Endpoint
+from tests.differential.observe import End, Session
+from tests.differential.scripts import By, Connect
+
+_RECEIVED = re.compile(r"(?<= TCP )\d+")
+"""Bytes, in a line of the log."""
+_SMALL = 16384
+
+
+class Pair:
+    """A session; without a server it has one end."""
+
+    def __init__(self, client: Endpoint, name: str) -> None:
+        self.client = client
+        self.name = name
+        self.server: Endpoint | None = None
+        self.picked: int | None = None
+        self.seen_from: str | None = None
+        self.over = False
+        """A connection has been reset, and nobody is left."""
+
+    @property
+    def ends(self) -> list[Endpoint]:
+        return [self.client] if self.server is None else [self.client, self.server]
+
+    def sides(self, by: By) -> tuple[Endpoint, Endpoint] | None:
+        """Who does it and who is opposite; None: there is nobody to do it any more."""
+        if self.server is None or self.over:
+            return None
+        one, other = (self.client, self.server) if by is By.CLIENT else (self.server, self.client)
+        return None if one.closed else (one, other)
+
+    def seen(self, ends: Sequence[End], log: str) -> Session:
+        """``ends`` are those before the last left."""
+        heard = [end.heard(before) for end, before in zip(self.ends, ends, strict=True)]
+        if self.server is None and self.client.said:
+            # Whether what it said was there when it was turned away, or read, and the close a reset, is chance.
+            heard = [replace(heard[0], end=End.RESET, last=End.RESET)]
+            log = _RECEIVED.sub("any number of", log)
+        return Session(heard[0], heard[1] if len(heard) > 1 else None, self.picked, self.seen_from, log)
+
+
+def connected(address: SocketAddress, step: Connect) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    if step.slow:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL)
+    if step.source is not None:
+        sock.bind((step.source, 0))
+    # A blocking connect fails where the reset is there before it looks.
+    sock.setblocking(False)
+    with suppress(BlockingIOError):
+        sock.connect(address)
+    return sock

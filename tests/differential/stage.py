@@ -1,0 +1,130 @@
+"""The servers that both proxies have, and whoever plays: all in one thread, which looks at everything at once.
+
+No step waits for a time. It waits for what it brings about: that bytes arrive, that an end is seen. So both proxies
+are met in the same order of events.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Protocol
+
+from kubelb.snapshot import SocketAddress
+from tests.differential.scripts import HOSTS, Welcome
+
+_PATIENCE = 10.0
+
+
+class Watched(Protocol):
+    @property
+    def interest(self) -> int: ...
+
+    def fileno(self) -> int: ...
+
+    def ready(self, mask: int) -> None: ...
+
+
+class Server:
+    """One address, kept for as long as the stage stands: whoever listens there or not, nobody else gets it."""
+
+    def __init__(self, host: str) -> None:
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._holder = self._bound((host, 0))
+        self.address: SocketAddress = self._holder.getsockname()[:2]
+        self._listening: socket.socket | None = None
+        self._crowd: list[socket.socket] = []
+        self.accepted: list[socket.socket] = []
+        self.welcome = Welcome.REFUSE
+
+    def _bound(self, address: SocketAddress) -> socket.socket:
+        sock = socket.socket(self._family)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        return sock
+
+    def change(self, welcome: Welcome) -> None:
+        listens = (Welcome.REFUSE, Welcome.MUTE)
+        if welcome is not self.welcome and (welcome in listens or self.welcome in listens):
+            self.close()
+            if welcome is not Welcome.REFUSE:
+                self._listen(mute=welcome is Welcome.MUTE)
+        self.welcome = welcome
+
+    def _listen(self, mute: bool) -> None:
+        self._listening = self._bound(self.address)
+        self._listening.setblocking(False)
+        self._listening.listen(0 if mute else 511)
+        if mute:
+            # Linux answers one more than the backlog.
+            self._crowd = [socket.create_connection(self.address)]
+
+    @property
+    def interest(self) -> int:
+        return 0 if self._listening is None or self._crowd else select.POLLIN
+
+    def fileno(self) -> int:
+        assert self._listening is not None
+        return self._listening.fileno()
+
+    def ready(self, mask: int) -> None:
+        assert self._listening is not None
+        self.accepted.append(self._listening.accept()[0])
+
+    def close(self) -> None:
+        """Refuse; the address is still kept."""
+        for sock in (*self._crowd, *([self._listening] if self._listening else [])):
+            sock.close()
+        self._crowd, self._listening = [], None
+
+    def leave(self) -> None:
+        self.close()
+        self._holder.close()
+
+
+class Stage:
+    """The servers of :data:`~tests.differential.scripts.HOSTS`."""
+
+    def __init__(self) -> None:
+        self.servers = [Server(host) for host in HOSTS]
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for server in self.servers:
+            server.leave()
+
+    def set(self, welcomes: Sequence[Welcome]) -> None:
+        """From the beginning: of what was before nothing is left."""
+        for server, welcome in zip(self.servers, welcomes, strict=True):
+            server.change(Welcome.REFUSE)
+            server.accepted.clear()
+            server.change(welcome)
+
+    def until(self, condition: Callable[[], object], others: Sequence[Watched], what: str) -> None:
+        """Let servers and ``others`` go on until that is so.
+
+        Raises :class:`AssertionError`, with ``what`` was waited for, when it never is.
+        """
+        give_up_at = time.monotonic() + _PATIENCE
+        while not condition():
+            if time.monotonic() > give_up_at:
+                raise AssertionError(f"never came: {what}")
+            for watched, mask in _poll([*self.servers, *others], 1.0):
+                watched.ready(mask)
+
+
+def _poll(all_: Sequence[Watched], seconds: float) -> list[tuple[Watched, int]]:
+    poll = select.poll()
+    by_fd: dict[int, Watched] = {}
+    for watched in all_:
+        if interest := watched.interest:
+            by_fd[watched.fileno()] = watched
+            poll.register(watched.fileno(), interest)
+    return [(by_fd[fd], mask) for fd, mask in poll.poll(seconds * 1000)]
