@@ -15,7 +15,13 @@ from kubelb.config.access import Network, Rule
 from kubelb.config.model import AccessLog, Assignment, Balance, Limit, Log, Variable
 
 SocketAddress = tuple[str, int]
-"""A numeric host and a port, as :func:`socket.connect` takes them; a host with a colon is IPv6."""
+"""A numeric host and a port; a host with a colon is IPv6, unless it is ``unix:`` and a path, with port 0."""
+
+
+def target(address: SocketAddress) -> SocketAddress | str:
+    """The same as :func:`socket.connect` takes it."""
+    return address if address[1] else address[0].removeprefix("unix:")
+
 
 State = Literal["unknown", "up", "suspect", "down", "draining", "disabled"]
 """What control thinks of a server.
@@ -88,6 +94,10 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     balance: Balance
     hash_key: str
     servers: tuple[Server, ...]
+    names: tuple[Server, ...] = ()
+    """Servers that are looked up while the proxy runs, with all their settings, but without slot and host."""
+    order: tuple[str, ...] = ()
+    """Where there are such, all names as configured."""
     keepalive: float = 0.0
     """Of server connections, seconds; as in :class:`kubelb.config.model.Pool`."""
     user_timeout: float = 0.0

@@ -63,8 +63,10 @@ PURE = {
     *(f"config/{name}.py" for name in ("lookup", "naming", "nginx_ranges", "nginx_variables", "own_variables")),
     "config/variable_rules.py",
     "config/access.py",
+    *(f"config/{name}.py" for name in ("http_rules", "virtual")),
     *(f"config/{name}.py" for name in ("limit_rules", "nginx_limits", "nginx_proxy", "proxy_rules", "proxying")),
-    "discovery/members.py",
+    *(f"config/{name}.py" for name in ("discovery_rules", "nginx_resolver")),
+    *(f"discovery/{name}.py" for name in ("members", "message")),
     "inet.py",
     "proxyproto.py",
     "relay/rate.py",
@@ -89,7 +91,7 @@ PLACES = {
     "structlog": re.compile(r"log"),
     "tomli": re.compile(r"config/toml_\w+"),
     "trustme": re.compile(r"standin/certificates"),
-    "waitress": re.compile(r"control/admin"),
+    "waitress": re.compile(r"control/(admin|endpoint_channel)"),
 }
 """Third parties that are spoken to in one place."""
 

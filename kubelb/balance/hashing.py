@@ -92,7 +92,8 @@ class _Ring:
 
 
 def _points(name: str, weight: int) -> list[int]:
-    host, _, port = name.rpartition(":")
+    # Of a unix socket the path, without a port: ngx_stream_upstream_init_chash.
+    host, port = (name[5:], "") if name.startswith("unix:") else name.rsplit(":", 1)
     base, points, point = crc32(b"%b\0%b" % (host.encode(), port.encode())), [], 0
     for _ in range(weight * _POINTS_PER_WEIGHT):
         point = crc32(point.to_bytes(4, "little"), base)

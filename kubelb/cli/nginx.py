@@ -118,7 +118,7 @@ def _test(command: Command, loaded: Loaded) -> None:
 
 def _addresses(config: Config) -> Iterator[Address]:
     yield from (address for one in config.listeners for address in one.listen)
-    yield from (address for one in config.http for address in one.listen)
+    yield from dict.fromkeys(address for one in config.http for address in one.listen)
 
 
 def _try_to_write(pid_file: Path) -> None:
@@ -131,6 +131,9 @@ def _try_to_write(pid_file: Path) -> None:
 
 def _try_to_bind(address: Address) -> None:
     """That somebody has it already, such as the running proxy, is no fault."""
+    if address.path is not None:
+        _try_to_bind_at(address.path)
+        return
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -141,6 +144,17 @@ def _try_to_bind(address: Address) -> None:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise ConfigFault(Fault(what=_failed(f"bind() to {address}", error))) from None
+
+
+def _try_to_bind_at(path: str) -> None:
+    """Leaves no file that was not there."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.bind(path)
+        Path(path).unlink()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise ConfigFault(Fault(what=_failed(f"bind() to unix:{path}", error))) from None
 
 
 def _run(sources: Sources, loaded: Loaded) -> int:

@@ -44,6 +44,8 @@ def _address(entry: str, number: int, before: list[Address]) -> Address:
     if not entry:
         raise ValueError(f"entry {number} is empty; write hosts with commas between them")
     address = parse_address(f"[{entry}]" if _is_ipv6(entry) else entry, _PORT)
+    if address.path is not None:
+        raise ValueError(f"{address} is no host; write hosts with commas between them")
     if any(same_host(address.host) == same_host(other.host) and address.port == other.port for other in before):
         raise ValueError(f"{address} is there twice; write each host once")
     return address

@@ -45,6 +45,8 @@ class Server(_Settings, frozen=True, kw_only=True):
     """Never picked."""
     tier: int = 0
     """Those of the lowest tier that has a server up are used; 0 is the first choice, such as the same zone."""
+    resolve: bool = True
+    """Of a name, where its pool has a discovery: that holds for it; else it is looked up as without one."""
 
 
 class Health(_Settings, frozen=True, kw_only=True):
@@ -95,6 +97,21 @@ class Rebalance(_Settings, frozen=True, kw_only=True):
     """A session is idle once nothing has moved for so long."""
 
 
+class Discovery(_Settings, frozen=True, kw_only=True):
+    """The names among a pool's servers are looked up again and again while the proxy runs, and not before."""
+
+    source: Literal["dns"]
+    resolver: tuple[Address, ...] = ()
+    """DNS servers that are asked in turn; empty: whoever the system asks, with its hosts file."""
+    interval: Duration | None = None
+    """Between two lookups; None: for as long as the answer says that it holds, or 30 s where it does not."""
+    timeout: Duration = Duration(5)
+    """For which an answer of the ``resolver`` is waited for, of all of them together."""
+    ipv4: bool = True
+    """Whether a name's IPv4 addresses are asked for."""
+    ipv6: bool = True
+
+
 class Pool(_Settings, frozen=True, kw_only=True):
     """Servers that serve the same thing, and how one of them is picked."""
 
@@ -110,6 +127,8 @@ class Pool(_Settings, frozen=True, kw_only=True):
     """How long a server may leave bytes or that question unacknowledged until it counts as gone
     (TCP_USER_TIMEOUT, RFC 5482); 0: the kernel's own limit, about 15 minutes."""
     health: Health = Health()
+    discovery: Discovery | None = None
+    """None: names are looked up when the proxy starts, and at every reload."""
     rebalance: Rebalance | None = None
     """None: sessions stay where they are."""
 
@@ -257,6 +276,15 @@ class Listener(_Settings, frozen=True, kw_only=True):
     access_logs: tuple[AccessLog, ...] = msgspec.field(default=(), name="access_log")
 
 
+class Header(_Settings, frozen=True, kw_only=True):
+    """What answers carry beside their own headers; nginx's ``add_header``."""
+
+    name: str
+    value: str
+    always: bool = False
+    """Whatever the status; else only with 200, 201, 204, 206, 304 and redirects."""
+
+
 class Location(_Settings, frozen=True, kw_only=True):
     """One path of an HTTP endpoint: a fixed answer, or nginx's ``stub_status`` counters."""
 
@@ -265,14 +293,38 @@ class Location(_Settings, frozen=True, kw_only=True):
     """The path itself only, not what begins with it."""
     status: int = 200
     body: str = ""
+    """Of 301, 302, 303, 307 and 308 the URL that is redirected to."""
     content_type: str = "text/plain"
     stub_status: bool = False
+    access: tuple[str, ...] = ()
+    """As a listener's: who is not let in gets 403. Empty, as for the next: the server's count."""
+    headers: tuple[Header, ...] = msgspec.field(default=(), name="header")
 
 
 class HttpServer(_Settings, frozen=True, kw_only=True):
     """A health endpoint: fixed answers over plain HTTP, in the form of nginx's ``http { server {} }``."""
 
     listen: tuple[Address, ...]
+    """Servers may share addresses: the name that is asked for chooses."""
+    server_names: tuple[str, ...] = ()
+    """Names, and wildcards: ``*.example.org``, ``.example.org`` and ``www.example.*``; "": for who asks for none."""
+    default_on: tuple[Address, ...] = ()
+    """Where this server answers for names that none has; elsewhere the first does."""
+    header_timeout: Duration = Duration(10)
+    """How long a request may take to be there, up to its body. Of servers that share an address, this and all below
+    are those of the one that answers for names that none has."""
+    body_timeout: Duration = Duration(10)
+    """How long nothing of a body may come."""
+    send_timeout: Duration = Duration(10)
+    """How long a client may take nothing of an answer."""
+    keepalive_timeout: Duration = Duration(75)
+    """How long a connection waits for its next request; 0: it is closed after each answer."""
+    keepalive_requests: int = 1000
+    """So many are answered on a connection."""
+    access: tuple[str, ...] = ()
+    """As a listener's, for all paths but those whose location has its own."""
+    headers: tuple[Header, ...] = msgspec.field(default=(), name="header")
+    """The same of what answers carry."""
     locations: tuple[Location, ...] = msgspec.field(default=(), name="location")
 
 

@@ -57,21 +57,19 @@ _UPSTREAM = {"zone": "has no effect, all workers share the servers' state anyway
 _HTTP = {
     **_each("access_log log_format log_not_found log_subrequest open_log_file_cache", _LOG),
     "error_log": "has no effect here, only the outermost error_log counts",
-    **_each("aio aio_write autoindex directio index open_file_cache root sendfile types", _NO_FILES),
+    **_each("aio aio_write autoindex directio index open_file_cache root sendfile", _NO_FILES),
+    "types": "has no effect, the answers of a location all have its default_type",
     **_each(
         "server_names_hash_bucket_size server_names_hash_max_size types_hash_bucket_size "
         "types_hash_max_size variables_hash_bucket_size variables_hash_max_size",
         _HASHES,
     ),
     **_each(
-        "client_body_timeout client_body_buffer_size client_header_buffer_size "
-        "client_header_timeout client_max_body_size etag gzip gzip_types gzip_vary "
-        "keepalive_requests keepalive_timeout large_client_header_buffers lingering_close "
-        "reset_timedout_connection send_timeout server_tokens tcp_nodelay tcp_nopush",
+        "client_body_buffer_size client_header_buffer_size client_max_body_size etag gzip gzip_types gzip_vary "
+        "large_client_header_buffers lingering_close reset_timedout_connection server_tokens tcp_nodelay tcp_nopush",
         _ENDPOINT,
     ),
 }
-_HTTP_SERVER = {**_HTTP, "server_name": "has no effect, a health endpoint answers whatever name is asked for"}
 
 HARMLESS: Mapping[str, Mapping[str, str]] = {
     "main": _MAIN,
@@ -80,16 +78,17 @@ HARMLESS: Mapping[str, Mapping[str, str]] = {
     "stream server": _STREAM,
     "upstream": _UPSTREAM,
     "http": _HTTP,
-    "http server": _HTTP_SERVER,
+    "http server": _HTTP,
     "location": _HTTP,
 }
 """By context: directives that change nothing here, and why."""
 
 _TLS = "TLS is passed through, not ended here"
 _TLS_OUT = "TLS is passed through, not begun here"
-_ACCESS = "the health endpoints do not filter clients; use the firewall"
+_ACCESS = "the health endpoints know clients by their addresses only; write allow and deny"
 _LIMIT = "who asks a health endpoint is not limited"
-_RESOLVER = "names are resolved once, when the configuration is read"
+_RESOLVER = "the health endpoints look up no names"
+_CONNECTION = "it counts for the connections of a whole server; write it there, or in http"
 _FIXED = "a location here gives a fixed answer (return) or stub_status"
 
 REFUSED: Mapping[str, str] = {
@@ -107,7 +106,7 @@ REFUSED: Mapping[str, str] = {
         "proxy_ssl_session_reuse",
         _TLS_OUT,
     ),
-    **_each("allow deny satisfy auth_basic", _ACCESS),
+    **_each("satisfy auth_basic auth_request", _ACCESS),
     **_each("limit_conn limit_conn_zone limit_req limit_req_zone", _LIMIT),
     "limit_rate": _LIMIT,
     **_each("proxy_requests proxy_responses", "it counts datagrams, and only TCP is carried"),
@@ -117,8 +116,10 @@ REFUSED: Mapping[str, str] = {
     **_each("least_time sticky ip_hash state queue", "this way of balancing is not supported"),
     "keepalive": "a session has its own connection to a server, none is kept for others",
     "upstream": "only a stream's upstream is proxied; http serves health endpoints only",
-    "return": "a fixed answer is given by a location of an http server only",
-    **_each("proxy_pass rewrite try_files alias if add_header error_page", _FIXED),
+    "return": "a fixed answer is given by an http server or its locations only",
+    "location": "a location within another is not supported; write it in the server",
+    **_each("client_body_timeout keepalive_requests keepalive_timeout send_timeout", _CONNECTION),
+    **_each("proxy_pass rewrite try_files alias if error_page limit_except", _FIXED),
 }
 """Why well-known directives are refused, wherever they are not harmless."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from kubelb.config.model import Binding
 from kubelb.config.nginx_syntax import parse_count, parse_listen, parse_time
 from kubelb.config.proxying import parse_size
-from kubelb.config.values import Address
+from kubelb.config.values import Address, is_unix
 
 _RANGE = re.compile(r"(?P<host>.*:|)(?P<first>[0-9]{1,5})-(?P<last>[0-9]{1,5})")
 _NEUTRAL: Final = ("bind", "reuseport")
@@ -26,7 +26,7 @@ _REFUSED: Final[Mapping[str, str]] = {
 
 def parse_addresses(text: str) -> list[Address]:
     """One, or each port of a range."""
-    match = _RANGE.fullmatch(text)
+    match = None if is_unix(text) else _RANGE.fullmatch(text)
     if match is None:
         return [parse_listen(text)]
     first, last = int(match["first"]), int(match["last"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from kubelb.config.faults import Place
 from kubelb.config.model import PASSIVE, Balance, Binding, Listener, Pool, Server, Variable
 from kubelb.config.naming import is_named_by_variables, possible_names
@@ -14,13 +16,13 @@ from kubelb.config.nginx_listen import parse_addresses, parse_binding
 from kubelb.config.nginx_logs import AccessLogs, Formats
 from kubelb.config.nginx_proxy import Proxying
 from kubelb.config.nginx_reception import Content, Reception, take_proxy_protocol
+from kubelb.config.nginx_resolver import Resolving
 from kubelb.config.nginx_syntax import Directive, Handler, Notes, parse_count, parse_time, walk
 from kubelb.config.nginx_variables import Assignments, Variables, declared
-from kubelb.config.values import Address, is_numeric, parse_address
+from kubelb.config.values import Address, parse_address
 from kubelb.config.variables import compile_key
 
 _NOT_SUPPORTED = {
-    "resolve": "names are resolved once, when the configuration is read",
     "service": "SRV records are not looked up",
     "slow_start": "a server has its full share at once",
 }
@@ -37,6 +39,8 @@ class Streams:
         self._notes = notes
         self._prefix = prefix
         self._servers: list[tuple[Directive, Formats]] = []
+        self._discovered: list[tuple[Directive, str, Directive]] = []
+        """Upstreams with names that are looked up again, their pools, and the first such server."""
 
     def read(self, stream: Directive) -> None:
         """``server`` blocks come last: they inherit from the whole block and name any upstream in it."""
@@ -47,6 +51,7 @@ class Streams:
         reception = Reception(self._notes)
         formats = Formats(self._prefix, self._notes.worker)
         logs = AccessLogs(formats)
+        resolving = Resolving(self._notes)
         handlers: dict[str, Handler] = {
             "upstream": self._upstream,
             "server": lambda server: self._servers.append((server, formats.so_far())),
@@ -57,9 +62,11 @@ class Streams:
             **limiting.handlers,
             **proxying.handlers,
             **reception.handlers,
+            **resolving.handlers,
         }
         walk(stream.block or (), "stream", handlers, self._notes)
         limiting.check()
+        self._discover(resolving)
         self.variables = variables.settings
         for server, known in self._servers:
             own = Proxying(self._notes, proxying), Limiting(self._notes, limiting)
@@ -74,6 +81,13 @@ class Streams:
         walk(upstream.block or (), "upstream", reader.handlers, self._notes)
         self._notes.places["pool", name] = upstream.place()
         self.pools[name] = reader.pool()
+        if reader.resolves is not None:
+            self._discovered.append((upstream, name, reader.resolves))
+
+    def _discover(self, resolving: Resolving) -> None:
+        for upstream, name, server in self._discovered:
+            self.pools[name] = resolving.discovered(upstream, server, self.pools[name])
+        resolving.warn_if_unused(used=bool(self._discovered))
 
     def _server(
         self,
@@ -87,6 +101,7 @@ class Streams:
         listens: dict[tuple[bool, Binding], list[tuple[Address, Directive]]] = {}
         assignments = Assignments(self._notes)
         content = Content(self._pool_of, self._notes.worker)
+        resolving = Resolving(self._notes)
 
         def listen(directive: Directive) -> None:
             accepts, rest = take_proxy_protocol(directive)
@@ -102,10 +117,12 @@ class Streams:
             **proxying.handlers,
             **reception.handlers,
             **content.handlers,
+            **resolving.handlers,
         }
         faults = len(self._notes.faults)
         walk(server.block or (), "stream server", handlers, self._notes)
         limiting.check()
+        resolving.warn_if_unused(used=False)
         if len(self._notes.faults) > faults:
             return
         if not listens or not content.settings:
@@ -158,7 +175,7 @@ class Streams:
             return pool
         if ":" not in target:
             raise ValueError(f'no upstream "{target}", and no port in it; name an upstream or write host:port')
-        server = Server(address=_server_address(target))
+        server = Server(address=parse_address(target))
         if pool := self._known(server.address.host):
             raise ValueError(f'upstream "{pool}" may not have port {server.address.port}')
         self._add_pool_of(server, target, directive.place())
@@ -188,6 +205,8 @@ class _Upstream:
         self._servers: list[Server] = []
         self._balance: Balance | None = None
         self._hashing: dict[str, Any] = {}
+        self.resolves: Directive | None = None
+        """The first server that is a name to be looked up again."""
         self.handlers: dict[str, Handler] = {
             "server": self._server,
             "least_conn": self._least_conn,
@@ -197,17 +216,23 @@ class _Upstream:
         }
 
     def pool(self) -> Pool:
-        return Pool(
-            servers=tuple(self._servers), balance=self._balance or "round_robin", health=PASSIVE, **self._hashing
-        )
+        servers = self._servers
+        if self.resolves is None:
+            servers = [msgspec.structs.replace(server, resolve=True) for server in servers]
+        return Pool(servers=tuple(servers), balance=self._balance or "round_robin", health=PASSIVE, **self._hashing)
 
     def _server(self, directive: Directive) -> None:
         key = ("pool", self._name, "servers", len(self._servers))
         self._notes.places[key] = directive.place()
-        settings: dict[str, Any] = {}
+        settings: dict[str, Any] = {"resolve": False}
         for parameter in directive.args[1:]:
             settings.update([_server_parameter(parameter)])
-        self._servers.append(Server(address=_server_address(directive.args[0]), **settings))
+        address = parse_address(directive.args[0])
+        if not address.is_name:
+            settings["resolve"] = True
+        elif settings["resolve"] and self.resolves is None:
+            self.resolves = directive
+        self._servers.append(Server(address=address, **settings))
 
     def _choose(self, balance: Balance) -> None:
         if self._balance is not None:
@@ -233,19 +258,13 @@ class _Upstream:
         self._choose("random_two" if directive.args else "random")
 
 
-def _server_address(text: str) -> Address:
-    if text.startswith("unix:"):
-        raise ValueError("unix sockets are not supported; give a TCP address")
-    return parse_address(text)
-
-
 def _server_of_value(text: str) -> Server | None:
     """That of an address; names are not looked up for each client."""
     try:
-        address = _server_address(text)
+        address = parse_address(text)
     except ValueError:
         return None
-    return Server(address=address) if is_numeric(address.host) or text.startswith("unix:") else None
+    return None if address.is_name else Server(address=address)
 
 
 def _server_parameter(text: str) -> tuple[str, object]:
@@ -253,7 +272,7 @@ def _server_parameter(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if name in _NOT_SUPPORTED:
         raise ValueError(f"{name}: {_NOT_SUPPORTED[name]}")
-    if not equals and name in ("backup", "down"):
+    if not equals and name in ("backup", "down", "resolve"):
         return name, True
     if equals and name in ("weight", "max_fails", "max_conns"):
         return name, _parameter_count(text, value, 1 if name == "weight" else 0)

@@ -9,7 +9,7 @@ import msgspec
 
 from kubelb.config.faults import Fault, Key, Place, fault_of
 from kubelb.config.nginx_directives import HARMLESS, REFUSED, REPEATABLE, RIGHT
-from kubelb.config.values import Address, Duration, parse_address
+from kubelb.config.values import Address, Duration, is_unix, parse_address
 from kubelb.config.variables import Worker
 
 _TIME = re.compile(
@@ -145,8 +145,8 @@ def parse_count(text: str) -> int:
 
 def parse_listen(text: str, default_port: int | None = None) -> Address:
     """The address of a ``listen``: a port alone means all IPv4 addresses, as does ``*``."""
-    if text.startswith("unix:"):
-        raise ValueError("unix sockets are not supported; listen on a TCP address")
+    if is_unix(text):
+        return parse_address(text)
     if re.fullmatch(r"[0-9]+", text):
         text = f"0.0.0.0:{text}"
     if re.fullmatch(r".*:[0-9]+-[0-9]+|[0-9]+-[0-9]+", text):
@@ -154,27 +154,3 @@ def parse_listen(text: str, default_port: int | None = None) -> Address:
     if text == "*" or text.startswith("*:"):
         text = "0.0.0.0" + text[1:]
     return parse_address(text, default_port)
-
-
-_LISTEN_NEUTRAL = ("bind", "default_server", "ipv6only=on")
-_LISTEN_TUNING = ("backlog=", "rcvbuf=", "sndbuf=", "reuseport", "deferred", "fastopen=", "so_keepalive=")
-_LISTEN_REFUSED = {
-    "ssl": "TLS is passed through, not ended here",
-    "udp": "only TCP is carried",
-    "proxy_protocol": "the PROXY protocol is not read",
-    "http2": "the health endpoints speak HTTP/1.1 only",
-    "ipv6only=off": "an IPv6 socket takes no IPv4 here; write a second listen for IPv4",
-}
-
-
-def take_listen(directive: Directive, notes: Notes, default_port: int | None = None) -> Address:
-    """The address of a ``listen`` directive, its parameters judged; :class:`ValueError`: not usable."""
-    address = parse_listen(directive.args[0], default_port)
-    for parameter in directive.args[1:]:
-        if parameter in _LISTEN_REFUSED:
-            raise ValueError(f"{parameter}: {_LISTEN_REFUSED[parameter]}")
-        if parameter.startswith(_LISTEN_TUNING):
-            notes.warn(directive, f"{parameter} has no effect, listening sockets are set up by kubelb itself")
-        elif parameter not in _LISTEN_NEUTRAL:
-            raise ValueError(f'invalid parameter "{parameter}"')
-    return address

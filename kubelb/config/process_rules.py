@@ -32,7 +32,8 @@ def process_problems(config: Config) -> Iterator[Problem]:
 
 def listening_sockets(config: Config) -> int:
     """As nginx counts them in each worker, those of the health endpoints too."""
-    return sum(len(one.listen) for one in config.listeners) + sum(len(one.listen) for one in config.http)
+    endpoints = {address for one in config.http for address in one.listen}
+    return sum(len(one.listen) for one in config.listeners) + len(endpoints)
 
 
 def max_clients(config: Config) -> int | None:

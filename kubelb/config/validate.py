@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
 
+from kubelb.config.discovery_rules import discovery_problems
 from kubelb.config.faults import Fault, Key, Places, fault_at, fault_of
 from kubelb.config.health_rules import health_problems, rebalance_problems
+from kubelb.config.http_rules import http_problems
 from kubelb.config.limit_rules import limit_problems
 from kubelb.config.log_rules import access_log_problems, log_problems
-from kubelb.config.model import Binding, Config, HttpServer, Listener, Location, Pool, Server
+from kubelb.config.model import Binding, Config, Listener, Pool, Server
 from kubelb.config.naming import reached_pools
 from kubelb.config.process_rules import process_problems
 from kubelb.config.proxy_rules import proxy_problems
 from kubelb.config.reception_rules import content_problems, reception_problems
 from kubelb.config.rules import HASHING, Problem, count_problems, duration_problems
-from kubelb.config.values import Address, Duration, is_numeric, same_host
+from kubelb.config.values import Address, Duration, same_host
 from kubelb.config.variable_rules import assignment_problems, declared_own, variable_problems
 from kubelb.config.variables import Worker, compile_key
 
@@ -31,6 +33,7 @@ MAX_USER_TIMEOUT: Final = Duration(24 * 86400)
 MAX_TIER: Final = 255
 _INT: Final = (1 << 31) - 1
 
+_TCP_ONLY: Final = ("keepalive", "keepalive_idle", "keepalive_interval", "keepalive_count", "fast_open")
 _WITHOUT_BACKUP = (*HASHING, "random", "random_two")
 _ANY = ("0.0.0.0", "::")
 
@@ -73,8 +76,7 @@ def _problems(config: Config, places: Places) -> Iterator[Problem]:
         yield from _hash_key_problems(("pool", name, "hash_key"), pool, worker)
     if (count := sum(len(pool.servers) for pool in config.pools.values())) > MAX_SERVERS:
         yield (), f"{count} servers in all pools", f"at most {MAX_SERVERS} can be counted"
-    for i, endpoint in enumerate(config.http):
-        yield from _http_problems(("http", i), endpoint)
+    yield from http_problems(config.http)
     yield from _address_problems(config)
 
 
@@ -98,6 +100,7 @@ def _listener_problems(key: Key, listener: Listener, config: Config, worker: Wor
     if not listener.listen:
         yield (*key, "listen"), "no address", "give at least one, for example 127.0.0.1:6443"
     yield from _binding_problems((*key, "socket"), listener.socket)
+    yield from _unix_problems(key, listener)
     yield from assignment_problems(key, listener, worker)
     yield from content_problems(key, listener, config.pools, worker)
     yield from reception_problems(key, listener)
@@ -122,11 +125,19 @@ def _binding_problems(key: Key, binding: Binding) -> Iterator[Problem]:
             yield (*key, name), "out of range", f"write a whole number from {least} to {int(most)}"
 
 
+def _unix_problems(key: Key, listener: Listener) -> Iterator[Problem]:
+    given = [name for name in _TCP_ONLY if getattr(listener.socket, name)]
+    for i, address in enumerate(listener.listen):
+        if given and address.path is not None:
+            yield (*key, "listen", i), f"{given[0]} means nothing on a unix socket", "give it a listener of its own"
+
+
 def _pool_problems(key: Key, pool: Pool, places: Places) -> Iterator[Problem]:
     yield from _members_problems(key, pool)
     yield from duration_problems((*key, "drain_timeout"), pool.drain_timeout)
     yield from _transport_problems(key, pool)
     yield from health_problems((*key, "health"), pool.health, places)
+    yield from discovery_problems(key, pool)
     if pool.rebalance is not None:
         yield from rebalance_problems((*key, "rebalance"), pool.rebalance, pool)
 
@@ -179,39 +190,23 @@ def _server_problems(key: Key, server: Server) -> Iterator[Problem]:
         yield (*key, "tier"), f"{server.tier} is out of range", f"write a number from 0 (first choice) to {MAX_TIER}"
 
 
-def _http_problems(key: Key, endpoint: HttpServer) -> Iterator[Problem]:
-    if not endpoint.listen:
-        yield (*key, "listen"), "no address", "give at least one, for example 127.0.0.1:8081"
-    if not endpoint.locations:
-        yield (*key, "location"), "no location", "give at least one, with a path"
-    seen: set[tuple[str, bool]] = set()
-    for i, location in enumerate(endpoint.locations):
-        here = (*key, "location", i)
-        if (location.path, location.exact) in seen:
-            yield (*here, "path"), f'duplicate location "{location.path}"', None
-        seen.add((location.path, location.exact))
-        yield from _location_problems(here, location)
-
-
-def _location_problems(key: Key, location: Location) -> Iterator[Problem]:
-    if not location.path.startswith("/"):
-        yield (*key, "path"), f'"{location.path}" is not a path', "begin it with /"
-    if not 200 <= location.status <= 599:
-        yield (*key, "status"), f"{location.status} is not a final HTTP status", "write a number from 200 to 599"
-    if not location.content_type.isprintable():
-        yield (*key, "content_type"), "not a media type", 'write for example "text/plain"'
-    if location.stub_status and (location.body or location.status != 200):
-        yield (*key, "stub_status"), "stub_status makes the answer itself", "leave status and body out"
-
-
 def _address_problems(config: Config) -> Iterator[Problem]:
-    taken: list[Address] = []
+    taken: list[tuple[Key, Address]] = []
     for key, address in _listens(config):
-        if not is_numeric(address.host):
+        others = (other for place, other in taken if not _shared((key, address), (place, other)))
+        if address.path is not None and key[0] != "listener":
+            yield key, f"{address}: only listeners can have unix sockets", "write an address and a port"
+        elif address.is_name:
             yield key, f'"{address.host}" is a name', f"write an address, for example 127.0.0.1:{address.port}"
-        elif other := next((other for other in taken if _overlap(address, other)), None):
+        elif other := next((other for other in others if _overlap(address, other)), None):
             yield key, f"{address} is taken: {other} is listened on already", "write each address once"
-        taken.append(address)
+        taken.append((key, address))
+
+
+def _shared(one: tuple[Key, Address], other: tuple[Key, Address]) -> bool:
+    """Several health endpoints may have the same address."""
+    (key, address), (place, taken) = one, other
+    return address == taken and key[0] == place[0] == "http" and key[1] != place[1]
 
 
 def _listens(config: Config) -> Iterator[tuple[Key, Address]]:

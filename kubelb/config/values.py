@@ -15,6 +15,9 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhd])?")
 _PORT = re.compile(r"[0-9]{1,9}")
 _PATH = re.compile(r"/[!-~]*")
+_UNIX = "unix:"
+_SUN_PATH = 107
+"""Bytes that the path of a unix socket may have: sockaddr_un has room for them and a zero (unix(7))."""
 
 
 class Duration(float):
@@ -47,17 +50,34 @@ def format_duration(seconds: float) -> str:
 
 
 class Address(msgspec.Struct, frozen=True, order=True):
-    """A TCP address. ``host`` is a name, an IPv4 or an IPv6 address, as the operator wrote it, without brackets."""
+    """A TCP address. ``host`` is a name, an IPv4 or an IPv6 address, as the operator wrote it, without brackets.
+
+    Or that of a unix socket: ``host`` is ``unix:`` and its path, ``port`` is 0.
+    """
 
     host: str
     port: int
 
+    @property
+    def path(self) -> str | None:
+        """Of a unix socket; None: it is a TCP address."""
+        return self.host[len(_UNIX) :] if self.host.startswith(_UNIX) else None
+
+    @property
+    def is_name(self) -> bool:
+        """Whether a name service has to be asked for it."""
+        return self.path is None and not is_numeric(self.host)
+
     def __str__(self) -> str:
+        if self.path is not None:
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def parse_address(text: str, default_port: int | None = None) -> Address:
-    """``host:port`` or ``[ipv6]:port``; without a port only where ``default_port`` is given."""
+    """``host:port``, ``[ipv6]:port`` or ``unix:/path``; without a port only where ``default_port`` is given."""
+    if is_unix(text):
+        return _parse_unix(text)
     host, port_text = _split(text)
     if not host or any(c.isspace() or c in "[]/" for c in host):
         raise ValueError(f'not an address: "{text}"; write host:port or [ipv6]:port')
@@ -70,6 +90,23 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
     if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= 65535:
         raise ValueError(f'port out of range in "{text}"; a port is a number from 1 to 65535')
     return Address(host, int(port_text))
+
+
+def is_unix(text: str) -> bool:
+    """Whether it is to be the address of a unix socket. Case does not count, as in nginx's ``ngx_parse_url``."""
+    return text[: len(_UNIX)].lower() == _UNIX
+
+
+def _parse_unix(text: str) -> Address:
+    """``ngx_parse_unix_domain_url`` (src/core/ngx_inet.c)."""
+    path = text[len(_UNIX) :]
+    if not path:
+        raise ValueError("no path in the unix domain socket; write for example unix:/run/kubelb/api.sock")
+    if len(path.encode(errors="replace")) > _SUN_PATH:
+        raise ValueError(f'too long path in the unix domain socket "{text}"; at most {_SUN_PATH} bytes are possible')
+    if not path.startswith("/") or not path.isprintable():
+        raise ValueError(f'"{path}" is not the path of a unix socket; begin it with /, without control characters')
+    return Address(_UNIX + path, 0)
 
 
 def parse_path(text: str) -> str:
@@ -92,6 +129,8 @@ def is_numeric(host: str) -> bool:
 
 def same_host(host: str) -> str:
     """A text that is equal for hosts that are the same: addresses in one form, names in lower case."""
+    if host.startswith(_UNIX):
+        return host
     return str(ipaddress.ip_address(host)) if is_numeric(host) else host.lower()
 
 

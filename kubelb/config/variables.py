@@ -101,13 +101,17 @@ class Ended(NamedTuple):
 
 
 def address_text(address: _Address) -> str:
-    """``host:port``, an IPv6 host in brackets."""
+    """``host:port``, an IPv6 host in brackets; ``unix:`` and its path, of a client mostly without one."""
     host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if ":" not in host:
+        return f"{host}:{port}"
+    return host if host.startswith("unix:") else f"[{host}]:{port}"
 
 
 def _packed(client: Client) -> bytes:
-    return packed_host(client.remote[0])
+    """Of a unix socket the text."""
+    host = client.remote[0]
+    return host.encode() if host.startswith("unix:") else packed_host(host)
 
 
 def _host(address: _Address) -> bytes:
@@ -162,7 +166,7 @@ def client_variables(worker: Worker) -> Mapping[str, Variable[Client]]:
         "remote_addr": lambda client: _host(client.remote),
         "remote_port": lambda client: _port(client.remote),
         "server_addr": lambda client: _host(client.local),
-        "server_port": lambda client: b"%d" % client.local[1],
+        "server_port": lambda client: _port(client.local),
     }
     return with_own(known, worker.own, lambda client: client.own)
 

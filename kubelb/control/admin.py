@@ -9,11 +9,11 @@ listening sockets too, so they outlive this process and clients wait in their qu
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,18 +27,19 @@ from waitress.task import WSGITask
 
 from kubelb import log
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import HttpServer
-from kubelb.control import endpoint, web
-from kubelb.control.answers import in_json, plain, use_instead
+from kubelb.config.virtual import Virtual
+from kubelb.control import web
+from kubelb.control.answers import Application, Environ, StartResponse, in_json, plain, respond, use_instead
 from kubelb.control.commands import Command, CommandFault, Drain, Reply, Stop, Undrain
-from kubelb.control.endpoint import Answer, Figures
+from kubelb.control.endpoint import Answer
+from kubelb.control.endpoints import Endpoints
 from kubelb.control.sessions import Inquiry, Sessions, inquiry
 from kubelb.control.status import Clients, Status
 
 _WEB_CONNECTIONS = 64
 """The admin side over TCP takes no more once there are so many."""
 _CONNECTIONS = 128
-"""As many more are kept for the endpoints, which kubelet asks whether we live."""
+"""As many more are kept for the endpoints, which kubelet asks whether we live; who waits longest makes room."""
 _ADMIN_CONNECTIONS = 32
 """As many more are kept for admin.sock."""
 _ADMIN_THREADS = 3
@@ -55,10 +56,6 @@ _TURN = 30.0
 """Seconds after which the poll returns even when nothing happens, so that idle connections are closed."""
 _COMMANDS: dict[str, type[Command]] = {"/drain": Drain, "/undrain": Undrain}
 _PATHS = ("/status", *_COMMANDS, "/reload", "/upgrade", "/stop", "/sessions")
-
-Environ = dict[str, Any]
-StartResponse = Callable[[str, list[tuple[str, str]]], object]
-Application = Callable[[Environ, StartResponse], list[bytes]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ class Admin:
     def __init__(
         self,
         admin: socket.socket,
-        http: Sequence[tuple[socket.socket, HttpServer]],
+        http: Sequence[tuple[socket.socket, Virtual]],
         operations: Operations,
         clients: Callable[[], Clients],
         side: tuple[socket.socket, web.Views] | None = None,
@@ -93,21 +90,21 @@ class Admin:
 
         ``side`` is the admin side over TCP, where that is wanted.
         """
-        self._clients = clients
-        self._accepted = 0
-        self._numbers = itertools.count(1)
         self._map: dict[int, Any] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="admin")
         _pass_on_warnings()
         # Each server has two descriptors of its own in the map.
         web_limit = _WEB_CONNECTIONS + 2 * (len(http) + 2)
-        limit = web_limit + _CONNECTIONS
-        self._admin = self._server(admin, _admin_application(operations), limit + _ADMIN_CONNECTIONS, _ADMIN_THREADS)
-        self._endpoints = [self._server(sock, self._endpoint_application(server), limit) for sock, server in http]
-        for server in self._endpoints:
-            server.channel_class = self._accept
-        self._servers = [self._admin, *self._endpoints]
+        # The endpoints never have more than theirs for longer than a poll, so what is left is admin.sock's.
+        limit = web_limit + _CONNECTIONS + _ADMIN_CONNECTIONS
+        self._admin = self._server(admin, _admin_application(operations), limit, _ADMIN_THREADS)
+        self._endpoints = Endpoints(clients)
+        self._servers = [self._admin]
+        for sock, virtual in http:
+            server = self._server(sock, self._endpoints.application(virtual), limit)
+            self._endpoints.take(server, virtual)
+            self._servers.append(server)
         if side is not None:
             self._servers.append(self._server(side[0], _web_application(side[1]), web_limit))
             self._servers[-1].channel_class = _OneAnswerChannel
@@ -152,42 +149,14 @@ class Admin:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
+                next_end = self._endpoints.close_overdue(_CONNECTIONS - 1)
+                timeout = max(0.0, min(_TURN, next_end - time.monotonic()))
                 # poll() and not select(), which cannot take a descriptor above 1023.
-                wasyncore.loop(timeout=_TURN, use_poll=True, map=self._map, count=1)
+                wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
         except Exception:
             log.get().exception("internal_error")
             # Without this thread the process answers nobody; the supervisor starts another.
             os._exit(1)
-
-    def _accept(self, *arguments: Any, **options: Any) -> HTTPChannel:
-        self._accepted += 1
-        return HTTPChannel(*arguments, **options)
-
-    def _endpoint_application(self, server: HttpServer) -> Application:
-        def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
-            figures = self._figures(next(self._numbers))
-            path = environ["PATH_INFO"].encode("latin-1").decode(errors="surrogateescape")
-            answer = endpoint.answer(server.locations, environ["REQUEST_METHOD"], path, figures)
-            if answer is None:
-                # waitress closes a connection whose application raises an OSError.
-                raise ConnectionAbortedError
-            return _respond(answer, environ, start_response)
-
-        return application
-
-    def _figures(self, requests: int) -> Figures:
-        channels = [channel for server in self._endpoints for channel in list(server.active_channels.values())]
-        writing = sum(bool(channel.requests) for channel in channels)
-        reading = sum(not channel.requests and channel.request is not None for channel in channels)
-        clients = self._clients()
-        return Figures(
-            active=clients.active + len(channels),
-            accepts=clients.accepted + self._accepted,
-            requests=requests,
-            reading=reading,
-            writing=writing,
-            waiting=len(channels) - reading - writing,
-        )
 
 
 def _admin_application(operations: Operations) -> Application:
@@ -211,14 +180,14 @@ def _admin_application(operations: Operations) -> Application:
             answer = _stop(_body(environ), operations.stop) if method == "POST" else use_instead("POST")
         else:
             answer = plain("404 Not Found", f"there is only {', '.join(_PATHS)}")
-        return _respond(answer, environ, start_response)
+        return respond(answer, environ, start_response)
 
     return application
 
 
 def _web_application(views: web.Views) -> Application:
     def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
-        return _respond(web.answer(environ["REQUEST_METHOD"], environ["PATH_INFO"], views), environ, start_response)
+        return respond(web.answer(environ["REQUEST_METHOD"], environ["PATH_INFO"], views), environ, start_response)
 
     return application
 
@@ -288,11 +257,6 @@ def _stop(body: bytes, stop: Callable[[Stop], None]) -> Answer:
 def _body(environ: Environ) -> bytes:
     body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     return body
-
-
-def _respond(answer: Answer, environ: Environ, start_response: StartResponse) -> list[bytes]:
-    start_response(answer.status, [*answer.headers, ("Content-Length", str(len(answer.body)))])
-    return [answer.body] if answer.body and environ["REQUEST_METHOD"] != "HEAD" else []
 
 
 class _ToOurLog(logging.Handler):

@@ -1,12 +1,19 @@
-"""Answers that admin.sock and the TCP admin side have in common; pure."""
+"""Answers that admin.sock and the TCP admin side have in common, and how answers are given to waitress; pure."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
 from kubelb.control.endpoint import Answer
+
+Environ = dict[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+Application = Callable[[Environ, StartResponse], list[bytes]]
+"""As WSGI has it (PEP 3333)."""
 
 
 def plain(status: str, text: str) -> Answer:
@@ -22,3 +29,11 @@ def use_instead(methods: str) -> Answer:
     """The method will not do; these would."""
     refusal = plain("405 Method Not Allowed", f"use {methods}")
     return replace(refusal, headers=(*refusal.headers, ("Allow", methods)))
+
+
+def respond(answer: Answer, environ: Environ, start_response: StartResponse) -> list[bytes]:
+    """What an :data:`Application` returns."""
+    # waitress writes headers as Latin-1.
+    headers = [(name, value.encode().decode("latin-1")) for name, value in answer.headers]
+    start_response(answer.status, [*headers, ("Content-Length", str(len(answer.body)))])
+    return [answer.body] if answer.body and environ["REQUEST_METHOD"] != "HEAD" else []

@@ -2,16 +2,18 @@
 
 Seen with nginx 1.22 for every status code; the sources are ngx_http_core_module.c (locations),
 ngx_http_parse.c (the normal form of a path), ngx_http_core_module.c:ngx_http_send_response and
-ngx_http_special_response.c (answers with and without a text), ngx_http_stub_status_module.c.
+ngx_http_special_response.c (answers with and without a text), ngx_http_header_filter_module.c (redirects), and in
+modules/ ngx_http_stub_status_module.c, ngx_http_access_module.c and ngx_http_headers_filter_module.c.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kubelb import __version__
-from kubelb.config.model import Location
+from kubelb.config.access import allowed, parse_access
+from kubelb.config.model import Header, HttpServer, Location
 
 _PHRASES = {
     200: "OK",
@@ -55,6 +57,8 @@ _TITLES = _PHRASES | {302: "Found", 401: "Authorization Required"}
 _REDIRECTS = (301, 302, 303, 307, 308)
 _SILENT = (408, 444, 499)
 _BODILESS = (204, 304)
+_LAST = (400, 413, 414, 500, 501)
+_CARRY_HEADERS = (200, 201, 204, 206, 304, *_REDIRECTS)
 
 _PAGE = (
     "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n"
@@ -87,18 +91,53 @@ class Answer:
     """Code and phrase."""
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    is_last: bool = False
+    """Whether the connection ends with it."""
 
 
-def answer(locations: Iterable[Location], method: str, path: str, figures: Figures) -> Answer | None:
-    """What a request gets; None: the connection is closed without a word. ``path`` is decoded, without the query."""
-    location = find(locations, normal(path))
-    if method == "TRACE":
-        return _page(405)
+@dataclass(frozen=True)
+class Request:
+    """What of a request counts."""
+
+    method: str
+    path: str
+    """Decoded, without the query."""
+    client: str
+    """The address it comes from."""
+    origin: str
+    """What it was sent to, such as ``http://127.0.0.1:8081``."""
+
+
+def answer(server: HttpServer, request: Request, figures: Figures) -> Answer | None:
+    """What a request gets; None: the connection is closed without a word."""
+    location = find(server.locations, normal(request.path))
+    if request.method == "TRACE":
+        return _carrying(replace(_page(405), is_last=True), server.headers)
+    given = _answer(location, server, request, figures)
+    return given and _carrying(given, (location and location.headers) or server.headers)
+
+
+def bad_request(server: HttpServer) -> Answer:
+    """``server`` is the one that answers for unknown names."""
+    return _carrying(_page(400), server.headers)
+
+
+def _answer(location: Location | None, server: HttpServer, request: Request, figures: Figures) -> Answer | None:
+    rules = (location and location.access) or server.access
+    if not allowed([parse_access(rule) for rule in rules], request.client):
+        return _page(403)
     if location is None:
-        return _page(404 if method in ("GET", "HEAD", "POST") else 405)
+        return _page(404 if request.method in ("GET", "HEAD", "POST") else 405)
     if location.stub_status:
-        return _text(200, _STUB_STATUS.format(figures)) if method in ("GET", "HEAD") else _page(405)
-    return _fixed(location)
+        return _text(200, _STUB_STATUS.format(figures)) if request.method in ("GET", "HEAD") else _page(405)
+    return _fixed(location, request.origin)
+
+
+def _carrying(given: Answer, headers: Iterable[Header]) -> Answer:
+    """With those of ``headers`` that an answer of its status has."""
+    usual = int(given.status[:3]) in _CARRY_HEADERS
+    more = tuple((one.name, one.value) for one in headers if one.value and (usual or one.always))
+    return replace(given, headers=given.headers + more)
 
 
 def find(locations: Iterable[Location], path: str) -> Location | None:
@@ -120,10 +159,10 @@ def normal(path: str) -> str:
     return "/" + "/".join(parts) + ("/" if directory else "")
 
 
-def _fixed(location: Location) -> Answer | None:
+def _fixed(location: Location, origin: str) -> Answer | None:
     status, text = location.status, location.body
     if status in _REDIRECTS:
-        return _page(status, (("Location", text),))
+        return _page(status, (("Location", origin + text if text.startswith("/") else text),))
     if status < 400 or text:
         return _text(status, text, location.content_type)
     if status in _SILENT:
@@ -139,7 +178,7 @@ def _text(status: int, text: str, content_type: str = "text/plain") -> Answer:
 
 def _page(status: int, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
     page = _PAGE.format(title=f"{status} {_TITLES[status]}", product=f"kubelb/{__version__}")
-    return Answer(_line(status), (("Content-Type", "text/html"), *headers), page.encode())
+    return Answer(_line(status), (("Content-Type", "text/html"), *headers), page.encode(), status in _LAST)
 
 
 def _line(status: int) -> str:

@@ -8,7 +8,7 @@ it meets the clock, the probes and the channel.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,7 +18,7 @@ from kubelb.config import model
 from kubelb.control.decide import decide, news
 from kubelb.control.loop import Loop, Timer
 from kubelb.control.watch import Watch
-from kubelb.discovery.members import merge, sweep
+from kubelb.discovery.members import TooManyServers, changes, found, merge, sweep
 from kubelb.health.machine import Condition, Evidence, Kind, Rules, after
 from kubelb.health.probes import Prober
 from kubelb.snapshot import Probe, Server, Snapshot
@@ -88,9 +88,27 @@ class Keeper:
     def reload(self, wanted: Snapshot, settings: Mapping[str, model.Pool]) -> None:
         """Go on with these members and settings. Raises :class:`~kubelb.discovery.members.TooManyServers`."""
         snapshot = merge(self.snapshot, wanted, SLOTS - 1)
+        self._settings |= settings
+        self._go_on_with(snapshot)
+
+    def found(self, pool: str, name: str, hosts: Sequence[str]) -> bool:
+        """The servers of that name have these addresses now. Whether there is room for them."""
+        before = self.snapshot
+        try:
+            snapshot = found(before, pool, name, hosts, SLOTS - 1, time.monotonic())
+        except TooManyServers:
+            what = "too many servers, with those that have not left yet"
+            log.limited().error("members_not_changed", pool=pool, server=name, found=len(hosts), reason=what)
+            return False
+        if snapshot is not before:
+            added, removed = changes(before, snapshot, pool)
+            log.get().info("members_changed", pool=pool, server=name, added=added, removed=removed)
+            self._go_on_with(snapshot)
+        return True
+
+    def _go_on_with(self, snapshot: Snapshot) -> None:
         for slot in snapshot.slots - self.snapshot.slots:
             self._row.forget(slot)
-        self._settings |= settings
         self._leave({subject.server.slot: subject for subject in _subjects(snapshot, self._settings)})
         self._decide(snapshot)
         self.start()
@@ -130,7 +148,7 @@ class Keeper:
                 self._row.put(slot, Count.PASSED_AT, int((probe.ended_at - probe.seconds) * 1e9))
             return self._consider(slot, evidence)
 
-        host = server.name.rpartition(":")[0].strip("[]")
+        host = server.name.rpartition(":")[0].strip("[]") if server.address[1] else "localhost"
         return Watch(self._loop, Prober(server.address, host, subject.health), subject.health, told)
 
     def _not_asked(self, subject: _Subject, fault: str) -> Condition:

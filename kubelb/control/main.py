@@ -13,17 +13,20 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubelb import log, stats
-from kubelb.config.model import Config, HttpServer
+from kubelb.config.model import Config
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
 from kubelb.config.toml_reader import parse_toml
+from kubelb.config.virtual import Virtual
 from kubelb.control import commands, status
 from kubelb.control.admin import Admin, Operations
 from kubelb.control.census import Census
 from kubelb.control.commands import Command, CommandFault, Drain, Reply
+from kubelb.control.discoverer import Discoverer
 from kubelb.control.keeper import Keeper
 from kubelb.control.leveller import Leveller
 from kubelb.control.loop import Loop
@@ -73,7 +76,7 @@ class Setup:
     snapshot: Snapshot
     admin: socket.socket
     """AF_UNIX, listening."""
-    http: tuple[tuple[socket.socket, HttpServer], ...]
+    http: tuple[tuple[socket.socket, Virtual], ...]
     """Each listening TCP socket and what is served on it."""
     web: socket.socket | None
     """Of the admin side over TCP; None: it is not wanted."""
@@ -95,6 +98,7 @@ class _Control:
         pools = config.pools
         self._keeper = Keeper(self._loop, setup.snapshot, pools, setup.table, setup.row, self._publish)
         self._leveller = Leveller(self._loop, lambda: self._keeper.snapshot, pools, setup.table, self._channel.send)
+        self._discoverer = Discoverer(self._loop, pools, self._found)
         self._census = Census(setup.table, self._say)
         self._upgrades = Upgrades(self._say)
         self._reloads = Reloads(
@@ -105,6 +109,7 @@ class _Control:
             self._say,
             self._keeper,
             self._leveller,
+            self._discoverer,
             setup.row,
             self._upgrades,
         )
@@ -128,7 +133,9 @@ class _Control:
             self._channel.send(Ready())
             self._keeper.start()
             self._leveller.start()
+            self._discoverer.start()
             self._loop.run()
+        self._discoverer.stop()
         self._keeper.stop()
         self._loop.close()
 
@@ -158,6 +165,7 @@ class _Control:
         """Another control decides from now on, and answers; who has been heard here still gets an answer."""
         self._keeper.stop()
         self._leveller.stop()
+        self._discoverer.stop()
         if self._admin is not None:
             self._admin.accept_no_more()
 
@@ -211,6 +219,10 @@ class _Control:
             status=self._status,
             metrics=metrics,
         )
+
+    def _found(self, pool: str, name: str, hosts: Sequence[str]) -> bool:
+        """Whether that can be gone by: while there is an upgrade, the next supervisor knows the members already."""
+        return not self._upgrades.under_way and self._keeper.found(pool, name, hosts)
 
     def _command(self, command: Command) -> Reply:
         """From any thread. Raises :class:`CommandFault`."""

@@ -19,6 +19,7 @@ from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
 from kubelb.config.toml_writer import write_toml
 from kubelb.control import reloading
+from kubelb.control.discoverer import Discoverer
 from kubelb.control.keeper import Keeper
 from kubelb.control.leveller import Leveller
 from kubelb.control.loop import Loop
@@ -42,6 +43,7 @@ class Reloads:
         say: Callable[[Message], None],
         keeper: Keeper,
         leveller: Leveller,
+        discoverer: Discoverer,
         row: Row,
         upgrades: Upgrades,
     ) -> None:
@@ -56,6 +58,7 @@ class Reloads:
         self._say = say
         self._keeper = keeper
         self._leveller = leveller
+        self._discoverer = discoverer
         self._row = row
         self._upgrades = upgrades
         self._one_at_a_time = threading.Lock()
@@ -146,6 +149,7 @@ class Reloads:
         self._check_upgrades()
         self._keeper.reload(wanted.snapshot, wanted.config.pools)
         self._leveller.reload(wanted.config.pools)
+        self._discoverer.reload(wanted.config.pools)
         self._config = wanted.config
         log.set_level(wanted.config.log.level)
         workers = wanted.config.workers if isinstance(wanted.config.workers, int) else None

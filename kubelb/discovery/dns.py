@@ -7,7 +7,7 @@ random identity (RFC 5452), over TCP once an answer does not fit into a datagram
 
 from __future__ import annotations
 
-import secrets
+import os
 import socket
 import struct
 import time
@@ -16,7 +16,16 @@ from typing import Final, NamedTuple
 
 from kubelb.config.model import Discovery
 from kubelb.config.values import Address
-from kubelb.discovery.message import MAX_MESSAGE, NO_ERROR, NO_SUCH_NAME, BadMessage, Kind, Reply, question, read_reply
+from kubelb.discovery.message import (
+    MAX_MESSAGE,
+    NO_ERROR,
+    NO_SUCH_NAME,
+    BadMessage,
+    Kind,
+    Reply,
+    question,
+    read_reply,
+)
 
 _ROUNDS: Final = 2
 """How often each server is asked."""
@@ -66,7 +75,7 @@ def _ask(name: str, kind: Kind, servers: Sequence[Address], deadline: float) -> 
     reason = "no answer in time"
     for server, until in _turns(servers, deadline):
         try:
-            asked = question(secrets.randbits(16), name, kind)
+            asked = question(int.from_bytes(os.urandom(2), "big"), name, kind)
             reply = _over_udp(server, asked, until)
             if reply.truncated:
                 reply = _over_tcp(server, asked, until)

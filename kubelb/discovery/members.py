@@ -7,11 +7,12 @@ draining, until its last session has gone; then its slot is free for another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from kubelb.snapshot import Pool, Server, Snapshot
+from kubelb.config.values import Address
+from kubelb.snapshot import Pool, Server, Snapshot, SocketAddress
 
 _Identity = tuple[str, str, tuple[str, int]]
 _JUDGED = ("slot", "since", "reason", "proven", "drained", "cut_at", "ramp_from", "probe")
@@ -25,8 +26,74 @@ class TooManyServers(Exception):
 def merge(running: Snapshot, wanted: Snapshot, slots: int) -> Snapshot:
     """``wanted``, as just resolved, with what is known of the servers that run. Slots are 1 to ``slots`` in all.
 
-    Pools and servers that are gone are at the end of their list. Raises :class:`TooManyServers`.
+    Of names that are looked up while the proxy runs those addresses stay that are known. Pools and servers that are
+    gone are at the end of their list. Raises :class:`TooManyServers`.
     """
+    return _merged(running, _with_known(running, wanted), slots)
+
+
+def found(running: Snapshot, pool: str, name: str, hosts: Sequence[str], slots: int, now: float) -> Snapshot:
+    """The servers of that name in the pool are these from ``now`` on: at least one, in whatever order.
+
+    The same object, where that is no news. Raises :class:`TooManyServers`.
+    """
+    wanted = _without_leaving(running)
+    pools = tuple(_refilled(one, name, hosts, now) if one.name == pool else one for one in wanted.pools)
+    if pools == wanted.pools:
+        return running
+    return _merged(running, msgspec.structs.replace(wanted, pools=pools), slots)
+
+
+def changes(before: Snapshot, after: Snapshot, pool: str) -> tuple[list[str], list[str]]:
+    """The addresses in the pool that have come, and those that have gone or have to leave."""
+    old, new = ({f"{Address(*address)}" for address in _addresses(one, pool)} for one in (before, after))
+    return sorted(new - old), sorted(old - new)
+
+
+def _addresses(snapshot: Snapshot, pool: str) -> Iterator[SocketAddress]:
+    for one in snapshot.pools:
+        if one.name == pool:
+            yield from (server.address for server in one.servers if not server.removed)
+
+
+def _refilled(pool: Pool, name: str, hosts: Sequence[str], since: float) -> Pool:
+    """With servers for these hosts in place of those that the name has had."""
+    template = next((one for one in pool.names if one.name == name), None)
+    if template is None:
+        return pool
+    port = template.address[1]
+    new = [msgspec.structs.replace(template, address=(host, port), since=since) for host in sorted(set(hosts))]
+    known = [server for server in pool.servers if server.name == name]
+    if [server.address for server in known] == [server.address for server in new]:
+        return pool
+    others = [server for server in pool.servers if server.name != name]
+    servers = sorted((*others, *new), key=lambda server: pool.order.index(server.name))
+    return msgspec.structs.replace(pool, servers=tuple(servers))
+
+
+def _without_leaving(snapshot: Snapshot) -> Snapshot:
+    pools = tuple(
+        msgspec.structs.replace(pool, servers=tuple(server for server in pool.servers if not server.removed))
+        for pool in snapshot.pools
+    )
+    return msgspec.structs.replace(snapshot, pools=pools)
+
+
+def _with_known(running: Snapshot, wanted: Snapshot) -> Snapshot:
+    addresses: dict[tuple[str, str], list[str]] = {}
+    for pool in running.pools:
+        for server in pool.servers:
+            if not server.removed:
+                addresses.setdefault((pool.name, server.name), []).append(server.address[0])
+    pools = []
+    for pool in wanted.pools:
+        for name in pool.names:
+            pool = _refilled(pool, name.name, addresses.get((pool.name, name.name), ()), name.since)
+        pools.append(pool)
+    return msgspec.structs.replace(wanted, pools=tuple(pools))
+
+
+def _merged(running: Snapshot, wanted: Snapshot, slots: int) -> Snapshot:
     known = {_identity(pool, server): server for pool in running.pools for server in pool.servers}
     members = {_identity(pool, server) for pool in wanted.pools for server in pool.servers}
     free = _free_slots(known.values(), slots)
@@ -36,7 +103,9 @@ def merge(running: Snapshot, wanted: Snapshot, slots: int) -> Snapshot:
         servers = [_member(known.get(_identity(pool, server)), server, free) for server in pool.servers]
         pools.append(msgspec.structs.replace(pool, servers=(*servers, *leaving.pop(pool.name, ()))))
     gone = [
-        msgspec.structs.replace(pool, servers=leaving[pool.name]) for pool in running.pools if leaving.get(pool.name)
+        msgspec.structs.replace(pool, servers=leaving[pool.name], names=())
+        for pool in running.pools
+        if leaving.get(pool.name)
     ]
     return msgspec.structs.replace(wanted, version=running.version + 1, pools=(*pools, *gone))
 
@@ -49,7 +118,7 @@ def sweep(snapshot: Snapshot, sessions: Callable[[int], int]) -> Snapshot:
     pools = tuple(_swept(pool, sessions) for pool in snapshot.pools)
     if pools == snapshot.pools:
         return snapshot
-    left = tuple(pool for pool in pools if pool.servers)
+    left = tuple(pool for pool in pools if pool.servers or pool.names)
     return msgspec.structs.replace(snapshot, version=snapshot.version + 1, pools=left)
 
 

@@ -1,7 +1,7 @@
 """Configured names into addresses: the first snapshot.
 
-Runs in the command, before any process is forked, and is the only place that asks the name service. Owns no file
-descriptor.
+Names that are looked up while the proxy runs are left to control. Runs in the command, before any process is forked,
+and on the thread of a reload. Owns no file descriptor.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 from kubelb import snapshot
 from kubelb.config import model
 from kubelb.config.access import Network, parse_access, parse_network, parse_trusted
+from kubelb.config.discovery_rules import is_looked_up_again
 from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at
 from kubelb.config.naming import is_named_by_variables, reached_pools
 from kubelb.config.process_rules import max_clients
 from kubelb.config.validate import MAX_SERVERS
-from kubelb.config.values import Address, is_numeric
+from kubelb.config.values import Address
 
 Lookup = Callable[..., Any]
 """As :func:`socket.getaddrinfo`."""
@@ -62,13 +63,17 @@ class _Resolver:
         servers = [
             server
             for i, configured in enumerate(pool.servers)
+            if not is_looked_up_again(configured, pool)
             for server in self._servers(configured, ("pool", name, "servers", i))
         ]
+        again = [server for server in pool.servers if is_looked_up_again(server, pool)]
         return snapshot.Pool(
             name=name,
             balance=pool.balance,
             hash_key=pool.hash_key,
             servers=tuple(servers),
+            names=tuple(self._server(server, 0, ("", server.address.port)) for server in again),
+            order=tuple(str(server.address) for server in pool.servers) if again else (),
             keepalive=float(pool.keepalive),
             user_timeout=float(pool.user_timeout),
             slow_start=float(pool.health.slow_start),
@@ -97,22 +102,25 @@ class _Resolver:
     def _servers(self, server: model.Server, key: Key) -> Iterator[snapshot.Server]:
         for address in self._addresses(server.address, key):
             self.slots += 1
-            yield snapshot.Server(
-                slot=self.slots,
-                name=str(server.address),
-                address=address,
-                weight=server.weight,
-                max_fails=server.max_fails,
-                fail_timeout=float(server.fail_timeout),
-                max_conns=server.max_conns,
-                backup=server.backup,
-                tier=server.tier,
-                state="disabled" if server.down else "unknown",
-                since=self._now,
-            )
+            yield self._server(server, self.slots, address)
+
+    def _server(self, server: model.Server, slot: int, address: snapshot.SocketAddress) -> snapshot.Server:
+        return snapshot.Server(
+            slot=slot,
+            name=str(server.address),
+            address=address,
+            weight=server.weight,
+            max_fails=server.max_fails,
+            fail_timeout=float(server.fail_timeout),
+            max_conns=server.max_conns,
+            backup=server.backup,
+            tier=server.tier,
+            state="disabled" if server.down else "unknown",
+            since=self._now,
+        )
 
     def _addresses(self, address: Address, key: Key) -> list[snapshot.SocketAddress]:
-        if is_numeric(address.host):
+        if not address.is_name:
             return [(address.host, address.port)]
         try:
             found = self._lookup(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)

@@ -187,8 +187,8 @@ class Prober:
         return _judged(self._health, answer), answer.reusable
 
     def _authority(self) -> str:
-        """The Host header: a given name stands for itself, a server's own host needs its port."""
-        if not self._health.server_name:
+        """The Host header: a given name stands for itself, a server's own host needs the port that it has."""
+        if not self._health.server_name and self._address[1]:
             return str(Address(self._name, self._address[1]))
         return f"[{self._name}]" if ":" in self._name else self._name
 

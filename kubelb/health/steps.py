@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from kubelb.health import http
 from kubelb.health.http import PeerFault
-from kubelb.snapshot import SocketAddress
+from kubelb.snapshot import SocketAddress, target
 
 T = TypeVar("T")
 Steps = Generator[int, None, T]
@@ -30,6 +30,8 @@ _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY})
 
 
 def unconnected(address: SocketAddress) -> socket.socket:
+    if not address[1]:
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -37,7 +39,7 @@ def unconnected(address: SocketAddress) -> socket.socket:
 
 
 def connected(sock: socket.socket, address: SocketAddress) -> Steps[None]:
-    code = sock.connect_ex(address)
+    code = sock.connect_ex(target(address))
     if code not in _PENDING:
         _check(code)
         return

@@ -269,8 +269,12 @@ class Mover:
 
     def _look_after(self, flow: Flow) -> None:
         """Its source reports an error or hang-up while it does not read."""
-        error = self._source(flow).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error or flow.state is _SHUT:
+        source = self._source(flow)
+        error = source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not error and flow.state is _SHUT and source.family == socket.AF_UNIX:
+            # It was closed after its end, which TCP does not tell: what it has sent is passed on, none is to come.
+            self.end(flow.session, End.CLOSED)
+        elif error or flow.state is _SHUT:
             self._reset_by(flow)
         elif flow.watched >= 0:
             # Both ends have ended orderly and only held-back bytes remain: epoll would report that for ever.

@@ -116,22 +116,25 @@ class RelayThread:
 
     def adopt(self, session: Session) -> None:
         """From now on the session and its sockets are this thread's."""
+        self.take_back(session)
         if self._heir is not None:
             self._heir(session)
-        else:
-            self.take_back(session)
 
     def take_back(self, session: Session) -> None:
-        """As :meth:`adopt`, and :meth:`hand_over` does not count."""
+        """As :meth:`adopt`, for one that :meth:`let_go` has given."""
         if session.idle_timeout is not None:
             self._put(session, session.moved_at + session.idle_timeout)
-        if self._share or session.limited or not self._lend(session, returns=False):
+        if self._shares(session) or not self._lend(session, returns=False):
             self._mover.adopt(session)
 
-    def hand_over(self, heir: Callable[[Session], None] | None) -> None:
-        """Give all sessions to ``heir``, who owns them from then on, and those that are still to come; None: no more.
+    def _shares(self, session: Session) -> bool:
+        return self._share or session.limited or self._heir is not None
 
-        One with a thread of its own comes once that thread has given it back.
+    def hand_over(self, heir: Callable[[Session], None] | None) -> None:
+        """Tell ``heir`` of all sessions, and of those that are still to come: he may have each of them whenever he
+        wants (:meth:`let_go`), and until then it goes on here. None: tell nobody any more.
+
+        Of one with a thread of its own he hears once that thread has given it back.
         """
         self._heir = heir
         if heir is None:
@@ -139,15 +142,17 @@ class RelayThread:
         for alone in self._lent.values():
             alone.recall()
         for session in self._mover.sessions():
-            self._mover.release(session)
-            self._forget(session)
             heir(session)
 
-    def _forget(self, session: Session) -> None:
-        """It is another's; what it moved here is in the books."""
+    def let_go(self, session: Session) -> bool:
+        """Whether the session is still there; it is the caller's then, and what it moved here is in the books."""
+        if not self._mover.holds(session.up):
+            return False
+        self._mover.release(session)
         if session.idle_timeout is not None:
             self._wheel.discard(session)
         self._ledger.moved(session)
+        return True
 
     def sessions(self, bulk: bool = True) -> list[Session]:
         """All it answers for; ``bulk``: those too that have a thread of their own until they go quiet."""
@@ -267,7 +272,7 @@ class RelayThread:
         self._ledger.ended(session, end)
 
     def _lend_bulk(self, session: Session) -> None:
-        if len(self._lent) < _ALONE and not session.limited:
+        if len(self._lent) < _ALONE and not session.limited and self._heir is None:
             self._lend(session, returns=True)
 
     def _lend(self, session: Session, returns: bool) -> bool:
@@ -296,13 +301,11 @@ class RelayThread:
         alone = self._lent.pop(session)
         alone.close()
         self.changed()
-        if self._heir is not None and not any(when(session) for _, when in alone.asked):
-            self._forget(session)
-            self._heir(session)
-            return
         self._mover.adopt(session)
         for end, when in alone.asked:
             self.end(session, end, when)
+        if self._heir is not None:
+            self._heir(session)
 
     def _lent_ended(self, session: Session, end: End) -> None:
         self._lent.pop(session).close()

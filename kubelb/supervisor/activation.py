@@ -84,7 +84,7 @@ def _adopt(passed: Passed) -> socket.socket:
 
 def _refusal(passed: Passed, sock: socket.socket) -> Fault | None:
     if sock.family == socket.AF_UNIX:
-        return _fault(passed, "nothing can be configured to listen on a unix socket", _TAKE_ADDRESSES)
+        return _fault(passed, "kubelb has its unix sockets, and their files, to itself", _TAKE_ADDRESSES)
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.proto != socket.IPPROTO_TCP:
         return _fault(passed, "it is no TCP socket", _TAKE_ADDRESSES)
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

@@ -35,6 +35,8 @@ class Holdings:
     snapshot: Snapshot
     rows: tuple[int, ...] = ()
     """Of the shared counters, that are another supervisor's."""
+    left: tuple[Path, ...] = ()
+    """Unix sockets that the supervisor before has listened on."""
 
 
 def afresh(config: Config, snapshot: Snapshot) -> Holdings:
@@ -60,7 +62,7 @@ def from_predecessor(config: Config, snapshot: Snapshot, predecessor: Predecesso
     pidfile = inheritance.pidfile(runtime_dir)
     sockets = Sockets(config, runtime_dir / ADMIN, inheritance.take, inheritance.admin())
     table = inheritance.table()
-    inheritance.close_rest()
+    left = inheritance.close_rest()
     if table is None:
         log.get().warning("counters_begin_anew", reason="the kubelb before counts in another way")
     try:
@@ -73,11 +75,11 @@ def from_predecessor(config: Config, snapshot: Snapshot, predecessor: Predecesso
     if table is not None:
         # What servers of another time have left there; nobody counts there now.
         table.forget(snapshot.slots - inheritance.legacy.snapshot.slots)
-    return Holdings(pidfile, SecondPid(config.process.pid_file), sockets, table or Table(1), snapshot, rows)
+    return Holdings(pidfile, SecondPid(config.process.pid_file), sockets, table or Table(1), snapshot, rows, left)
 
 
 def _addresses(config: Config) -> Iterator[Address]:
     yield from (address for one in config.listeners for address in one.listen)
-    yield from (address for one in config.http for address in one.listen)
+    yield from dict.fromkeys(address for one in config.http for address in one.listen)
     if config.admin.listen is not None:
         yield config.admin.listen

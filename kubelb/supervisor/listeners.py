@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from kubelb.config.faults import ConfigFault, Fault
@@ -16,6 +17,8 @@ _SOCKET, _TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
 
 def listen(address: Address, binding: Binding = Binding()) -> socket.socket:  # noqa: B008 (immutable)
     """A non-blocking listening socket; what it accepts has TCP_NODELAY. Raises :class:`ConfigFault`."""
+    if address.path is not None:
+        return _listen_at(Path(address.path), binding)
     try:
         family, kind, proto, _, target = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -40,7 +43,7 @@ def listen(address: Address, binding: Binding = Binding()) -> socket.socket:  # 
 def settle(sock: socket.socket, binding: Binding) -> None:
     """Have a bound socket listen with these options, also one that listens already. Raises :class:`OSError`."""
     for level, option, value in _options(binding):
-        if value:
+        if value and (level == _SOCKET or sock.family != socket.AF_UNIX):
             sock.setsockopt(level, option, value)
     sock.listen(binding.backlog)
 
@@ -62,12 +65,57 @@ _CURES = {
     errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE",
     errno.EADDRNOTAVAIL: "listen on an address of this machine",
 }
+_UNIX_CURES = {
+    errno.EADDRINUSE: "stop what listens there, remove the file, or choose another path",
+    errno.EACCES: "let kubelb write to its directory, or choose another path",
+    errno.ENOENT: "make its directory, or choose another path",
+}
 
 
 def _fault(address: Address, error: OSError) -> ConfigFault:
-    cure = _CURES.get(error.errno or 0)
+    cure = (_CURES if address.path is None else _UNIX_CURES).get(error.errno or 0)
     reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error.strerror)
     return ConfigFault(Fault(what=f"cannot listen on {address}: {reason}", instead=cure))
+
+
+def _listen_at(path: Path, binding: Binding) -> socket.socket:
+    """On a unix socket that everybody may connect to who gets at it, as in nginx."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o111)
+    try:
+        if _is_stale(path):
+            path.unlink()
+        sock.bind(str(path))
+        settle(sock, binding)
+    except OSError as error:
+        sock.close()
+        raise _fault(Address(f"unix:{path}", 0), error) from None
+    finally:
+        os.umask(before)
+    sock.setblocking(False)
+    return sock
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether it is a socket that nobody listens on: of a proxy that was killed."""
+    if not path.is_socket():
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(str(path)) == errno.ECONNREFUSED
+
+
+def close_for_good(sock: socket.socket) -> None:
+    """With the file, where it is a unix socket: nobody else listens there."""
+    if sock.family == socket.AF_UNIX:
+        remove(Path(sock.getsockname()))
+    sock.close()
+
+
+def remove(path: Path) -> None:
+    """The file of a unix socket. One that stays is replaced by whoever listens there next."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def listen_unix(path: Path) -> socket.socket:

@@ -27,6 +27,7 @@ from kubelb.supervisor.children import Closable
 from kubelb.supervisor.family import Family
 from kubelb.supervisor.holdings import Holdings
 from kubelb.supervisor.image import Image
+from kubelb.supervisor.listeners import close_for_good, remove
 from kubelb.supervisor.plan import CONTROL, Ending, Phase, Place
 from kubelb.supervisor.privileges import allowed, assume, identity
 from kubelb.supervisor.signals import SignalPipe
@@ -169,8 +170,15 @@ class Service:
         self.serving = True
         self.held.pidfile.write()
         self._write_second_pid()
+        self._remove_left()
         for place in self.family.workers():
             self._have_listen(place, self.sockets.listening)
+
+    def _remove_left(self) -> None:
+        """The files of unix sockets that nobody listens on since this one serves."""
+        for path in self.held.left:
+            if f"unix:{path}" not in self.sockets.listening:
+                remove(path)
 
     def _write_second_pid(self) -> None:
         try:
@@ -201,7 +209,7 @@ class Service:
         for place in workers if gone else ():
             self.family.send(place, Unlisten(tuple(gone)))
         for sock in gone.values():
-            sock.close()
+            close_for_good(sock)
         self.family.forget_slots(snapshot.slots - self.snapshot.slots)
         self.snapshot = snapshot
         log.set_level(snapshot.log.level)
@@ -258,7 +266,7 @@ class Service:
         log.get().info("stopping", how=ending.phase.name.lower())
         self.systemd.stopping(ending.phase.name.lower())
         if ending.phase is Phase.DRAINING:
-            self.sockets.close_listening()
+            self.sockets.close_listening(for_good=self.serving)
             self.family.send_workers(Stop())
         else:
             self.family.signal_all(signal.SIGTERM if ending.phase is Phase.STOPPING else signal.SIGKILL)

@@ -13,9 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import Binding, Config, HttpServer
+from kubelb.config.model import Binding, Config
 from kubelb.config.values import Address, parse_address
-from kubelb.supervisor.listeners import listen, listen_unix, settle
+from kubelb.config.virtual import Virtual
+from kubelb.supervisor.listeners import close_for_good, listen, listen_unix, settle
 
 Take = Callable[[Address], socket.socket | None]
 """The socket that is there for an address already, if any."""
@@ -35,7 +36,9 @@ class Sockets:
             def have(address: Address, binding: Binding = Binding()) -> socket.socket:  # noqa: B008 (immutable)
                 there = take(address)
                 if there is None:
-                    return undo.enter_context(listen(address, binding))
+                    bound = listen(address, binding)
+                    undo.callback(close_for_good, bound)
+                    return bound
                 settle(undo.enter_context(there), binding)
                 return there
 
@@ -43,7 +46,8 @@ class Sockets:
                 str(address): have(address, one.socket) for one in config.listeners for address in one.listen
             }
             """By address, as configured."""
-            self._http = {str(address): (have(address), one) for one in config.http for address in one.listen}
+            http = dict.fromkeys(address for one in config.http for address in one.listen)
+            self._http = {str(address): (have(address), Virtual(config.http, address)) for address in http}
             self._web = {} if config.admin.listen is None else {str(config.admin.listen): have(config.admin.listen)}
             self.admin = admin or listen_unix(path)
             undo.pop_all()
@@ -61,7 +65,7 @@ class Sockets:
 
     def forget_pending(self) -> None:
         for sock in self._pending.values():
-            sock.close()
+            close_for_good(sock)
         self._pending = {}
 
     def surplus(self, wanted: Collection[str]) -> dict[str, socket.socket]:
@@ -77,7 +81,7 @@ class Sockets:
         return new
 
     @property
-    def http(self) -> tuple[tuple[socket.socket, HttpServer], ...]:
+    def http(self) -> tuple[tuple[socket.socket, Virtual], ...]:
         return tuple(self._http.values())
 
     @property
@@ -95,14 +99,20 @@ class Sockets:
         http = {address: sock for address, (sock, _) in self._http.items()}
         return {**self.listening, **http, **self._web, ADMIN: self.admin}
 
-    def close_listening(self) -> None:
+    def close_listening(self, for_good: bool) -> None:
+        """``for_good``: nobody else listens there from now on."""
         for sock in self.listening.values():
-            sock.close()
+            if for_good:
+                close_for_good(sock)
+            else:
+                sock.close()
         self.listening = {}
 
     def close(self, for_good: bool) -> None:
-        """``for_good``: nobody answers on admin.sock from now on."""
-        for sock in self.everything():
+        """``for_good``: nobody listens anywhere, nor answers on admin.sock, from now on."""
+        self.forget_pending()
+        self.close_listening(for_good)
+        for sock in self.for_control():
             sock.close()
         if for_good:
             self._path.unlink(missing_ok=True)

@@ -201,7 +201,7 @@ class Departure:
         """All sessions are with the new one: end, once control has answered whoever asked for the upgrade."""
         service = self._service
         log.get().info("upgraded", successor=self._new.pid, version=self._new.version)
-        service.sockets.close_listening()
+        service.sockets.close_listening(for_good=False)
         service.family.send_control(Upgraded(self._new.pid, ()))
         service.family.send_control(Stop())
         service.systemd.main_pid(self._new.pid)

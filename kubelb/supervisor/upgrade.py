@@ -177,10 +177,12 @@ class Inheritance:
             os.close(fd)
             return None
 
-    def close_rest(self) -> None:
-        """What nobody has taken: it is not listened on any more."""
+    def close_rest(self) -> tuple[Path, ...]:
+        """What nobody has taken: it is not listened on any more. The unix sockets among it."""
+        paths = tuple(Path(path) for name in self._descriptors if (path := Address(name, 0).path) is not None)
         close_all(self._descriptors.values())
         self._descriptors = {}
+        return paths
 
 
 def _listening(fd: int) -> socket.socket:

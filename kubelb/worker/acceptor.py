@@ -14,9 +14,10 @@ from collections.abc import Callable
 from socket import SocketType
 
 from kubelb import log
+from kubelb.config.variables import address_text
 from kubelb.relay.thread import RelayThread
 from kubelb.worker.dial import EXHAUSTED
-from kubelb.worker.sockets import accept
+from kubelb.worker.sockets import accept, listening_address
 
 _PAUSE = 0.1
 """Seconds without accepting after descriptors ran out."""
@@ -103,5 +104,4 @@ class Acceptor:
                 pass
 
     def _name(self) -> str:
-        host, port = self._listening.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return address_text(listening_address(self._listening))

@@ -24,7 +24,7 @@ from kubelb.proxyproto import encode
 from kubelb.relay.pipes import OUT_OF_DESCRIPTORS
 from kubelb.relay.session import Session
 from kubelb.relay.thread import RelayThread
-from kubelb.snapshot import Listener, Server
+from kubelb.snapshot import Listener, Server, target
 from kubelb.stats import Count
 from kubelb.worker.books import Books, Visit
 from kubelb.worker.dialplan import Start, Step, Wait, may_retry, most_tries, next_step, patience
@@ -156,9 +156,10 @@ class Dial:
         """Begin to connect: 0 if that is done at once, one of _PENDING, or the errno of the failure."""
         # A server on this machine has answered by the time connect() returns; asking again tells, and saves a poll.
         begun = time.monotonic()
-        code = sock.connect_ex(server.address)
+        address = target(server.address)
+        code = sock.connect_ex(address)
         if code == errno.EINPROGRESS:
-            code = sock.connect_ex(server.address)
+            code = sock.connect_ex(address)
         if code == 0:
             # The thread's clock stands still meanwhile.
             self._connected(server, sock, now, time.monotonic() - begun)
@@ -182,7 +183,7 @@ class Dial:
         """Take note of the answers that have come, and do what is next."""
         failed = False
         for attempt in self._waiting:
-            code = attempt.sock.connect_ex(attempt.server.address)
+            code = attempt.sock.connect_ex(target(attempt.server.address))
             if code in _PENDING:
                 continue
             self._thread.unwatch(attempt.sock.fileno())
@@ -246,7 +247,7 @@ class Dial:
             self._tries = (*self._tries, Try(address_text(server.address), begun, seconds, True, header))
             opening = self._opening()
         visit = Visit(self._from.remote, listener, server, thread.now, opening, self._from.counted_as)
-        options = self._view.liveness
+        options = self._view.liveness if server.address[1] else ()
         rates = _NO_RATES if self._manner is None else self._manner.rates(self._from)
         timeout, half_close = listener.idle_timeout, listener.half_close
         thread.adopt(Session(self._client, sock, server.slot, thread.now, timeout, visit, options, rates, half_close))

@@ -56,7 +56,9 @@ class Giver:
     def _go_on(self) -> None:
         """Send as many as may be under way."""
         while self._waiting and (taker := self._next_taker()) is not None:
-            self._send(self._waiting.popleft(), taker)
+            session = self._waiting.popleft()
+            if self._thread.let_go(session):
+                self._send(session, taker)
 
     def _next_taker(self) -> _Taker | None:
         for _ in self._takers:
@@ -74,7 +76,7 @@ class Giver:
             if not taker.channel.offer(_record(self._numbers, session, fds), fds):
                 # It has much to read still, or is gone: its channel tells next.
                 taker.full = True
-                self._waiting.appendleft(taker.sent.pop(self._numbers))
+                self._wait(taker.sent.pop(self._numbers))
         except OSError as error:
             del taker.sent[self._numbers]
             self._keep(session, str(error))
@@ -103,6 +105,11 @@ class Giver:
         self._thread.post(lambda: _let_go(session))
         self._books.given(session)
 
+    def _wait(self, session: Session) -> None:
+        """It goes on here until it is sent."""
+        self._thread.take_back(session)
+        self._waiting.appendleft(session)
+
     def _keep(self, session: Session, reason: str) -> None:
         """Go on with it here, until it ends."""
         log.limited().warning("session_not_handed_over", reason=reason)
@@ -114,7 +121,8 @@ class Giver:
         taker.channel.close()
         self._takers.remove(taker)
         self._turns = cycle(self._takers)
-        self._waiting.extendleft(taker.sent.values())
+        for session in taker.sent.values():
+            self._wait(session)
         if self._takers:
             self._go_on()
             return
@@ -123,8 +131,7 @@ class Giver:
                 "sessions_not_handed_over", reason="who was to take them is gone", count=len(self._waiting)
             )
         self._thread.hand_over(None)
-        while self._waiting:
-            self._thread.take_back(self._waiting.popleft())
+        self._waiting.clear()
 
 
 class _Taker:

@@ -32,7 +32,7 @@ from kubelb.worker.manner import Manner, manner_of
 from kubelb.worker.place import place_of, same_variables
 from kubelb.worker.reception import Proxy, Reception
 from kubelb.worker.sightings import Sightings
-from kubelb.worker.sockets import local_address, reset
+from kubelb.worker.sockets import listening_address, local_address, reset
 from kubelb.worker.view import PoolView
 
 
@@ -117,7 +117,7 @@ class Lane:
 
     def listen(self, address: str, sock: socket.socket) -> None:
         """Accept there too. The socket stays the caller's; it has to be open until :meth:`unlisten`."""
-        self._acceptors[address] = Acceptor(sock, self.thread, self._welcomer(address, sock.getsockname()[:2]))
+        self._acceptors[address] = Acceptor(sock, self.thread, self._welcomer(address, listening_address(sock)))
         self._acceptors[address].start()
 
     def unlisten(self, address: str, done: Callable[[], None]) -> None:

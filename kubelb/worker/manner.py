@@ -44,6 +44,8 @@ class Manner:
         source = self._source_of(client)
         if source is None:
             return
+        if sock.family == socket.AF_UNIX:
+            raise CannotBind(f"{source[0]}: the server is a unix socket")
         try:
             if not source[1]:
                 sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)

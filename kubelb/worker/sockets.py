@@ -14,6 +14,7 @@ from kubelb.relay.session import Options, reset_on_close
 from kubelb.snapshot import Pool, SocketAddress
 
 _FAMILIES = {False: int(socket.AF_INET), True: int(socket.AF_INET6)}
+_UNIX = int(socket.AF_UNIX)
 _STREAM = int(socket.SOCK_STREAM)
 _NONBLOCKING_STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 _TCP, _NODELAY = socket.IPPROTO_TCP, socket.TCP_NODELAY
@@ -45,9 +46,25 @@ def accept(listening: socket.socket) -> tuple[SocketType, SocketAddress]:
     """
     # What socket.accept() itself is made of, without the Python class it puts around the result.
     descriptor, address = listening._accept()  # type: ignore[attr-defined]
+    if not isinstance(address, tuple):
+        client = SocketType(_UNIX, _STREAM, 0, descriptor)
+        client.setblocking(False)
+        return client, _unix_address(address)
     client = SocketType(_FAMILIES[len(address) > 2], _STREAM, _TCP, descriptor)
     client.setblocking(False)
     return client, address[:2]
+
+
+def _unix_address(path: str | bytes) -> SocketAddress:
+    """Most clients have no path; nginx shows none of those in the abstract namespace (unix(7)), which are bytes."""
+    shown = path.encode(errors="replace").decode() if isinstance(path, str) else ""
+    return f"unix:{shown}", 0
+
+
+def listening_address(sock: socket.socket) -> SocketAddress:
+    """What a listening socket is bound to."""
+    address = sock.getsockname()
+    return address[:2] if isinstance(address, tuple) else _unix_address(address)
 
 
 def local_address(client: SocketType, listening: SocketAddress) -> SocketAddress:
@@ -59,7 +76,9 @@ def local_address(client: SocketType, listening: SocketAddress) -> SocketAddress
 
 
 def connection(address: SocketAddress) -> SocketType:
-    """An unconnected, non-blocking TCP socket of the address's family that does not hold small writes back."""
+    """An unconnected, non-blocking socket of the address's family that does not hold small writes back."""
+    if not address[1]:
+        return SocketType(_UNIX, _NONBLOCKING_STREAM)
     sock = SocketType(_FAMILIES[":" in address[0]], _NONBLOCKING_STREAM, _TCP)
     sock.setsockopt(_TCP, _NODELAY, 1)
     return sock

@@ -187,7 +187,7 @@ def test_what_is_no_listening_tcp_socket_is_refused(tmp_path: Path, servers: Ide
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "unix"))
         unix.listen()
-        assert line(unix) == f"nothing can be configured to listen on a unix socket; {USE_ADDRESSES}"
+        assert line(unix) == f"kubelb has its unix sockets, and their files, to itself; {USE_ADDRESSES}"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
         assert line(udp) == f"it is no TCP socket; {USE_ADDRESSES}"

@@ -24,6 +24,7 @@ from kubelb.config.model import Pool as PoolSettings
 from kubelb.config.overrides import NO_OVERRIDES
 from kubelb.config.sources import Sources
 from kubelb.config.values import Address
+from kubelb.config.virtual import Virtual
 from kubelb.control import main, status
 from kubelb.control.admin import Admin, Operations
 from kubelb.control.commands import Affected, Command, CommandFault, Drain, Reply, Undrain
@@ -70,7 +71,10 @@ def control(
     It is told to stop, unless it finds the channel closed (``orphan``).
     """
     ours, theirs = Channel.pair()
-    servers = tuple((sock, HttpServer(listen=(Address("x", 1),), locations=locations)) for sock, locations in http)
+    where = Address("x", 1)
+    servers = tuple(
+        (sock, Virtual((HttpServer(listen=(where,), locations=locations),), where)) for sock, locations in http
+    )
     row = table.row(table.rows - 1)
     setup = main.Setup(
         channel=theirs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 TCP = socket.IPPROTO_TCP
 
 
-def a_pool(**settings: float) -> Pool:
+def a_pool(**settings: Any) -> Pool:
     server = Server(slot=1, name="x:1", address=("127.0.0.1", 1))
     return Pool(name="pool", balance="least_conn", hash_key="", servers=(server,), **settings)
 

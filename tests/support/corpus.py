@@ -10,6 +10,8 @@ from pathlib import Path
 
 _CORPUS = Path(__file__).parent.parent / "corpus" / "nginx"
 _ACCEPTED = "(nginx accepts this)"
+_NEWER = "# nginx 1.27"
+"""The first line of a valid file that older ones refuse."""
 
 VALID = sorted((_CORPUS / "valid").glob("*.conf"))
 INVALID = sorted((_CORPUS / "invalid").glob("*.conf"))
@@ -21,6 +23,10 @@ def expected_faults(conf: Path) -> list[str]:
 
 def nginx_accepts(conf: Path) -> bool:
     return _ACCEPTED in _lines(conf)
+
+
+def takes_newer_nginx(conf: Path) -> bool:
+    return conf.read_text().startswith(_NEWER)
 
 
 def _lines(conf: Path) -> list[str]:

@@ -13,7 +13,9 @@ from kubelb.config.model import (
     Balance,
     Binding,
     Config,
+    Discovery,
     Escape,
+    Header,
     Health,
     HttpServer,
     Limit,
@@ -35,6 +37,7 @@ from kubelb.config.values import Address, Duration
 
 hosts = st.one_of(st.ip_addresses().map(str), st.from_regex(r"[a-z0-9_-]{1,12}(\.[a-z]{1,5})?", fullmatch=True))
 addresses = st.builds(Address, hosts, st.integers(1, 65535))
+unix_sockets = st.from_regex(r"/[!-~]{1,40}", fullmatch=True).map(lambda path: Address(f"unix:{path}", 0))
 durations = st.one_of(st.integers(0, 10**6).map(Duration), st.floats(0, 1e9).map(Duration))
 counts = st.integers(0, 2**31)
 balances: st.SearchStrategy[Balance] = st.sampled_from(typing.get_args(Balance))
@@ -45,7 +48,7 @@ files = st.none() | st.text(max_size=10)
 
 servers = st.builds(
     Server,
-    address=addresses,
+    address=addresses | unix_sockets,
     weight=counts,
     max_fails=counts,
     fail_timeout=durations,
@@ -53,8 +56,9 @@ servers = st.builds(
     backup=st.booleans(),
     down=st.booleans(),
     tier=counts,
+    resolve=st.booleans(),
 )
-plain_servers = st.builds(Server, address=addresses)
+plain_servers = st.builds(Server, address=addresses | unix_sockets)
 healths = st.builds(
     Health,
     probe=probe_kinds,
@@ -76,6 +80,15 @@ healths = st.builds(
 rebalances = st.builds(
     Rebalance, every=durations, threshold=st.floats(allow_nan=False), at_most=counts, quiet=durations
 )
+discoveries = st.builds(
+    Discovery,
+    source=st.just("dns"),
+    resolver=st.lists(addresses, max_size=2).map(tuple),
+    interval=st.none() | durations,
+    timeout=durations,
+    ipv4=st.booleans(),
+    ipv6=st.booleans(),
+)
 pools = st.builds(
     Pool,
     servers=st.lists(st.one_of(plain_servers, servers), max_size=5).map(tuple),
@@ -85,6 +98,7 @@ pools = st.builds(
     keepalive=durations,
     user_timeout=durations,
     health=st.builds(Health) | healths,
+    discovery=st.none() | discoveries,
     rebalance=st.none() | st.builds(Rebalance) | rebalances,
 )
 own_variables = st.builds(
@@ -130,7 +144,7 @@ limits = st.builds(
 )
 listeners = st.builds(
     Listener,
-    listen=st.lists(addresses, max_size=3).map(tuple),
+    listen=st.lists(addresses | unix_sockets, max_size=3).map(tuple),
     socket=bindings,
     pool=st.none() | st.text(max_size=10),
     answer=st.none() | st.text(max_size=10),
@@ -153,6 +167,7 @@ listeners = st.builds(
     assignments=st.lists(assignments, max_size=3).map(tuple),
     access_logs=st.lists(access_logs, max_size=2).map(tuple),
 )
+headers = st.builds(Header, name=st.text(max_size=8), value=st.text(max_size=8), always=st.booleans())
 locations = st.builds(
     Location,
     path=st.text(max_size=10),
@@ -161,10 +176,21 @@ locations = st.builds(
     body=st.text(),
     content_type=st.text(max_size=10),
     stub_status=st.booleans(),
+    access=st.lists(st.text(max_size=10), max_size=3).map(tuple),
+    headers=st.lists(headers, max_size=2).map(tuple),
 )
 http_servers = st.builds(
     HttpServer,
     listen=st.lists(addresses, max_size=2).map(tuple),
+    server_names=st.lists(st.text(max_size=10), max_size=3).map(tuple),
+    default_on=st.lists(addresses, max_size=2).map(tuple),
+    header_timeout=durations,
+    body_timeout=durations,
+    send_timeout=durations,
+    keepalive_timeout=durations,
+    keepalive_requests=counts,
+    access=st.lists(st.text(max_size=10), max_size=3).map(tuple),
+    headers=st.lists(headers, max_size=2).map(tuple),
     locations=st.lists(locations, max_size=3).map(tuple),
 )
 processes = st.builds(

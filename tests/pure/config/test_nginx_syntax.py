@@ -62,7 +62,13 @@ def test_listen_with_a_default_port(text: str, port: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "fault"),
-    [("unix:/a", "unix sockets"), ("1-2", "port ranges"), ("*:1-2", "port ranges"), ("::1", "without brackets")],
+    [
+        ("unix:", "no path"),
+        ("unix:a", "begin it with /"),
+        ("1-2", "port ranges"),
+        ("*:1-2", "port ranges"),
+        ("::1", "without brackets"),
+    ],
 )
 def test_not_listen(text: str, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):

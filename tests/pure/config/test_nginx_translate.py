@@ -41,13 +41,13 @@ def test_every_harmless_directive_says_why(name: str) -> None:
 def test_all_faults_are_told() -> None:
     assert _faults(
         _directive(6, "proxy_timeout", "soon"),
-        _directive(7, "listen", "unix:/run/a.sock"),
+        _directive(7, "listen", "unix:run/a.sock"),
         _directive(8, "listen", "2-1"),
         _directive(9, "frobnicate"),
         _directive(10, "listen", "2", "ssl"),
     ) == [
         'F:6: proxy_timeout: not a time: "soon"; write for example 30s or 10m',
-        "F:7: listen: unix sockets are not supported; listen on a TCP address",
+        'F:7: listen: "run/a.sock" is not the path of a unix socket; begin it with /, without control characters',
         'F:8: listen: invalid port range in "2-1"; write for example 8000-8003',
         "F:9: frobnicate: unknown directive, or one kubelb has no part for",
         "F:10: listen: ssl: TLS is passed through, not ended here",

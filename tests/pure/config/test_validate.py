@@ -16,6 +16,8 @@ from kubelb.config.model import (
     AccessLog,
     Admin,
     Config,
+    Discovery,
+    Header,
     Health,
     HttpServer,
     Limit,
@@ -77,6 +79,10 @@ def _rebalance(**changes: Any) -> Config:
 def _location(**changes: object) -> Config:
     location = msgspec.structs.replace(_LOCATION, **changes)
     return _with(http=(msgspec.structs.replace(_HTTP, locations=(location,)),))
+
+
+def _http(**settings: Any) -> Config:
+    return _with(http=(msgspec.structs.replace(_HTTP, **settings),))
 
 
 _TIME = "zero or too long; write a time above 0 and up to ten years"
@@ -276,6 +282,50 @@ _SIZE = "write for example 65536, 64k or 1m"
             _with(http=(HttpServer(listen=_HTTP.listen, locations=(_LOCATION, _LOCATION)),)),
             'http[0].location[1].path: duplicate location "/healthz"',
         ),
+        (
+            _location(status=301, body="/a\nb"),
+            'http[0].location[0].body: not a URL; write for example "https://example.org/"',
+        ),
+        (
+            _location(access=("let me in",)),
+            'http[0].location[0].access[0]: "let me in" is no rule'
+            '; write for example "allow 10.0.0.0/8" or "deny all"',
+        ),
+        (
+            _location(headers=(Header(name="a b", value=""),)),
+            'http[0].location[0].header[0]: "a b" is not a name; write for example "Cache-Control"',
+        ),
+        (
+            _location(headers=(Header(name="date", value=""),)),
+            "http[0].location[0].header[0]: date is the endpoint's own to say; leave it out",
+        ),
+        (
+            _location(headers=(Header(name="X-A", value="a\nb"),)),
+            "http[0].location[0].header[0]: not what a header can say; write it on one line",
+        ),
+        (_http(keepalive_requests=-1), "http[0].keepalive_requests: -1 is too few; write 0 or more"),
+        (
+            _http(send_timeout=Duration(0)),
+            "http[0].send_timeout: zero or too long; write a time above 0 and up to ten years",
+        ),
+        (
+            _http(default_on=(Address("127.0.0.1", 1),)),
+            "http[0].default_on[0]: 127.0.0.1:1 is not listened on; write it in listen, too",
+        ),
+        (_http(server_names=("a*",)), 'http[0].server_names[0]: invalid hostname or wildcard "a*"'),
+        (
+            _with(http=(msgspec.structs.replace(_HTTP, default_on=_HTTP.listen),) * 2),
+            "http[1].default_on[0]: a duplicate default server for 127.0.0.1:8081",
+        ),
+        (
+            _with(http=(msgspec.structs.replace(_HTTP, server_names=("a",)),) * 2),
+            'http[1].server_names[0]: conflicting parameter "a"',
+        ),
+        (
+            _http(listen=_HTTP.listen * 2),
+            "http[0].listen[1]: 127.0.0.1:8081 is taken: "
+            "127.0.0.1:8081 is listened on already; write each address once",
+        ),
         (_location(path="x"), 'http[0].location[0].path: "x" is not a path; begin it with /'),
         (
             _location(status=199),
@@ -455,3 +505,35 @@ def test_who_can_reach_the_admin_side(listen: str | None, exposed: bool) -> None
 def test_unused_pools() -> None:
     assert unused_pools(_GOOD) == ()
     assert unused_pools(_with(pools={"a": _POOL, "b": _POOL})) == ('pool "b": no listener sends sessions to it',)
+
+
+_DNS = Discovery(source="dns")
+
+
+@pytest.mark.parametrize(
+    ("discovery", "server", "fault"),
+    [
+        (None, {"resolve": False}, "servers[0].resolve: the pool has no discovery; leave it out"),
+        (_DNS, {"address": Address("10.0.0.1", 1)}, "discovery: no server of the pool is a name that is looked up"),
+        (_DNS, {"resolve": False}, "discovery: no server of the pool is a name that is looked up"),
+        (
+            Discovery(source="dns", ipv4=False, ipv6=False),
+            {},
+            'discovery.ipv6: "ipv4" and "ipv6" cannot both be "off"',
+        ),
+        (Discovery(source="dns", interval=Duration(0)), {}, "discovery.interval: zero or too long"),
+        (Discovery(source="dns", timeout=Duration(0)), {}, "discovery.timeout: zero or too long"),
+        (Discovery(source="dns", resolver=(Address("b", 1),)), {}, 'discovery.resolver[0]: "b" is a name'),
+        (_DNS, {"address": Address("a..b", 1)}, 'servers[0]: "a..b" is not a host name'),
+        (_DNS, {"address": Address("x" * 64, 1)}, f'servers[0]: "{"x" * 64}" is not a host name'),
+    ],
+)
+def test_names_that_are_looked_up_again(discovery: Discovery | None, server: dict[str, Any], fault: str) -> None:
+    member = msgspec.structs.replace(_server("name:1"), **server)
+    faults = validate(_pool(servers=(member,), discovery=discovery), {})
+    assert [str(fault).partition("; ")[0] for fault in faults] == [f"pool.a.{fault}".partition("; ")[0]]
+
+
+def test_names_that_may_be_looked_up_again() -> None:
+    discovery = Discovery(source="dns", resolver=(Address("::1", 53),), ipv4=False)
+    assert validate(_pool(servers=(_server("name.:1"), _server("10.0.0.1:1")), discovery=discovery), {}) == ()

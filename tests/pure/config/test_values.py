@@ -66,6 +66,40 @@ def test_not_addresses(text: str, fault: str) -> None:
         parse_address(text)
 
 
+_PATHS = st.text(st.characters(blacklist_categories=("C", "Z")), max_size=106).map("/{}".format)
+
+
+@given(_PATHS, st.sampled_from(["unix:", "UNIX:", "Unix:"]))
+def test_a_unix_socket_reads_back(path: str, unix: str) -> None:
+    if len(path.encode()) > 107:
+        with pytest.raises(ValueError, match="too long path in the unix domain socket"):
+            parse_address(unix + path)
+        return
+    address = parse_address(unix + path)
+    assert (address.path, str(address), address.port) == (path, f"unix:{path}", 0)
+    assert parse_address(str(address), 80) == address
+    assert not address.is_name
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("unix:", "no path in the unix domain socket"),
+        ("unix:" + "/" * 108, "too long path"),
+        ("unix:a", "begin it with /"),
+        ("unix:/a\0", "control characters"),
+        ("unix", 'no port in "unix"'),
+    ],
+)
+def test_no_unix_socket(text: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        parse_address(text)
+
+
+def test_what_has_to_be_looked_up() -> None:
+    assert [Address(host, 1).is_name for host in ("a", "unix", "10.0.0.1", "::1")] == [True, True, False, False]
+
+
 def test_a_port_may_have_a_default() -> None:
     assert parse_address("[::1]", 6443) == Address("::1", 6443)
     assert parse_address("a", 6443) == Address("a", 6443)
@@ -74,6 +108,7 @@ def test_a_port_may_have_a_default() -> None:
 def test_same_host() -> None:
     assert same_host("0::1") == same_host("::1")
     assert same_host("LocalHost") == same_host("localhost")
+    assert same_host("unix:/A") != same_host("unix:/a")
     assert same_host("10.0.0.1") != same_host("10.0.0.2")
 
 

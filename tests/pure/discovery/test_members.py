@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelb.discovery.members import TooManyServers, merge, sweep
+from kubelb.discovery.members import TooManyServers, changes, found, merge, sweep
 from kubelb.snapshot import Pool, Server, Snapshot, State
 
 SLOTS = 6
@@ -106,3 +106,85 @@ def test_a_pool_goes_with_its_last_session() -> None:
 def test_too_many() -> None:
     with pytest.raises(TooManyServers):
         merge(a_snapshot({"p": ["a:1", "b:1"]}), a_snapshot({"p": ["c:1", "d:1"]}), 3)
+
+
+def a_pool_of_names(fixed: str, *hosts: str) -> Snapshot:
+    """One with a name that is looked up, before and after servers that are none, and these are its hosts."""
+    servers = [("first:1", "10.9.0.1"), *(("name:1", host) for host in hosts), (fixed, "10.9.0.2")]
+    template = Server(slot=0, name="name:1", address=("", 1), weight=5)
+    pool = Pool(
+        name="p",
+        balance="least_conn",
+        hash_key="",
+        servers=tuple(Server(slot=i, name=name, address=(host, 1)) for i, (name, host) in enumerate(servers, 1)),
+        names=(template,),
+        order=("first:1", "name:1", fixed),
+    )
+    return Snapshot(version=1, listeners=(), pools=(pool,))
+
+
+def hosts_of(snapshot: Snapshot) -> list[str]:
+    return [server.address[0] for pool in snapshot.pools for server in pool.servers if not server.removed]
+
+
+host_lists = st.lists(st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1"]), min_size=1, max_size=5)
+
+
+@given(host_lists, st.lists(host_lists, max_size=4))
+def test_a_name_has_the_addresses_that_were_found_last(first: list[str], later: list[list[str]]) -> None:
+    running = a_pool_of_names("last:1")
+    for hosts in (first, *later):
+        before = running
+        running = found(before, "p", "name:1", hosts, 20, now=3.0)
+        assert hosts_of(running) == ["10.9.0.1", *sorted(set(hosts)), "10.9.0.2"]
+        assert running.version == before.version + (hosts_of(before) != hosts_of(running))
+        assert (running is before) == (hosts_of(before) == hosts_of(running))
+        slots = [server.slot for server in running.pools[0].servers]
+        assert len(set(slots)) == len(slots)
+        known = {server.address: server.slot for server in before.pools[0].servers}
+        assert all(known.get(server.address, server.slot) == server.slot for server in running.pools[0].servers)
+        assert {server.weight for server in running.pools[0].servers if server.name == "name:1"} == {5}
+        added, removed = changes(before, running, "p")
+        assert len(added) - len(removed) == len(hosts_of(running)) - len(hosts_of(before))
+
+
+def test_one_that_is_found_begins_then() -> None:
+    server = found(a_pool_of_names("last:1"), "p", "name:1", ["10.0.0.1"], 20, now=3.0).pools[0].servers[1]
+    assert (server.slot, server.name, server.address, server.since) == (3, "name:1", ("10.0.0.1", 1), 3.0)
+
+
+def test_names_of_no_pool_and_pools_without_the_name_change_nothing() -> None:
+    running = a_pool_of_names("last:1", "10.0.0.1")
+    assert found(running, "q", "name:1", ["10.0.0.2"], 20, now=0) is running
+    assert found(running, "p", "first:1", ["10.0.0.2"], 20, now=0) is running
+
+
+def test_more_addresses_than_slots() -> None:
+    running = a_pool_of_names("last:1", "10.0.0.1")
+    assert hosts_of(found(running, "p", "name:1", ["10.0.0.2", "10.0.0.3"], 5, now=0))[1:3] == [
+        "10.0.0.2",
+        "10.0.0.3",
+    ]
+    with pytest.raises(TooManyServers):
+        found(running, "p", "name:1", ["10.0.0.2", "10.0.0.3"], 4, now=0)
+
+
+def test_a_reload_keeps_the_addresses_of_names() -> None:
+    running = a_pool_of_names("last:1", "10.0.0.1", "10.0.0.2")
+    merged = merge(running, a_pool_of_names("other:1"), 20)
+    assert hosts_of(merged) == ["10.9.0.1", "10.0.0.1", "10.0.0.2", "10.9.0.2"]
+    assert [server.slot for server in merged.pools[0].servers[1:3]] == [2, 3]
+    assert {server.weight for server in merged.pools[0].servers[1:3]} == {5}
+    assert hosts_of(merge(merged, a_pool_of_names("last:1"), 20)) == hosts_of(merged)
+
+
+def test_a_pool_of_names_without_addresses_is_not_swept_but_one_that_is_gone_is() -> None:
+    template = Server(slot=0, name="name:1", address=("", 1))
+    empty = Pool(name="p", balance="least_conn", hash_key="", servers=(), names=(template,), order=("name:1",))
+    with_p = Snapshot(version=1, listeners=(), pools=(empty,))
+    running = merge(a_snapshot({"q": ["a:1"]}), with_p, SLOTS)
+    assert [pool.name for pool in sweep(running, lambda slot: 0).pools] == ["p"]
+    one = found(with_p, "p", "name:1", ["10.0.0.1"], SLOTS, now=0)
+    gone = merge(one, a_snapshot({"q": ["a:1"]}), SLOTS)
+    assert found(gone, "p", "name:1", ["10.0.0.2"], SLOTS, now=0) is gone
+    assert [pool.name for pool in sweep(gone, lambda slot: 0).pools] == ["q"]

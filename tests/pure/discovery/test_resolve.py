@@ -10,7 +10,7 @@ import pytest
 from kubelb import snapshot
 from kubelb.config.access import Rule, parse_network
 from kubelb.config.faults import ConfigFault, Key, Place
-from kubelb.config.model import Config, Health, Listener, Log, Pool, Server
+from kubelb.config.model import Config, Discovery, Health, Listener, Log, Pool, Server
 from kubelb.config.values import Address, Duration, parse_address
 from kubelb.discovery.resolve import resolve
 
@@ -171,3 +171,16 @@ def test_more_addresses_than_slots() -> None:
     assert len(resolve(_config(a=["many:1", "one:1"]), lookup=_lookup).pools[0].servers) == 255
     with pytest.raises(ConfigFault, match="the servers resolve to 256 addresses; at most 255 can be counted"):
         resolve(_config(a=["many:1", "two:1"]), lookup=_lookup)
+
+
+def test_names_that_are_looked_up_later_are_not_asked_for() -> None:
+    servers = (
+        Server(address=Address("no", 6443), weight=2),
+        Server(address=Address("one", 1), resolve=False),
+        Server(address=Address("10.0.0.1", 1)),
+    )
+    config = Config(pools={"a": Pool(servers=servers, discovery=Discovery(source="dns"))})
+    (pool,) = resolve(config, lookup=_lookup, now=7.0).pools
+    assert [server.name for server in pool.servers] == ["one:1", "10.0.0.1:1"]
+    assert pool.names == (snapshot.Server(slot=0, name="no:6443", address=("", 6443), weight=2, since=7.0),)
+    assert pool.order == ("no:6443", "one:1", "10.0.0.1:1")

@@ -34,7 +34,9 @@ class Rig:
         before = a_config(("127.0.0.1", 1), [("127.0.0.1", 2)])
         file.write_text(write_toml(a_config(("127.0.0.1", 3), [("127.0.0.1", 2)])))
         sources = Sources(config=str(file))
-        self.reloads = Reloads(sources, NO_OVERRIDES, before, loop, self.say, NOBODY, NOBODY, row, self.upgrades)
+        self.reloads = Reloads(
+            sources, NO_OVERRIDES, before, loop, self.say, NOBODY, NOBODY, NOBODY, row, self.upgrades
+        )
 
     def say(self, message: Message) -> None:
         self.said.append(message)

@@ -83,9 +83,14 @@ def test_it_goes_on_elsewhere(resting: tuple[Rig, Link]) -> None:
     given: list[Session] = []
     rig.run(lambda: rig.thread.hand_over(given.append))
     assert given == [link.session]
+    rig.run(lambda: _let_go(rig, link))
     rig.run(lambda: rig.thread.hand_over(None))
     rig.run(lambda: rig.thread.take_back(link.session))
     assert link.server.recv(10) == b"cd"
+
+
+def _let_go(rig: Rig, link: Link) -> None:
+    assert rig.thread.let_go(link.session)
 
 
 def test_who_rests_is_not_idle() -> None:

@@ -1,0 +1,145 @@
+"""Clients of a health endpoint that say nothing, little, or much: kubelet's question is answered all the same."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubelb.config.model import HttpServer, Location
+from kubelb.config.values import Address, Duration
+from kubelb.config.virtual import Virtual
+from kubelb.control.admin import Admin, Operations
+from kubelb.control.status import Clients
+from tests.support.eventually import eventually
+from tests.support.nginx import listen
+
+_CROWD = 500
+_QUICK = Duration(0.3)
+_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def _nobody(*_arguments: Any) -> Any:
+    raise AssertionError("nobody asks for that")
+
+
+@contextlib.contextmanager
+def _endpoint(directory: Path, **settings: Any) -> Iterator[tuple[str, int]]:
+    sock, admin = listen(), socket.socket(socket.AF_UNIX)
+    where: tuple[str, int] = sock.getsockname()
+    admin.bind(str(directory / "admin.sock"))
+    admin.listen()
+    location = Location(path="/healthz", body="x" * 1000)
+    server = HttpServer(listen=(Address(*where),), locations=(location,), **settings)
+    operations = Operations(_nobody, _nobody, _nobody, _nobody, _nobody, _nobody)
+    virtual = Virtual((server,), Address(*where))
+    with Admin(admin, ((sock, virtual),), operations, lambda: Clients(active=0, accepted=0)):
+        yield where
+
+
+def _connect(where: tuple[str, int]) -> socket.socket:
+    return socket.create_connection(where, timeout=30)
+
+
+def _is_answered(where: tuple[str, int]) -> bool:
+    with _connect(where) as client:
+        client.sendall(_REQUEST)
+        return client.recv(100).startswith(b"HTTP/1.1 200")
+
+
+@pytest.fixture(autouse=True)
+def _many_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /hea", _REQUEST, _REQUEST * 100, b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n"]
+)
+def test_a_crowd_keeps_nobody_from_being_answered(tmp_path: Path, said: bytes) -> None:
+    """They wait, ask for half, read nothing, or owe a body: with limits in time that are far away."""
+    far = Duration(3600)
+    limits = dict.fromkeys(("header_timeout", "body_timeout", "send_timeout", "keepalive_timeout"), far)
+    with _endpoint(tmp_path, **limits) as where, ExitStack() as held:
+        for _ in range(_CROWD):
+            client = held.enter_context(_connect(where))
+            with contextlib.suppress(ConnectionError):
+                client.sendall(said)
+        assert _is_answered(where)
+
+
+def test_a_header_has_to_be_there_in_time_however_it_comes(tmp_path: Path) -> None:
+    with _endpoint(tmp_path, header_timeout=_QUICK) as where, _connect(where) as client:
+        client.settimeout(0.02)
+
+        def is_closed() -> bool:
+            try:
+                client.send(b"G")
+                return client.recv(1) == b""
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        eventually(is_closed, "the connection is closed")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("header_timeout", b""),
+        ("header_timeout", b"GET /healthz HTTP/1.1\r\n"),
+        ("body_timeout", b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1"),
+        ("keepalive_timeout", _REQUEST),
+    ],
+)
+def test_who_keeps_us_waiting_is_closed(tmp_path: Path, setting: str, said: bytes) -> None:
+    others = dict.fromkeys(("header_timeout", "body_timeout", "send_timeout", "keepalive_timeout"), Duration(3600))
+    with _endpoint(tmp_path, **{**others, setting: _QUICK}) as where, _connect(where) as client:
+        client.sendall(said)
+        while client.recv(10_000):
+            pass
+
+
+def test_an_answer_that_nobody_takes_is_given_up(tmp_path: Path) -> None:
+    with _endpoint(tmp_path, send_timeout=_QUICK, keepalive_requests=1 << 30) as where, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(30)
+        client.connect(where)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                client.sendall(_REQUEST * 1000)
+
+
+def test_a_connection_is_good_for_so_many_requests(tmp_path: Path) -> None:
+    with _endpoint(tmp_path, keepalive_requests=2) as where, _connect(where) as client:
+        answers = b""
+        client.sendall(_REQUEST * 3)
+        with contextlib.suppress(ConnectionError):
+            while data := client.recv(10_000):
+                answers += data
+        assert answers.count(b"HTTP/1.1 200") == 2
+        assert answers.count(b"Connection: close") == 1
+
+
+@pytest.mark.parametrize("said", [b"GET /" + b"a" * 100_000, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"b" * 100_000])
+def test_a_huge_header_is_refused(tmp_path: Path, said: bytes) -> None:
+    with _endpoint(tmp_path) as where, _connect(where) as client:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(said)
+            assert client.recv(100).startswith((b"HTTP/1.0 431", b"HTTP/1.1 431"))
+        assert _is_answered(where)
+
+
+def test_a_huge_body_is_refused(tmp_path: Path) -> None:
+    with _endpoint(tmp_path) as where, _connect(where) as client:
+        client.sendall(b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 413")
