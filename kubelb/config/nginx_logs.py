@@ -15,6 +15,7 @@ from typing import Any, Final
 from kubelb.config.log_format import compile_condition, compile_format
 from kubelb.config.model import AccessLog, Escape, Log, LogLevel
 from kubelb.config.nginx_syntax import Directive, Notes, parse_count, parse_time
+from kubelb.config.proxying import parse_size
 from kubelb.config.values import Duration
 from kubelb.config.variables import Worker
 
@@ -33,8 +34,6 @@ _STANDARD_ERROR: Final = ("stderr", "/dev/stderr", "/dev/stdout")
 _STANDARD: Final = ("/dev/stderr", "/dev/stdout")
 _GZIP_BUFFER: Final = 64 << 10
 """Bytes, where none are said."""
-_SIZE = re.compile(r"([0-9]{1,12})([kKmM]?)")
-_SCALES = {"": 1, "k": 1 << 10, "m": 1 << 20}
 _OPEN_END = re.compile(r"\$([A-Za-z0-9_]+)$")
 
 
@@ -196,9 +195,10 @@ def _read_parameter(text: str, settings: dict[str, Any]) -> None:
 
 
 def _parse_buffer(text: str) -> int:
-    """``ngx_parse_size`` (src/core/ngx_parse.c)."""
-    match = _SIZE.fullmatch(text)
-    size = int(match[1]) * _SCALES[match[2].lower()] if match else 0
+    try:
+        size = parse_size(text)
+    except ValueError:
+        size = 0
     if not size:
         raise ValueError(f'invalid buffer size "{text}"; write for example 32k')
     return size

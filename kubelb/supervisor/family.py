@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from kubelb import log
@@ -127,19 +127,20 @@ class Family:
                 self.send(place, Receive(), share)
         self._spread += len(fds)
 
-    def hand_over(self, giving: Place, taking: int) -> list[Channel]:
-        """Have a worker give its sessions to so many relay threads, through channels: their other ends.
+    def hand_over(self, giving: Place, taking: int, deliver: Callable[[Sequence[int]], None]) -> None:
+        """Have a worker give its sessions to so many relay threads, through channels.
 
-        Fewer, where descriptors run out.
+        ``deliver`` passes their other ends on, in copy: fewer, where descriptors run out.
         """
         each = plan.channels_each(len(giving.rows), taking, AT_MOST)
         pairs: list[tuple[Channel, Channel]] = []
         with suppress(OSError):
             pairs.extend(Channel.pair() for _ in range(each * len(giving.rows)))
         self.send(giving, HandOver(), [ours.fileno() for ours, _ in pairs])
-        for ours, _ in pairs:
+        deliver([theirs.fileno() for _, theirs in pairs])
+        for ours, theirs in pairs:
             ours.close()
-        return [theirs for _, theirs in pairs]
+            theirs.close()
 
     def signal_all(self, number: signal.Signals) -> None:
         for place in self.all():

@@ -90,10 +90,7 @@ class Service:
             self.family.add(plan.worker_name(index), self.threads)
         self.family.leave(leaving := have[wanted:])
         for place in leaving:
-            channels = self.family.hand_over(place, wanted * self.threads)
-            self.family.spread([channel.fileno() for channel in channels])
-            for channel in channels:
-                channel.close()
+            self.family.hand_over(place, wanted * self.threads, self.family.spread)
 
     def spawn_due(self, now: float) -> None:
         for place in plan.to_spawn(self.family.places.values(), self.ending.phase, now):

@@ -192,10 +192,7 @@ class Departure:
         """Its relay threads, so many, get all sessions there are."""
         family = self._service.family
         for place in family.leaving:
-            channels = family.hand_over(place, threads)
-            self._new.send_descriptors([channel.fileno() for channel in channels])
-            for channel in channels:
-                channel.close()
+            family.hand_over(place, threads, self._new.send_descriptors)
 
     def _give_way(self, now: float) -> None:
         """All sessions are with the new one: end, once control has answered whoever asked for the upgrade."""
