@@ -40,42 +40,34 @@ LAYERS = {
     "__main__.py": 9,
 }
 PURE = {
-    *(f"balance/{name}.py" for name in ("eligible", "hashing", "least_conn", "passive", "rebalance")),
-    *(f"balance/{name}.py" for name in ("ramp", "random_two", "round_robin", "selector")),
-    *(f"config/{name}.py" for name in ("cp_hosts", "decode", "faults", "flags_reader", "model")),
-    *(f"config/{name}.py" for name in ("health_rules", "overrides", "rules")),
-    *(f"config/{name}.py" for name in ("nginx_reception", "reception_rules")),
-    *(
-        f"config/nginx_{name}.py"
-        for name in ("checks", "directives", "http", "listen", "stream", "syntax", "translate")
-    ),
-    *(f"config/{name}.py" for name in ("nginx_process", "nginx_words", "process_rules")),
-    "cli/nginx_argv.py",
-    *(f"cli/{name}.py" for name in ("figures", "top_model")),
-    "control/sessions.py",
-    *(f"config/{name}.py" for name in ("expression", "log_format", "log_rules", "nginx_logs", "variables")),
-    *(f"config/{name}.py" for name in ("toml_lines", "toml_writer", "validate", "values")),
-    *(f"control/{name}.py" for name in ("answers", "commands", "decide", "endpoint")),
-    *(f"control/{name}.py" for name in ("metrics", "status", "tally", "web")),
-    *(f"control/{name}.py" for name in ("figures", "history", "markup", "page", "pool_table", "sparkline")),
-    *(f"relay/{name}.py" for name in ("flow", "wheel")),
-    *(f"health/{name}.py" for name in ("http", "machine", "schedule")),
-    *(f"config/{name}.py" for name in ("lookup", "naming", "nginx_ranges", "nginx_variables", "own_variables")),
-    "config/variable_rules.py",
-    "config/access.py",
-    *(f"config/{name}.py" for name in ("http_rules", "virtual")),
-    *(f"config/{name}.py" for name in ("limit_rules", "nginx_limits", "nginx_proxy", "proxy_rules", "proxying")),
-    *(f"config/{name}.py" for name in ("discovery_rules", "nginx_resolver")),
-    *(f"discovery/{name}.py" for name in ("members", "message")),
-    "inet.py",
-    "proxyproto.py",
-    "relay/rate.py",
-    "snapshot.py",
-    "standin/kubeconfig.py",
-    "supervisor/listenfds.py",
-    "supervisor/plan.py",
-    "wire/messages.py",
-    "worker/dialplan.py",
+    f"{folder}/{name}.py" if folder else f"{name}.py"
+    for folder, names in {
+        "": "inet proxyproto snapshot",
+        "balance": "eligible hashing least_conn passive ramp random_two rebalance round_robin selector",
+        "cli": "figures nginx_argv top_model",
+        "config": (
+            "access cp_hosts expression faults flags_reader log_format lookup model naming overrides "
+            "own_variables proxying validate values variables virtual"
+        ),
+        "config/nginx": (
+            "checks directives http limits listen logs process proxy ranges reception resolver stream "
+            "syntax translate variables words"
+        ),
+        "config/rules": "discovery health http limits logs process proxy reception rule variables",
+        "config/toml": "decode lines writer",
+        "control": (
+            "answers commands decide endpoint figures history markup metrics page pool_table sessions "
+            "sparkline status tally web"
+        ),
+        "discovery": "members message",
+        "health": "http machine schedule",
+        "relay": "flow rate wheel",
+        "standin": "kubeconfig",
+        "supervisor": "listenfds plan",
+        "wire": "messages",
+        "worker": "dialplan",
+    }.items()
+    for name in names.split()
 }
 WORDS = ("kubelb.stats.Count", "kubelb.stats.Histogram")
 IMPURE = {
@@ -85,11 +77,11 @@ IMPURE = {
 THREADS = re.compile(r"relay/alone|worker/main|worker/accesslog|control/\w+|cli/demo\w*|cli/top|standin/\w+")
 PLACES = {
     "click": re.compile(r"cli/\w+"),
-    "crossplane": re.compile(r"config/nginx_reader"),
+    "crossplane": re.compile(r"config/nginx/reader"),
     "prometheus_client": re.compile(r"control/metrics"),
     "rich": re.compile(r"cli/\w+"),
     "structlog": re.compile(r"log"),
-    "tomli": re.compile(r"config/toml_\w+"),
+    "tomli": re.compile(r"config/toml/\w+"),
     "trustme": re.compile(r"standin/certificates"),
     "waitress": re.compile(r"control/(admin|endpoint_channel)"),
 }

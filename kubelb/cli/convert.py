@@ -6,7 +6,7 @@ from kubelb.cli.check import show_faults, show_warnings
 from kubelb.config.faults import ConfigFault
 from kubelb.config.overrides import NO_OVERRIDES, Overrides
 from kubelb.config.sources import Sources, load
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 
 
 def convert(sources: Sources, overrides: Overrides = NO_OVERRIDES) -> int:

@@ -25,7 +25,7 @@ from kubelb.cli.demo_view import Picture, View
 from kubelb.cli.stopping import Stopping, stop_signals
 from kubelb.config.flags_reader import POOL
 from kubelb.config.model import Admin, Config, Listener, Pool, Server
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, parse_address
 from kubelb.control.status import Status
 from kubelb.standin.clients import Traffic

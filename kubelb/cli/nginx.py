@@ -20,8 +20,8 @@ import kubelb
 from kubelb.cli.nginx_argv import FILE, Command, UsageFault, parse
 from kubelb.config.faults import ConfigFault, Fault, printable
 from kubelb.config.model import Config, Loaded
-from kubelb.config.nginx_reader import files_of
-from kubelb.config.nginx_syntax import COMMAND_LINE, PREFIX, NginxOptions
+from kubelb.config.nginx.reader import files_of
+from kubelb.config.nginx.syntax import COMMAND_LINE, PREFIX, NginxOptions
 from kubelb.config.sources import Sources, load
 from kubelb.config.values import Address
 from kubelb.discovery.resolve import resolve

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from kubelb.config.nginx_syntax import PREFIX
+from kubelb.config.nginx.syntax import PREFIX
 
 FILE: Final = "/etc/nginx/nginx.conf"
 """Of nginx's own packages and images, as the prefix."""

@@ -11,8 +11,8 @@ import msgspec
 
 from kubelb.config.faults import ConfigFault, Fault, Key, Place, fault_of, suggest
 from kubelb.config.flags_reader import flag
-from kubelb.config.health_rules import USED_BY, fitting
 from kubelb.config.model import Config, Health, Loaded, LogLevel, OnDown, Pool, ProbeKind, Rebalance
+from kubelb.config.rules.health import USED_BY, fitting
 from kubelb.config.values import Duration, parse_duration, parse_path
 
 _PREFIX: Final = "KUBELB_"

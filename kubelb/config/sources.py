@@ -17,10 +17,10 @@ from kubelb.config.flags_reader import Flags, read_flags
 from kubelb.config.log_files import log_file_faults
 from kubelb.config.model import Loaded
 from kubelb.config.naming import nameless
-from kubelb.config.nginx_reader import read_nginx
-from kubelb.config.nginx_syntax import NginxOptions
+from kubelb.config.nginx.reader import read_nginx
+from kubelb.config.nginx.syntax import NginxOptions
 from kubelb.config.overrides import NO_OVERRIDES, Overrides, override, read_environment, unknown_variables, variable
-from kubelb.config.toml_reader import read_toml
+from kubelb.config.toml.reader import read_toml
 from kubelb.config.validate import exposed_admin, unused_pools, validate
 
 

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
 
-from kubelb.config.discovery_rules import discovery_problems
 from kubelb.config.faults import Fault, Key, Places, fault_at, fault_of
-from kubelb.config.health_rules import health_problems, rebalance_problems
-from kubelb.config.http_rules import http_problems
-from kubelb.config.limit_rules import limit_problems
-from kubelb.config.log_rules import access_log_problems, log_problems
 from kubelb.config.model import Binding, Config, Listener, Pool, Server
 from kubelb.config.naming import reached_pools
-from kubelb.config.process_rules import process_problems
-from kubelb.config.proxy_rules import proxy_problems
-from kubelb.config.reception_rules import content_problems, reception_problems
-from kubelb.config.rules import HASHING, Problem, count_problems, duration_problems
+from kubelb.config.rules.discovery import discovery_problems
+from kubelb.config.rules.health import health_problems, rebalance_problems
+from kubelb.config.rules.http import http_problems
+from kubelb.config.rules.limits import limit_problems
+from kubelb.config.rules.logs import access_log_problems, log_problems
+from kubelb.config.rules.process import process_problems
+from kubelb.config.rules.proxy import proxy_problems
+from kubelb.config.rules.reception import content_problems, reception_problems
+from kubelb.config.rules.rule import HASHING, Problem, count_problems, duration_problems
+from kubelb.config.rules.variables import assignment_problems, declared_own, variable_problems
 from kubelb.config.values import Address, Duration, same_host
-from kubelb.config.variable_rules import assignment_problems, declared_own, variable_problems
 from kubelb.config.variables import Worker, compile_key
 
 MAX_RELAY_THREADS: Final = 64

@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Final
 
 from kubelb import log
-from kubelb.config.discovery_rules import is_looked_up_again
 from kubelb.config.model import Discovery, Pool
+from kubelb.config.rules.discovery import is_looked_up_again
 from kubelb.config.values import Address
 from kubelb.control.loop import Loop, Timer
 from kubelb.discovery.dns import Found, LookupFault, look_up

@@ -20,7 +20,7 @@ from kubelb import log, stats
 from kubelb.config.model import Config
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
-from kubelb.config.toml_reader import parse_toml
+from kubelb.config.toml.reader import parse_toml
 from kubelb.config.virtual import Virtual
 from kubelb.control import commands, status
 from kubelb.control.admin import Admin, Operations

@@ -17,7 +17,7 @@ from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.model import Binding, Config
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.control import reloading
 from kubelb.control.discoverer import Discoverer
 from kubelb.control.keeper import Keeper

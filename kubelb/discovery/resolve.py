@@ -13,10 +13,10 @@ from typing import Any
 from kubelb import snapshot
 from kubelb.config import model
 from kubelb.config.access import Network, parse_access, parse_network, parse_trusted
-from kubelb.config.discovery_rules import is_looked_up_again
 from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at
 from kubelb.config.naming import is_named_by_variables, reached_pools
-from kubelb.config.process_rules import max_clients
+from kubelb.config.rules.discovery import is_looked_up_again
+from kubelb.config.rules.process import max_clients
 from kubelb.config.validate import MAX_SERVERS
 from kubelb.config.values import Address
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kubelb.config.faults import ConfigFault
-from kubelb.config.nginx_reader import files_of
-from kubelb.config.nginx_syntax import NginxOptions
+from kubelb.config.nginx.reader import files_of
+from kubelb.config.nginx.syntax import NginxOptions
 from kubelb.config.sources import Sources, load
 from tests.support.corpus import VALID, takes_newer_nginx
 from tests.support.nginx import STREAM_MODULE

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kubelb import __version__
-from kubelb.config.nginx_reader import read_nginx
+from kubelb.config.nginx.reader import read_nginx
 from kubelb.config.validate import validate
 from kubelb.config.values import Address
 from kubelb.config.virtual import Virtual

@@ -17,7 +17,7 @@ import pytest
 
 from kubelb.cli import adminclient
 from kubelb.config.model import Admin, Config, HttpServer, Location
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address
 from kubelb.snapshot import SocketAddress
 from tests.support import activate

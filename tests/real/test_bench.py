@@ -22,7 +22,7 @@ from bench.peers.nginx import Nginx
 from bench.peers.peer import Peer
 from bench.report import markdown
 from bench.results import Run
-from kubelb.config.toml_reader import read_toml
+from kubelb.config.toml.reader import read_toml
 from tests.support.nginx import missing, require_nginx
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from kubelb.cli import adminclient
 from kubelb.config.model import Config, Discovery, Server
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually

@@ -12,7 +12,7 @@ import pytest
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
 from kubelb.config.model import Binding, Config, Listener
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.snapshot import SocketAddress
 from kubelb.supervisor.listeners import listen

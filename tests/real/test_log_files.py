@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 from kubelb.cli import adminclient
 from kubelb.config.log_files import log_file_faults
 from kubelb.config.model import AccessLog, Config, Log, Process
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Duration
 from kubelb.config.variables import Client, Opening, Worker
 from kubelb.snapshot import Listener, Snapshot, SocketAddress

@@ -15,7 +15,7 @@ import pytest
 
 from kubelb.cli import adminclient
 from kubelb.config.model import Admin, Config, Health, Server
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.control.tally import ENDS
 from kubelb.snapshot import Snapshot, SocketAddress

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from kubelb.cli.convert import convert
 from kubelb.config.faults import ConfigFault, Fault
-from kubelb.config.nginx_reader import files_of, read_nginx
-from kubelb.config.nginx_syntax import NginxOptions
+from kubelb.config.nginx.reader import files_of, read_nginx
+from kubelb.config.nginx.syntax import NginxOptions
 from kubelb.config.sources import Sources, load
-from kubelb.config.toml_reader import read_toml
+from kubelb.config.toml.reader import read_toml
 from kubelb.discovery.resolve import resolve
 from tests.support.corpus import INVALID, VALID, expected_faults
 from tests.support.users import as_nobody

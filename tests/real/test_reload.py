@@ -14,7 +14,7 @@ import pytest
 from kubelb.cli import adminclient
 from kubelb.cli.reload import reload
 from kubelb.config.model import Config, Health, Server
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.control.commands import Drain
 from kubelb.snapshot import SocketAddress

@@ -19,7 +19,7 @@ import pytest
 
 from kubelb.cli import adminclient
 from kubelb.config.model import Config, Health
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Duration
 from kubelb.snapshot import SocketAddress
 from kubelb.supervisor.systemd import Systemd

@@ -19,7 +19,7 @@ import pytest
 
 from kubelb.cli import adminclient
 from kubelb.config.model import Config, Health, Listener
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.control.commands import Drain
 from tests.support.eventually import eventually

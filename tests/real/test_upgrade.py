@@ -16,7 +16,7 @@ import pytest
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
 from kubelb.cli.upgrade import upgrade
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.control.commands import Drain
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually

@@ -23,7 +23,7 @@ import psutil
 
 from kubelb.cli import adminclient
 from kubelb.config.model import PASSIVE, Balance, Config, Listener, Pool, Server
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.control.status import Server as ServerStatus
 from kubelb.control.status import Status

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.cli.nginx_argv import FILE, SIGNALS, Command, UsageFault, parse
-from kubelb.config.nginx_syntax import PREFIX
+from kubelb.config.nginx.syntax import PREFIX
 
 _FIELDS = {
     "?": {"version", "help"},

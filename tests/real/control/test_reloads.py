@@ -13,7 +13,7 @@ import pytest
 from kubelb.config.faults import ConfigFault
 from kubelb.config.overrides import NO_OVERRIDES
 from kubelb.config.sources import Sources
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.control.loop import Loop
 from kubelb.control.reloads import Reloads
 from kubelb.control.upgrades import Upgrades

@@ -15,7 +15,7 @@ import msgspec
 import psutil
 
 from kubelb.config.model import Config, Health, Server
-from kubelb.config.toml_writer import write_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually

@@ -1,0 +1,1 @@
+"""nginx.conf, read by nginx's rules into the model."""

@@ -1,0 +1,238 @@
+"""nginx's logs: ``log_format`` and ``access_log`` of ``stream {}``, and the outermost ``error_log``; pure.
+
+What is accepted and what is refused is as in ``ngx_stream_log_set_format`` and ``ngx_stream_log_set_log`` (nginx's
+src/stream/ngx_stream_log_module.c) and ``ngx_log_set_log`` (src/core/ngx_log.c).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from kubelb.config.log_format import compile_condition, compile_format
+from kubelb.config.model import AccessLog, Escape, Log, LogLevel
+from kubelb.config.nginx.syntax import Directive, Notes, parse_count, parse_time
+from kubelb.config.proxying import parse_size
+from kubelb.config.values import Duration
+from kubelb.config.variables import Worker
+
+_LEVELS: Final[Mapping[str, LogLevel]] = {
+    "debug": "debug",
+    "info": "info",
+    "notice": "info",
+    "warn": "warning",
+    "error": "error",
+    "crit": "error",
+    "alert": "error",
+    "emerg": "error",
+}
+_MOST_FIRST: Final = ("debug", "info", "warning", "error")
+_STANDARD_ERROR: Final = ("stderr", "/dev/stderr", "/dev/stdout")
+_STANDARD: Final = ("/dev/stderr", "/dev/stdout")
+_GZIP_BUFFER: Final = 64 << 10
+"""Bytes, where none are said."""
+_OPEN_END = re.compile(r"\$([A-Za-z0-9_]+)$")
+
+
+class ErrorLog:
+    """The outermost ``error_log`` directives."""
+
+    def __init__(self, notes: Notes, prefix: str) -> None:
+        self._notes = notes
+        self._prefix = prefix
+        self._levels: list[LogLevel] = []
+        self._file: str | None = None
+
+    def log(self) -> Log:
+        level = min(self._levels, key=_MOST_FIRST.index, default=Log().level)
+        return Log(level=level, file=self._file)
+
+    def read(self, directive: Directive) -> None:
+        """nginx writes to each of them; here the first gets all that the most talkative would."""
+        target, level = directive.args[0], parse_level(directive.args)
+        _refuse_elsewhere(target)
+        file = None if target in _STANDARD_ERROR else posixpath.join(self._prefix, target)
+        if not self._levels:
+            self._file = file
+            self._notes.places["log", "file"] = directive.place()
+        elif file != self._file:
+            shown = "standard error" if self._file is None else f'"{self._file}"'
+            self._notes.warn(directive, f'nothing is written to "{target}", logs go to {shown}')
+        self._levels.append(level)
+
+
+def parse_level(args: tuple[str, ...]) -> LogLevel:
+    """Of an ``error_log``."""
+    level = args[1] if len(args) > 1 else "error"
+    if len(args) > 2 or level not in _LEVELS:
+        raise ValueError(f'invalid log level "{args[-1]}"; one of {", ".join(_LEVELS)}')
+    return _LEVELS[level]
+
+
+class Formats:
+    """The ``log_format`` directives, and the access logs that name them."""
+
+    def __init__(self, prefix: str, worker: Worker) -> None:
+        """``worker`` knows the variables."""
+        self._prefix = prefix
+        self._worker = worker
+        self._formats: dict[str, tuple[str, Escape]] = {}
+        self._buffers: dict[str, tuple[object, ...]] = {}
+
+    def read(self, directive: Directive) -> None:
+        """``log_format NAME [escape=HOW] TEXT...``."""
+        name, *texts = directive.args
+        if name in self._formats:
+            raise ValueError(f'duplicate "log_format" name "{name}"')
+        escape: Escape = "default"
+        if texts and texts[0].startswith("escape="):
+            escape = _escape(texts.pop(0)[7:])
+        for text in texts:
+            compile_format(text, escape, self._worker)
+        if not any(texts):
+            raise ValueError("an empty format; write what a line is to hold")
+        self._formats[name] = (_joined(texts), escape)
+
+    def so_far(self) -> Formats:
+        """Those that stand before what is read next; with the same files."""
+        earlier = Formats(self._prefix, self._worker)
+        earlier._formats, earlier._buffers = dict(self._formats), self._buffers
+        return earlier
+
+    def access_log(self, directive: Directive) -> AccessLog:
+        """Of ``access_log PATH FORMAT [PARAMETER...]``; its format has to stand before it."""
+        path, *rest = directive.args
+        _refuse_elsewhere(path)
+        if "$" in path:
+            raise ValueError("a path with variables is not supported; write one file for all")
+        if not rest:
+            raise ValueError("log format is not specified")
+        text, escape = self._format(rest[0])
+        settings: dict[str, Any] = {}
+        for parameter in rest[1:]:
+            _read_parameter(parameter, settings)
+        compile_condition(settings.get("condition", ""), self._worker)
+        if "gzip" in settings:
+            settings.setdefault("buffer", _GZIP_BUFFER)
+        if "flush" in settings and "buffer" not in settings:
+            raise ValueError(f'no buffer is defined for access_log "{path}"')
+        file = path if path in _STANDARD else posixpath.join(self._prefix, path)
+        log = AccessLog(file=file, format=text, escape=escape, **settings)
+        self._refuse_conflict(path, log)
+        return log
+
+    def _format(self, name: str) -> tuple[str, Escape]:
+        found = next((value for known, value in self._formats.items() if known.lower() == name.lower()), None)
+        if found is None:
+            raise ValueError(f'unknown log format "{name}"')
+        return found
+
+    def _refuse_conflict(self, path: str, log: AccessLog) -> None:
+        buffering = (log.buffer, log.flush, log.gzip)
+        if log.buffer and self._buffers.setdefault(log.file, buffering) != buffering:
+            raise ValueError(f'access_log "{path}" already defined with conflicting parameters')
+
+
+class AccessLogs:
+    """The ``access_log`` directives of one block."""
+
+    def __init__(self, formats: Formats) -> None:
+        self._formats = formats
+        self._off = False
+        self._logs: list[tuple[AccessLog, Directive]] = []
+
+    def read(self, directive: Directive) -> None:
+        if directive.args[0] != "off":
+            self._logs.append((self._formats.access_log(directive), directive))
+        elif len(directive.args) > 1:
+            raise ValueError(f'invalid parameter "{directive.args[1]}"')
+        else:
+            self._off = True
+
+    def within(self, outer: AccessLogs | None = None) -> list[tuple[AccessLog, Directive]]:
+        """Those that count in this block: its own, or without any those of the block around it."""
+        if self._off:
+            return []
+        return self._logs if self._logs or outer is None else outer.within()
+
+
+def _refuse_elsewhere(target: str) -> None:
+    if target.startswith("syslog:"):
+        raise ValueError("syslog is not supported; write a file, or stderr for whoever collects that")
+    if target.startswith("memory:"):
+        raise ValueError("a log in memory is not supported; write a file or stderr")
+    if not target:
+        raise ValueError("empty; write a path")
+
+
+def _escape(text: str) -> Escape:
+    if text not in typing.get_args(Escape):
+        raise ValueError(f'unknown log format escaping "{text}"; one of {", ".join(typing.get_args(Escape))}')
+    return typing.cast(Escape, text)
+
+
+def _joined(texts: list[str]) -> str:
+    """One text, in which no variable's name goes on where the next text begins."""
+    whole = ""
+    for text in texts:
+        if re.match(r"[A-Za-z0-9_]", text):
+            whole = _OPEN_END.sub(r"${\1}", whole)
+        whole += text
+    return whole
+
+
+def _read_parameter(text: str, settings: dict[str, Any]) -> None:
+    """Into the settings of :class:`AccessLog`."""
+    name, equals, value = text.partition("=")
+    parse = _PARAMETERS.get(name)
+    if parse is None or not (equals or name == "gzip"):
+        raise ValueError(f'invalid parameter "{text}"')
+    field = "condition" if name == "if" else name
+    settings[field] = parse(value if equals else "1")
+
+
+def _parse_buffer(text: str) -> int:
+    try:
+        size = parse_size(text)
+    except ValueError:
+        size = 0
+    if not size:
+        raise ValueError(f'invalid buffer size "{text}"; write for example 32k')
+    return size
+
+
+def _parse_flush(text: str) -> Duration:
+    try:
+        flush = parse_time(text)
+    except ValueError:
+        flush = Duration(0)
+    if not flush:
+        raise ValueError(f'invalid flush time "{text}"; write for example 5s')
+    return flush
+
+
+def _parse_level(text: str) -> int:
+    try:
+        level = parse_count(text)
+    except ValueError:
+        level = 0
+    if not 1 <= level <= 9:
+        raise ValueError(f'invalid compression level "{text}"; write a number from 1 to 9')
+    return level
+
+
+def _parse_condition(text: str) -> str:
+    if not text:
+        raise ValueError("an empty condition logs nobody; write access_log off")
+    return text
+
+
+_PARAMETERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "buffer": _parse_buffer,
+    "flush": _parse_flush,
+    "gzip": _parse_level,
+    "if": _parse_condition,
+}

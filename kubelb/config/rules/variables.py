@@ -1,0 +1,150 @@
+"""The rules for variables of one's own; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Final
+
+from kubelb.config.expression import Expression
+from kubelb.config.faults import Key, fault_of
+from kubelb.config.lookup import check_map_keys, parse_geo_network, parse_percent
+from kubelb.config.model import Config, Listener, Variable
+from kubelb.config.own_variables import Cycle, Own, compile_own, texts_of
+from kubelb.config.rules.rule import Problem, text_problems
+from kubelb.config.variables import Worker, compile_key, session_variables
+
+MAX_VARIABLES: Final = 1000
+_MAX_TEXT: Final = 128 << 10
+"""Characters of all names and values: each picture of the proxy that the workers get has them."""
+_MAX_ASSIGNED: Final = 16 << 10
+"""Characters of all assignments of a listener: each of its sessions has them along through an upgrade."""
+_NAME: Final = re.compile(r"[a-z0-9_]+")
+_ONLY: Final = {"values": ("map", "geo"), "parts": ("split_clients",), "hostnames": ("map",), "volatile": ("map",)}
+"""Settings, and the kinds they are for."""
+
+
+def compiled_own(config: Config) -> tuple[Own, ...]:
+    """The variables that the configuration makes. Raises :class:`ValueError` for those that cannot be made."""
+    return compile_own(config.variables, _assigned(config))
+
+
+def declared_own(config: Config) -> tuple[Own, ...]:
+    """Those variables, or, where they cannot be made, others of the same names."""
+    try:
+        return compiled_own(config)
+    except ValueError:
+        return tuple(Own(name, None) for name in dict.fromkeys((*config.variables, *_assigned(config))))
+
+
+def _assigned(config: Config) -> Iterator[str]:
+    return (assignment.variable for listener in config.listeners for assignment in listener.assignments)
+
+
+def check_name(name: str) -> None:
+    """Raises :class:`ValueError`, in nginx's words, for one that is none or is nginx's own."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f'invalid variable name "${name}"; write small letters, digits and underscores')
+    if "1" <= name[0] <= "9":
+        raise ValueError(f'"${name}" is what a regular expression has found; begin it with a letter')
+    if name in session_variables(Worker("", 0)):
+        raise ValueError(f'the duplicate "{name}" variable; there is one of that name')
+
+
+def variable_problems(config: Config, worker: Worker) -> Iterator[Problem]:
+    """``worker`` knows the variables that may stand in others."""
+    problems = [problem for name in config.variables for problem in _problems_of(name, config, worker)]
+    yield from problems or _cycles(config)
+    if len(config.variables) > MAX_VARIABLES:
+        yield ("variable",), f"{len(config.variables)} variables", f"at most {MAX_VARIABLES}"
+    size = sum(map(_size, config.variables.values()))
+    if size > _MAX_TEXT:
+        yield ("variable",), f"{size} characters in all variables", f"at most {_MAX_TEXT} go to the workers"
+
+
+def _problems_of(name: str, config: Config, worker: Worker) -> Iterator[Problem]:
+    key, variable = ("variable", name), config.variables[name]
+    yield from text_problems(key, partial(check_name, name))
+    yield from _kind_problems(key, variable)
+    yield from _text_problems(key, variable, worker)
+    yield from _entry_problems(key, variable)
+
+
+def _cycles(config: Config) -> Iterator[Problem]:
+    try:
+        compiled_own(config)
+    except Cycle as error:
+        yield ("variable", error.name), str(error), None
+
+
+def _size(variable: Variable) -> int:
+    parts = sum(len(part.percent) + len(part.value) for part in variable.parts)
+    return (
+        len(variable.source)
+        + len(variable.default)
+        + parts
+        + sum(len(key) + len(value) for key, value in variable.values.items())
+    )
+
+
+def _kind_problems(key: Key, variable: Variable) -> Iterator[Problem]:
+    for name, kinds in _ONLY.items():
+        if getattr(variable, name) and variable.kind not in kinds:
+            shown = "part" if name == "parts" else name
+            yield (*key, shown), f"{variable.kind} has no use for it", f"it is for {' and '.join(kinds)}"
+
+
+def _text_problems(key: Key, variable: Variable, worker: Worker) -> Iterator[Problem]:
+    known = session_variables(worker)
+    yield from text_problems((*key, "source"), lambda: Expression(variable.source, known))
+    for text in dict.fromkeys(texts_of(variable)):
+        yield from text_problems(key, partial(Expression, text, known))
+
+
+def _entry_problems(key: Key, variable: Variable) -> Iterator[Problem]:
+    if variable.kind == "map":
+        yield from text_problems(key, partial(check_map_keys, variable))
+    elif variable.kind == "geo":
+        yield from _network_problems((*key, "values"), variable.values)
+    else:
+        for i, part in enumerate(variable.parts):
+            yield from text_problems((*key, "part", i, "percent"), partial(parse_percent, part.percent))
+        yield from text_problems((*key, "part"), partial(check_percents, variable))
+
+
+def _network_problems(key: Key, texts: Iterable[str]) -> Iterator[Problem]:
+    seen = set()
+    for text in texts:
+        try:
+            network = parse_geo_network(text)
+        except ValueError as error:
+            fault = fault_of(error)
+            yield (*key, text), fault.what, fault.instead
+            continue
+        if network in seen:
+            yield (*key, text), f"duplicate network {network}", "write it once"
+        seen.add(network)
+
+
+def check_percents(variable: Variable) -> None:
+    """Raises :class:`ValueError` where the parts are more than all."""
+    if sum(_percent(part.percent) for part in variable.parts) > 10000:
+        raise ValueError("percent total is greater than 100%")
+
+
+def _percent(text: str) -> int:
+    try:
+        return parse_percent(text)
+    except ValueError:
+        return 0
+
+
+def assignment_problems(key: Key, listener: Listener, worker: Worker) -> Iterator[Problem]:
+    size = sum(len(one.variable) + len(one.value) for one in listener.assignments)
+    if size > _MAX_ASSIGNED:
+        what = f"{size} characters in all assignments"
+        yield (*key, "set"), what, f"at most {_MAX_ASSIGNED} go along with a session"
+    for i, assignment in enumerate(listener.assignments):
+        yield from text_problems((*key, "set", i, "variable"), partial(check_name, assignment.variable))
+        yield from text_problems((*key, "set", i, "value"), partial(compile_key, assignment.value, worker))

@@ -1,0 +1,1 @@
+"""kubelb's own form of the model: kubelb.toml, read and written."""
