@@ -150,9 +150,37 @@ class Row:
 
     def observe(self, slot: int, histogram: Histogram, seconds: float) -> None:
         """It took so long."""
-        words, first = self._words, slot * _WORDS + histogram.first
+        words, (first, bounds) = self._words, histogram
+        first += slot * _WORDS
         words[first] += int(seconds * 1e6)
-        words[first + 1 + bisect_left(histogram.bounds, seconds)] += 1
+        words[first + 1 + bisect_left(bounds, seconds)] += 1
+
+    def came(self) -> int:
+        """A client; how many that makes, ever."""
+        words = self._words
+        words[Count.ACTIVE] += 1
+        words[Count.OPENED] = opened = words[Count.OPENED] + 1
+        return opened
+
+    def opened(self, slot: int, seconds: float) -> None:
+        """A server has accepted a connection, after so long."""
+        self._words[slot * _WORDS + Count.OPENED] += 1
+        self.observe(slot, Count.DIAL_SECONDS, seconds)
+
+    def ended(self, slot: int, how: int, seconds: float) -> None:
+        """A session, after so long; ``how`` is the word for such an end."""
+        words, first = self._words, slot * _WORDS
+        words[first + Count.ACTIVE] -= 1
+        words[first + how] += 1
+        self.observe(slot, Count.SESSION_SECONDS, seconds)
+
+    def moved(self, slot: int, up: int, down: int) -> None:
+        """So many bytes."""
+        words, first = self._words, slot * _WORDS
+        if up:
+            words[first + Count.BYTES_UP] += up
+        if down:
+            words[first + Count.BYTES_DOWN] += down
 
     def forget(self, slot: int) -> None:
         """The slot is another server's from now on."""

@@ -8,6 +8,7 @@ raises it again by one a pick; here failures act only through who is eligible.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -27,12 +28,12 @@ class RoundRobin:
     def turn(self, positions: Sequence[int]) -> int:
         """The next of ``positions`` (not empty); the first wins a tie. The others' turns wait for them."""
         current, weights = self._current, self._weights
-        best, total = positions[0], 0
+        best, most, total = -1, -math.inf, 0
         for position in positions:
             weight = weights[position]
             total += weight
-            current[position] += weight
-            if current[position] > current[best]:
-                best = position
+            current[position] = waited = current[position] + weight
+            if waited > most:
+                best, most = position, waited
         current[best] -= total
         return best

@@ -51,15 +51,12 @@ _NEXT = {
 }
 
 
-_READS = {State.OPEN: READ, State.BLOCKED: 0, State.SHUT: 0, State.RESTING: 0}
-_WRITES = {State.OPEN: 0, State.BLOCKED: WRITE, State.SHUT: 0, State.RESTING: 0}
+_READS = {State.OPEN: READ}
+_WRITES = {State.BLOCKED: WRITE}
+INTEREST = [[_READS.get(out, 0) | _WRITES.get(into, 0) for into in State] for out in State]
+"""What a socket is watched for: by the state of the flow that reads it, and then of the one that writes it."""
 
 
 def after(state: State, event: Event) -> State:
     """Raises :class:`KeyError` for an event that cannot happen in that state."""
     return _NEXT[state, event]
-
-
-def interest(out: State, into: State) -> int:
-    """What a socket is watched for: ``out`` is the flow that reads it, ``into`` the one that writes it."""
-    return _READS[out] | _WRITES[into]

@@ -64,17 +64,22 @@ class Mover:
 
     def adopt(self, session: Session) -> None:
         """From now on the session is this mover's."""
+        up, down = session.up, session.down
+        self.flows[up.src], self.flows[down.src] = up, down
+        up.watched = down.watched = -1
+        if up.limited or down.limited:
+            self._rest_again(session)
+        elif up.state is _OPEN:
+            # Who has just been connected has mostly spoken already: that saves an event.
+            self._read(up)
+        if self.holds(up):
+            self._watch(up)
+            self._watch(down)
+
+    def _rest_again(self, session: Session) -> None:
         for flow in (session.up, session.down):
-            self.flows[flow.src] = flow
-            flow.watched = -1
             if isinstance(flow, LimitedFlow) and flow.state is State.RESTING:
                 self._rest(flow)
-        if session.up.state is _OPEN and not session.up.limited:
-            # Who has just been connected has mostly spoken already: that saves an event.
-            self._read(session.up)
-        if self.holds(session.up):
-            self._watch(session.up)
-            self._watch(session.down)
 
     def release(self, session: Session) -> None:
         """Let go of the session, bytes it holds and all; the caller owns it then."""
@@ -107,7 +112,7 @@ class Mover:
                     flow.moved += count
                     flow.moved_at = now
                     if conduit.held or count == conduit.size:
-                        self._after_step(flow, count)
+                        self._after_step(flow)
                     elif not count:
                         self._read_past_urgent(flow)
                 else:
@@ -198,13 +203,15 @@ class Mover:
             flow.first_at = self.now
         flow.moved += count
         flow.moved_at = self.now
-        self._after_step(flow, count)
+        if self._conduit.held or count == self._conduit.size:
+            self._after_step(flow)
         return count
 
-    def _after_step(self, flow: Flow, count: int) -> None:
+    def _after_step(self, flow: Flow) -> None:
+        """It read more than the destination took, or all that a step can."""
         if self._conduit.held:
             self._block(flow)
-        elif count == self._conduit.size:
+        else:
             self._full_step(flow)
 
     def holds(self, flow: Flow) -> bool:
@@ -250,7 +257,7 @@ class Mover:
         self._watch(flow.back)
 
     def _watch(self, flow: Flow) -> None:
-        wanted = states.interest(flow.state, flow.back.state)
+        wanted = states.INTEREST[flow.state][flow.back.state]
         if flow.limited and flow.state is _OPEN:
             wanted |= _LIMITED
         if flow.watched < 0:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from kubelb.relay.conduit import Conduit
 from kubelb.relay.flow import State
+from kubelb.stats import Count
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -27,19 +28,21 @@ Options = tuple[tuple[int, int, int], ...]
 
 
 class End(Enum):
-    """Why a session ended."""
+    """Why a session ended, and how that is counted."""
 
-    CLOSED = "closed"
+    CLOSED = "closed", Count.CLOSED
     """Both sides had ended."""
-    CLIENT_RESET = "client_reset"
-    SERVER_RESET = "server_reset"
-    IDLE = "idle"
-    CUT = "cut"
+    CLIENT_RESET = "client_reset", Count.CLIENT_RESETS
+    SERVER_RESET = "server_reset", Count.SERVER_RESETS
+    IDLE = "idle", Count.IDLED
+    CUT = "cut", Count.CUTS
     """By us, with a reset to both sides: the server is down, or has drained for long enough."""
-    REBALANCED = "rebalanced"
+    REBALANCED = "rebalanced", Count.REBALANCED
     """By us, cleanly, so that the client dials again."""
 
-    def __init__(self, word: str) -> None:
+    def __init__(self, word: str, counted_as: int) -> None:
+        self.word = word
+        self.counted_as = counted_as
         self.is_reset = word in ("client_reset", "server_reset", "cut")
 
 
@@ -61,7 +64,7 @@ class Ledger(Protocol):
         """Bytes may have moved: see :meth:`Session.uncounted`. About once a second while anything moves."""
 
     def ended(self, session: Session, end: End) -> None:
-        """Over; its sockets are being closed."""
+        """Over, and what it moved since is to be entered too; its sockets are being closed."""
 
 
 class Flow:
@@ -123,10 +126,6 @@ class LimitedFlow(Flow):
         """From when on it may read; seconds of the monotonic clock."""
 
 
-def _flow(src: int, dst: int, now: float, rate: int) -> Flow:
-    return LimitedFlow(src, dst, now, rate) if rate else Flow(src, dst, now)
-
-
 class Session:
     """``slot`` is the server's column in the shared counters, ``idle_timeout`` in seconds (None: no limit)."""
 
@@ -163,10 +162,12 @@ class Session:
         self.wheel_key = 0
         self.counted = (0, 0)
         """Bytes up and down that are already in the shared counters."""
-        self.up = _flow(client.fileno(), server.fileno(), now, rates[0])
-        self.down = _flow(self.up.dst, self.up.src, now, rates[1])
-        self.up.back, self.down.back = self.down, self.up
-        self.up.session = self.down.session = self
+        ours, theirs = client.fileno(), server.fileno()
+        up_rate, down_rate = rates
+        self.up = up = LimitedFlow(ours, theirs, now, up_rate) if up_rate else Flow(ours, theirs, now)
+        self.down = down = LimitedFlow(theirs, ours, now, down_rate) if down_rate else Flow(theirs, ours, now)
+        up.back, down.back = down, up
+        up.session = down.session = self
 
     @property
     def over(self) -> bool:

@@ -205,12 +205,15 @@ class RelayThread:
 
     def run(self) -> None:
         """Until :meth:`stop`."""
-        mover, poll, monotonic = self._mover, self._mover.epoll.poll, time.monotonic
+        mover, poll, monotonic, handle = self._mover, self._mover.epoll.poll, time.monotonic, self._handle
+        now = mover.now
         while not self._stopped:
-            events = poll(self._patience(), _EVENTS)
+            # Seconds the poll may wait; -1: for ever.
+            patience = -1 if self._look_at == _NEVER else max(0.0, self._look_at - now)
+            events = poll(patience, _EVENTS)
             now = mover.now = monotonic()
             self.busy = len(events) > 1
-            mover.handle(events, self._handle)
+            mover.handle(events, handle)
             if events and not self._moving:
                 self._begin_moving()
             mover.reap()
@@ -221,10 +224,6 @@ class RelayThread:
         """An event of a watched descriptor, unless an earlier one of the same poll has unwatched it."""
         if fd in self._handlers:
             self._handlers[fd](mask)
-
-    def _patience(self) -> float:
-        """Seconds the next poll may wait; -1: for ever."""
-        return -1 if self._look_at == _NEVER else max(0.0, self._look_at - self._mover.now)
 
     def _begin_moving(self) -> None:
         self._moving = True
@@ -268,7 +267,6 @@ class RelayThread:
         """As the mover's ledger."""
         if session.idle_timeout is not None:
             self._wheel.discard(session)
-        self._ledger.moved(session)
         self._ledger.ended(session, end)
 
     def _lend_bulk(self, session: Session) -> None:

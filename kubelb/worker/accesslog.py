@@ -84,7 +84,7 @@ class AccessLog:
         first_at = now if down.first_at is None and end is End.SERVER_RESET else down.first_at
         moved = up.moved, down.moved, up.unsent, down.unsent
         ended = Ended(opening_of(visit), 200, now, datetime.now().astimezone(), *moved, first_at)
-        self._record(Entry(visit.listener, visit.server.name, end.value, ended))
+        self._record(Entry(visit.listener, visit.server.name, end.word, ended))
 
     def unserved(self, listener: Listener, opening: Opening, end: str, status: int, sent: int = 0) -> None:
         """From the relay thread: a client who got no server, and ``sent`` bytes from us; ``status`` is nginx's."""

@@ -6,8 +6,8 @@ Runs on that thread, which is the only writer of the row.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from kubelb.config.variables import Client, Opening, Try, address_text
 from kubelb.crowds import Crowds
@@ -46,16 +46,6 @@ class Journal(Protocol):
         """One who got no server, and so many bytes from us; ``status`` is nginx's."""
 
 
-_ENDS: Final[Mapping[End, int]] = {
-    End.CLOSED: Count.CLOSED,
-    End.CLIENT_RESET: Count.CLIENT_RESETS,
-    End.SERVER_RESET: Count.SERVER_RESETS,
-    End.IDLE: Count.IDLED,
-    End.CUT: Count.CUTS,
-    End.REBALANCED: Count.REBALANCED,
-}
-
-
 class Books:
     """The :class:`~kubelb.relay.session.Ledger` of a relay thread."""
 
@@ -75,9 +65,7 @@ class Books:
 
     def accepted(self) -> int:
         """A client has come; its number, which no other has, of whatever relay thread."""
-        self._row.add(0, Count.ACTIVE)
-        self._row.add(0, Count.OPENED)
-        return self._row.get(0, Count.OPENED) * ROWS + self._row.index
+        return self._row.came() * ROWS + self._row.index
 
     def turned_away(self, who: Client | None = None, reason: int = Count.TURNED_AWAY) -> None:
         """A client whom we close; for want of a server, unless the :class:`Count` says otherwise."""
@@ -107,23 +95,18 @@ class Books:
             self._crowds.add(kind)
 
     def moved(self, session: Session) -> None:
-        up, down = session.uncounted()
-        if up:
-            self._row.add(session.slot, Count.BYTES_UP, up)
-        if down:
-            self._row.add(session.slot, Count.BYTES_DOWN, down)
+        self._row.moved(session.slot, *session.uncounted())
 
     def ended(self, session: Session, end: End) -> None:
         row, slot, visit = self._row, session.slot, session.about
-        row.add(slot, _ENDS[end])
-        if isinstance(visit, Visit):
-            row.observe(slot, Count.SESSION_SECONDS, time.monotonic() - visit.opened_at)
-        row.add(slot, Count.ACTIVE, -1)
-        if self.broken is not None and end is End.SERVER_RESET and session.down.state is not State.SHUT:
+        assert isinstance(visit, Visit)
+        row.moved(slot, *session.uncounted())
+        row.ended(slot, end.counted_as, time.monotonic() - visit.opened_at)
+        if end is End.SERVER_RESET and self.broken is not None and session.down.state is not State.SHUT:
             self.broken(slot)
-        if self.journal is not None and isinstance(visit, Visit):
+        if self.journal is not None:
             self.journal.session(visit, session, end)
-        self._gone(_counted_as(session))
+        self._gone(visit.counted_as)
 
     def _gone(self, counted_as: tuple[int, ...]) -> None:
         for kind in counted_as:

@@ -246,11 +246,12 @@ class Dial:
         if self._books.journal is not None:
             self._tries = (*self._tries, Try(address_text(server.address), begun, seconds, True, header))
             opening = self._opening()
-        visit = Visit(self._from.remote, listener, server, thread.now, opening, self._from.counted_as)
+        who, now = self._from, thread.now
+        visit = Visit(who.remote, listener, server, now, opening, who.counted_as)
         options = self._view.liveness if server.address[1] else ()
-        rates = _NO_RATES if self._manner is None else self._manner.rates(self._from)
+        rates = _NO_RATES if self._manner is None else self._manner.rates(who)
         timeout, half_close = listener.idle_timeout, listener.half_close
-        thread.adopt(Session(self._client, sock, server.slot, thread.now, timeout, visit, options, rates, half_close))
+        thread.adopt(Session(self._client, sock, server.slot, now, timeout, visit, options, rates, half_close))
 
     def _introduce(self, sock: SocketType) -> int:
         """Tell a server who comes, in so many bytes; a new connection has room for them."""

@@ -127,13 +127,15 @@ class Lane:
 
     def _welcomer(self, listening: str, local: SocketAddress) -> Callable[[SocketType, tuple[str, int]], None]:
         def welcome(client: SocketType, address: tuple[str, int]) -> None:
-            if self._full():
-                self.books.accepted()
+            number = self.books.accepted()
+            if self._snapshot.max_clients is not None and self._crowded(self._snapshot.max_clients):
                 client.close()
                 self.books.turned_away(reason=Count.CROWDED_OUT)
                 return
-            who = Client(self.books.accepted(), address, local_address(client, local), self.thread.now)
-            self._ways[listening](client, who)
+            came_to = local_address(client) if anywhere else local
+            self._ways[listening](client, Client(number, address, came_to, self.thread.now))
+
+        anywhere = local[0] in ("0.0.0.0", "::")
 
         return welcome
 
@@ -159,10 +161,9 @@ class Lane:
             return
         Dial(client, who, listener, view, self.thread, self.books, self._exhausted, manner).begin()
 
-    def _full(self) -> bool:
-        """Whether one more client would be one too many: nginx closes it then, as well as it says so."""
-        most = self._snapshot.max_clients
-        if most is None or self.books.clients < most:
+    def _crowded(self, most: int) -> bool:
+        """Whether the newest client is one too many: nginx closes it then, as well as it says so."""
+        if self.books.clients <= most:
             return False
         log.limited().warning("max_connections_reached", clients=most)
         return True

@@ -67,10 +67,8 @@ def listening_address(sock: socket.socket) -> SocketAddress:
     return address[:2] if isinstance(address, tuple) else _unix_address(address)
 
 
-def local_address(client: SocketType, listening: SocketAddress) -> SocketAddress:
-    """Where the client has come, which is where the socket listens unless that is any address."""
-    if listening[0] not in ("0.0.0.0", "::"):
-        return listening
+def local_address(client: SocketType) -> SocketAddress:
+    """Where the client has come; a TCP one."""
     address: SocketAddress = client.getsockname()[:2]
     return address
 

@@ -99,8 +99,7 @@ class PoolView:
 
     def passed(self, server: Server, begun: float, seconds: float) -> None:
         """It accepted a connection that was begun at ``begun``, and took ``seconds``."""
-        self._row.add(server.slot, Count.OPENED)
-        self._row.observe(server.slot, Count.DIAL_SECONDS, seconds)
+        self._row.opened(server.slot, seconds)
         if server.state in _AWAY:
             self._sightings.accepted(server.slot)
         if self._suspicious:

@@ -128,5 +128,5 @@ def test_times_are_what_was_observed(field: str, observed: list[tuple[int, int, 
 
 
 def test_every_end_and_every_probe_that_was_answered_has_its_word() -> None:
-    assert set(tallies.ENDS) == {end.value for end in End}
+    assert set(tallies.ENDS) == {end.word for end in End}
     assert set(tallies.RESULTS) == {kind.name.lower() for kind in Kind} - {"doubt"}

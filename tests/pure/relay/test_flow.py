@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelb.relay.flow import READ, WRITE, Event, State, after, interest
+from kubelb.relay.flow import INTEREST, READ, WRITE, Event, State, after
 
 _POSSIBLE = {
     (State.OPEN, Event.STUCK): State.BLOCKED,
@@ -43,7 +43,7 @@ def test_a_flow_ends_once_and_never_with_bytes_held_back(events: list[Event]) ->
 
 @pytest.mark.parametrize(("out", "into"), [*product(State, State)])
 def test_it_reads_only_while_open_and_waits_to_write_only_while_blocked(out: State, into: State) -> None:
-    mask = interest(out, into)
+    mask = INTEREST[out][into]
     assert (mask & READ != 0) == (out is State.OPEN)
     assert (mask & WRITE != 0) == (into is State.BLOCKED)
     assert not mask & ~(READ | WRITE)

@@ -144,6 +144,7 @@ class Book:
         self.down[session.about] += down
 
     def ended(self, session: Session, end: End) -> None:
+        self.moved(session)
         self.ends.setdefault(session.about, []).append(end)
 
 
