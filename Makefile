@@ -5,6 +5,8 @@
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 BIN := .venv/bin
 MINUTES ?= 10
+# Most tests wait for something most of the time.
+JOBS ?= $(shell expr 2 \* $$(nproc))
 PACKAGES := python3-venv nginx libnginx-mod-stream wrk iproute2 haproxy systemd chromium chromium-driver
 
 .PHONY: demo test lint bench soak clean
@@ -13,7 +15,7 @@ demo: .venv/installed
 	$(BIN)/kubelb demo $(ARGS)
 
 test: .venv/installed-test
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: .venv/installed-test
 	$(BIN)/ruff format --check .

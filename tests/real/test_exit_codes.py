@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kubelb.cli.app import main
+from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers
 from tests.support.proxy import DEADLINE, KUBELB, a_proxy, gone
 
@@ -68,4 +69,4 @@ def test_killed(tmp_path: Path, servers: IdentityServers) -> None:
     with a_proxy(tmp_path, servers.addresses) as proxy:
         children = proxy.children()
         assert proxy.end(signal.SIGKILL) == -signal.SIGKILL
-        assert all(map(gone, children))
+        eventually(lambda: all(map(gone, children)), "its children are gone")

@@ -134,7 +134,7 @@ def test_a_file_that_is_closed_to_us(files: Path, tmp_path: Path, capsys: pytest
     token.write_text("secret")
     token.chmod(0)
     file = _config(tmp_path, f'token_file = "{token}"\nca_file = "{files}/ca.crt"')
-    for directory in (*files.parents[:2], files, *tmp_path.parents[:2], tmp_path):
+    for directory in {files, *files.parents, tmp_path, *tmp_path.parents}:
         directory.chmod(directory.stat().st_mode | 0o055)
     file.chmod(0o644)
     with as_nobody():

@@ -19,7 +19,7 @@ from kubelb.snapshot import SocketAddress
 from kubelb.stats import Count, Table
 from kubelb.wire.channel import Channel
 from kubelb.wire.messages import Ready, Sighting
-from kubelb.worker.books import Books
+from kubelb.worker.books import Books, Visit
 from kubelb.worker.sightings import Sightings
 from tests.real.relay.rig import Link
 from tests.support.eventually import eventually
@@ -105,6 +105,8 @@ def test_only_a_reset_by_the_server_is_its_fault(end: End) -> None:
     books = Books(row, Crowds(table, 0))
     books.broken = broken.append
     link = Link.make()
+    snapshot = a_snapshot([("127.0.0.1", 1)])
+    link.session.about = Visit(("127.0.0.1", 2), snapshot.listeners[0], snapshot.pools[0].servers[0], opened_at=0.0)
     row.add(1, Count.ACTIVE)
     books.accepted()
     books.ended(link.session, end)

@@ -61,11 +61,11 @@ def test_gracefully_and_told_of_on_a_terminal(tmp_path: Path) -> None:
         client = stack.enter_context(keep(proxy.address)[0])
         children = proxy.children()
         terminal, its_end = pty.openpty()
-        screen = stack.enter_context(os.fdopen(terminal, "rb", buffering=0))
+        screen = stack.enter_context(os.fdopen(terminal, "rb"))
         quiet = stack.enter_context(stopping(tmp_path, "--graceful"))
         told = stack.enter_context(stopping(tmp_path, "--graceful", stderr=its_end))
         os.close(its_end)
-        assert screen.read(100) == b"1 session left\r\n"
+        assert screen.readline() == b"1 session left\r\n"
         assert echoes(client)
         assert (quiet.poll(), told.poll()) == (None, None)
         leave(client)
