@@ -1,35 +1,33 @@
-"""Logs are events with fields, through structlog, on standard error or in a file.
+"""Logs are events with fields, through structlog, on standard error, in files or to syslog servers.
 
 JSON, one object a line, unless it goes to a terminal. Set up once a process, before any thread; a child goes on with
-its parent's file, whose descriptor it has inherited, and opens it anew for itself.
+its parent's files, whose descriptors it has inherited, and opens them anew for itself.
 """
 
 from __future__ import annotations
 
-import io
-import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from kubelb.outlets import LEVELS as LEVELS
+from kubelb.outlets import Event, Outlets, Render, Target
+from kubelb.outlets import wait_for_room as wait_for_room
 
 # structlog loads rich, where that is installed, to colour tracebacks: 4 MB in every kubelb for what it never shows.
 _rich = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment]
 import structlog  # noqa: E402
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger  # noqa: E402
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger  # noqa: E402
 
 if _rich is None:
     del sys.modules["rich"]
 else:
     sys.modules["rich"] = _rich
 
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _SUM_UP = 10.0
 """Seconds between two lines that say the same, at least."""
 _REMEMBERED = 1000
@@ -37,33 +35,36 @@ _REMEMBERED = 1000
 _LIMITED = "_limited"
 
 
-class _Destination:
+class _State:
     """Where this process writes."""
 
     def __init__(self) -> None:
-        self.path: str | None = None
-        self.fd = 2
+        self.outlets: Outlets | None = None
 
 
-_destination = _Destination()
+_state = _State()
 
 
-def write_to(path: str | None) -> None:
-    """From the next :func:`set_up` on: a file, which is appended to, or standard error. Raises :class:`OSError`."""
-    _destination.fd = 2 if path is None else _open(path)
-    _destination.path = path
+def write_to(*targets: Target) -> None:
+    """From the next :func:`set_up` on. Raises :class:`OSError` with the name of a file that cannot be opened."""
+    if _state.outlets is not None:
+        _state.outlets.close()
+    _state.outlets = None
+    _state.outlets = Outlets(targets, _renderer, _as_json)
 
 
-def set_up(level: str, process: str) -> None:
-    """``level`` is the least that is written; every event says which ``process`` it is from."""
+def set_up(process: str) -> None:
+    """Every event says which ``process`` it is from. Without targets standard error has those from ``info`` on."""
 
     def name_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["process"] = process
         return event
 
-    renderer: Processor = structlog.processors.JSONRenderer()
-    if os.isatty(_destination.fd):
-        renderer = structlog.dev.ConsoleRenderer()
+    if _state.outlets is None:
+        write_to(Target())
+    outlets = _state.outlets
+    assert outlets is not None
+    outlets.disown()
     structlog.configure(
         processors=[
             name_process,
@@ -71,57 +72,45 @@ def set_up(level: str, process: str) -> None:
             structlog.processors.format_exc_info,
             Repeats(time.monotonic),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=_lossy(_destination.fd)),
+        wrapper_class=structlog.make_filtering_bound_logger(outlets.level),
+        logger_factory=lambda *_: outlets,
         cache_logger_on_first_use=False,
     )
 
 
-def set_level(level: str) -> None:
-    """From any thread: ``level`` is the least that is written from now on."""
-    if get().get_effective_level() != LEVELS[level]:
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]))
+def set_levels(levels: Sequence[str]) -> None:
+    """From any thread: the least that is written from now on, of each target in turn."""
+    if _state.outlets is None:
+        return
+    _state.outlets.set_levels(levels)
+    if get().get_effective_level() != _state.outlets.level:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_state.outlets.level))
 
 
 def reopen() -> None:
-    """From any thread: the file may have been renamed, and what comes from now on goes to whatever has its name now.
+    """From any thread: files may have been renamed, and what comes from now on goes to whatever has their names now.
 
-    Other processes have it open for themselves.
+    Other processes have them open for themselves.
     """
-    if _destination.path is None:
-        return
-    try:
-        fd = _open(_destination.path)
-    except OSError as error:
-        get().error("log_not_reopened", file=_destination.path, reason=(error.strerror or str(error)).lower())
-        return
-    # The descriptor keeps its number, so that threads in the middle of a line need not know.
-    os.dup2(fd, _destination.fd, inheritable=False)
-    os.close(fd)
+    if _state.outlets is not None:
+        for path, reason in _state.outlets.reopen():
+            get().error("log_not_reopened", file=path, reason=reason)
 
 
-def _open(path: str) -> int:
-    # Nobody waits for whoever would read a FIFO.
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o644)
-    os.set_blocking(fd, True)
-    return fd
+_json = structlog.processors.JSONRenderer()
 
 
-class _Lossy(io.FileIO):
-    """What cannot be written is lost: the proxy outlives whoever reads its log, and a full disk."""
-
-    def write(self, data: ReadableBuffer) -> int:
-        try:
-            return super().write(data)
-        except OSError:
-            return memoryview(data).nbytes
+def _as_json(event: Event) -> str:
+    return str(_json(None, "", dict(event)))
 
 
-def _lossy(fd: int) -> TextIO:
-    """Writes each line at once and whole; ``fd`` stays the caller's."""
-    return io.TextIOWrapper(_Lossy(fd, "w", closefd=False), errors="backslashreplace", write_through=True)
+def _renderer(fd: int) -> Render:
+    """Of the lines that go there."""
+    if not os.isatty(fd):
+        return _as_json
+    console = structlog.dev.ConsoleRenderer()
+    return lambda event: str(console(None, "", dict(event)))
 
 
 class Repeats:

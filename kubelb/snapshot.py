@@ -55,8 +55,11 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     slot: int
     name: str
-    """As configured, ``host:port``: its identity for hashing and in everything the operator sees."""
+    """As configured, ``host:port``: its identity for hashing and in everything the operator sees. In
+    :attr:`Pool.names` it may be that of SRV records, without a port."""
     address: SocketAddress
+    found_by: str = ""
+    """The name whose SRV records have led to it: its own name is from there. Empty: that is configured."""
     weight: int = 1
     max_fails: int = 1
     fail_timeout: float = 10.0
@@ -95,7 +98,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     hash_key: str
     servers: tuple[Server, ...]
     names: tuple[Server, ...] = ()
-    """Servers that are looked up while the proxy runs, with all their settings, but without slot and host."""
+    """Servers that are looked up while the proxy runs, with all their settings, but without slot and host, and
+    without a port where SRV records say that."""
     order: tuple[str, ...] = ()
     """Where there are such, all names as configured."""
     keepalive: float = 0.0

@@ -20,11 +20,13 @@ TREES = {name: ast.parse(file.read_text()) for name, file in FILES.items()}
 LAYERS = {
     "__init__.py": 0,
     "crowds.py": 1,
-    "inbox.py": 1,
+    "inbox.py": 3,
     "inet.py": 0,
     "proxyproto.py": 1,
     "stats.py": 0,
-    "log.py": 0,
+    "syslog": 0,
+    "outlets.py": 1,
+    "log.py": 2,
     "standin": 0,
     "config": 1,
     "snapshot.py": 2,
@@ -46,24 +48,26 @@ PURE = {
         "balance": "eligible hashing least_conn passive ramp random_two rebalance round_robin selector",
         "cli": "figures nginx_argv top_model",
         "config": (
-            "access cp_hosts expression faults flags_reader log_format lookup model naming overrides "
-            "own_variables proxying validate values variables virtual"
+            "access cp_hosts expression faults flags_reader http_head http_variables log_format log_targets "
+            "lookup model naming overrides own_variables proxying validate values variables virtual"
         ),
         "config/nginx": (
             "checks directives http limits listen logs process proxy ranges reception resolver stream "
-            "syntax translate variables words"
+            "syntax syslog translate upstream variables words"
         ),
+        "config/regex": "brackets compiled cost escapes parser sets tree",
         "config/rules": "discovery health http limits logs process proxy reception rule variables",
         "config/toml": "decode lines writer",
         "control": (
             "answers commands decide endpoint figures history markup metrics page pool_table sessions "
             "sparkline status tally web"
         ),
-        "discovery": "members message",
+        "discovery": "members message targets",
         "health": "http machine schedule",
         "relay": "flow rate wheel",
         "standin": "kubeconfig",
         "supervisor": "listenfds plan",
+        "syslog": "message",
         "wire": "messages",
         "worker": "dialplan",
     }.items()

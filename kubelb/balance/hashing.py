@@ -2,7 +2,7 @@
 
 Both give nginx's answer for the same key and the same configured servers
 (src/stream/ngx_stream_upstream_hash_module.c), so a fleet can change over node by node and keep its affinity.
-Both look at most 21 places for an eligible server, then take turns.
+Both look at most 21 places for an eligible server, then take turns, as they do for an empty key.
 
 Primaries and backups are hashed apart, each among their own: what is eligible is always of one kind
 (:func:`kubelb.balance.eligible.eligible`), and a spare must not move the keys of the others.
@@ -35,6 +35,8 @@ class Hash:
     def pick(self, eligible: Sequence[int], conns: Sequence[int], key: bytes, rng: random.Random) -> int:
         if len(eligible) == 1:
             return eligible[0]
+        if not key:
+            return self._turns.turn(eligible)
         positions, ends = self._tiers[self._backup[eligible[0]]]
         number = 0
         for rehash in range(_PLACES):
@@ -57,6 +59,8 @@ class ConsistentHash:
     def pick(self, eligible: Sequence[int], conns: Sequence[int], key: bytes, rng: random.Random) -> int:
         if len(eligible) == 1:
             return eligible[0]
+        if not key:
+            return self._turns.turn(eligible)
         ring = self._tiers[self._backup[eligible[0]]]
         first = bisect_left(ring.hashes, crc32(key))
         for place in range(first, first + _PLACES):
@@ -74,13 +78,13 @@ class _Ring:
     """
 
     def __init__(self, servers: Sequence[Server], backup: bool) -> None:
-        named: dict[str, list[int]] = {}
+        named: dict[tuple[str, str], list[int]] = {}
         for position, server in enumerate(servers):
             if server.backup == backup:
-                named.setdefault(server.name, []).append(position)
+                named.setdefault(_hashed(server), []).append(position)
         points: dict[int, int] = {}
         for group, (name, positions) in enumerate(named.items()):
-            for point in _points(name, max(servers[position].weight for position in positions)):
+            for point in _points(*name, max(servers[position].weight for position in positions)):
                 points.setdefault(point, group)
         self.hashes = array("I", sorted(points))
         self._groups = array("I", [points[point] for point in self.hashes])
@@ -91,9 +95,16 @@ class _Ring:
         return self._positions[self._groups[place % len(self._groups)]]
 
 
-def _points(name: str, weight: int) -> list[int]:
-    # Of a unix socket the path, without a port: ngx_stream_upstream_init_chash.
-    host, port = (name[5:], "") if name.startswith("unix:") else name.rsplit(":", 1)
+def _hashed(server: Server) -> tuple[str, str]:
+    """Host and port as ``ngx_stream_upstream_update_chash`` has them: of a unix socket the path, of an SRV record the
+    host, both without a port."""
+    if server.name.startswith("unix:"):
+        return server.name[5:], ""
+    host, _, port = server.name.rpartition(":")
+    return host, "" if server.found_by else port
+
+
+def _points(host: str, port: str, weight: int) -> list[int]:
     base, points, point = crc32(b"%b\0%b" % (host.encode(), port.encode())), [], 0
     for _ in range(weight * _POINTS_PER_WEIGHT):
         point = crc32(point.to_bytes(4, "little"), base)

@@ -165,8 +165,9 @@ def _run(sources: Sources, loaded: Loaded) -> int:
     in_background = to_background()
 
     def ready() -> None:
-        if loaded.config.log.file is not None:
-            _write_errors_to(loaded.config.log.file)
+        files = [target.file for target in loaded.config.log.targets if target.syslog is None]
+        if files and None not in files:
+            _write_errors_to(str(files[0]))
         in_background()
 
     return run(sources, ready=ready, show=show_faults)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -13,11 +14,13 @@ from pathlib import Path
 
 from kubelb import log
 from kubelb.cli.check import show_faults
-from kubelb.config.faults import ConfigFault, fault_at
-from kubelb.config.model import Loaded
+from kubelb.config.faults import ConfigFault, Places, fault_at
+from kubelb.config.log_targets import log_targets, peer
+from kubelb.config.model import Log, LogTarget
 from kubelb.config.overrides import NO_OVERRIDES, Overrides
 from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve
+from kubelb.outlets import Target
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.main import Supervisor
 from kubelb.supervisor.privileges import check_user, ignored_user
@@ -45,13 +48,13 @@ def run(
         _keep_name()
     try:
         loaded = load(sources, overrides)
-        _set_up_log(loaded)
+        snapshot = resolve(loaded.config, loaded.places, now=time.monotonic())
+        _set_up_log(snapshot.log, loaded.places)
         for warning in loaded.warnings:
             log.get().warning("setting_without_effect", setting=warning)
         if (ignored := ignored_user(loaded.config.process)) is not None:
             log.get().warning("setting_without_effect", setting=ignored)
         check_user(loaded.config, loaded.places)
-        snapshot = resolve(loaded.config, loaded.places, now=time.monotonic())
         supervisor = Supervisor(loaded.config, snapshot, Origin(image, sources, overrides, predecessor))
     except ConfigFault as error:
         return show(error)
@@ -75,17 +78,23 @@ def _tell(predecessor: Predecessor, error: ConfigFault) -> int:
     """Why it is not succeeded."""
     faults = [str(fault) for fault in error.faults]
     if not predecessor.fail(faults):
-        log.set_up("info", "supervisor")
+        log.set_up("supervisor")
         for fault in faults:
             log.get().error("upgrade_failed", fault=fault)
     return 1
 
 
-def _set_up_log(loaded: Loaded) -> None:
-    settings = loaded.config.log
+def _set_up_log(settings: Log, places: Places) -> None:
+    """``settings`` know no names any more."""
     try:
-        log.write_to(settings.file)
+        log.write_to(*map(_target, settings.targets))
     except OSError as error:
-        what = f'"{settings.file}" cannot be opened: {error.strerror or error}'
-        raise ConfigFault(fault_at(loaded.places, ("log", "file"), what)) from None
-    log.set_up(settings.level, "supervisor")
+        key = next((key for key, target in log_targets(settings) if target.file == error.filename), ("log",))
+        what = f'"{error.filename}" cannot be opened: {error.strerror or error}'
+        raise ConfigFault(fault_at(places, (*key, "file"), what)) from None
+    log.set_up("supervisor")
+
+
+def _target(settings: LogTarget) -> Target:
+    syslog = settings.syslog
+    return Target(settings.level, settings.file, None if syslog is None else peer(syslog, socket.gethostname()))

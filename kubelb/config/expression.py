@@ -1,9 +1,9 @@
 """A text with variables in it, as nginx's stream module has them: ``"$remote_addr to ${server_port}"``; pure.
 
 It is compiled once and evaluated for one record after the other. What belongs to a name, and what is a fault, is as
-in ``ngx_stream_script_compile`` (nginx's src/stream/ngx_stream_script.c): letters, digits and the underscore, case
-does not count, and there is no way to write a dollar sign. Values are bytes: those of ``$binary_remote_addr`` are no
-text.
+in ``ngx_stream_script_compile`` (nginx's src/stream/ngx_stream_script.c): letters, digits and the underscore, or one
+digit from 1 to 9; case does not count, and there is no way to write a dollar sign. Values are bytes: those of
+``$binary_remote_addr`` are no text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 Variable = Callable[[T], "bytes | None"]
 """What a variable is for this record; None: it has no such thing."""
 
-_DOLLAR = re.compile(r"\$(?:\{(?P<inner>[A-Za-z0-9_]*)(?P<end>\}?)|(?P<bare>[A-Za-z0-9_]*))")
+_DOLLAR = re.compile(r"\$(?:\{(?P<inner>[A-Za-z0-9_]*)(?P<end>\}?)|(?P<bare>[1-9]|[A-Za-z0-9_]*))")
 
 
 def plain(value: bytes | None) -> bytes:

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 
 from kubelb.config.faults import Fault, Key, Places, fault_at
+from kubelb.config.log_targets import log_targets
 from kubelb.config.model import Config
 
 STANDARD = ("/dev/stdout", "/dev/stderr")
@@ -25,12 +26,13 @@ def log_file_faults(config: Config, places: Places) -> tuple[Fault, ...]:
 
 def _log_files(config: Config) -> Iterator[tuple[Key, str]]:
     """The setting and the file."""
-    if config.log.file is not None:
-        yield ("log", "file"), config.log.file
+    for key, target in log_targets(config.log):
+        if target.file is not None:
+            yield (*key, "file"), target.file
     for i, listener in enumerate(config.listeners):
-        yield from (
-            (("listener", i, "access_log", j, "file"), log.file) for j, log in enumerate(listener.access_logs)
-        )
+        for j, log in enumerate(listener.access_logs):
+            if log.syslog is None:
+                yield ("listener", i, "access_log", j, "file"), log.file
 
 
 def make_log_file(path: str, user: str | None) -> str | None:

@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from kubelb.config.expression import Expression, plain
+from kubelb.config.expression import Expression, Variable, plain
 from kubelb.config.model import Escape
 from kubelb.config.variables import Ended, Worker, session_variables
 
 _UNSAFE = re.compile(rb'[\x00-\x1f"\\\x7f-\xff]')
 _JSON_UNSAFE = re.compile(rb'[\x00-\x1f"\\]')
 _JSON_SHORT = {b"\n": rb"\n", b"\r": rb"\r", b"\t": rb"\t", b"\b": rb"\b", b"\f": rb"\f", b'"': rb"\"", b"\\": rb"\\"}
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 def _hexadecimal(match: re.Match[bytes]) -> bytes:
@@ -37,6 +38,11 @@ def escape_json(value: bytes | None) -> bytes:
     return b"" if value is None else _JSON_UNSAFE.sub(_short, value)
 
 
+def one_line(value: bytes | None) -> bytes:
+    """As it is, but for control characters, as ``\\xXX``: what a client says begins no other message."""
+    return _CONTROL.sub(_hexadecimal, value or b"")
+
+
 _ESCAPES: Final[Mapping[Escape, Callable[[bytes | None], bytes]]] = {
     "default": escape_default,
     "json": escape_json,
@@ -45,9 +51,15 @@ _ESCAPES: Final[Mapping[Escape, Callable[[bytes | None], bytes]]] = {
 _NOBODY: Final = Worker("", 0)
 
 
-def compile_format(text: str, escape: Escape, worker: Worker = _NOBODY) -> Expression[Ended]:
-    """A line without its end. Raises :class:`ValueError`, saying what would be right."""
-    return Expression(text, session_variables(worker), _ESCAPES[escape])
+def compile_format(text: str, escape: Escape, worker: Worker = _NOBODY, syslog: bool = False) -> Expression[Ended]:
+    """A line without its end, of a file or for ``syslog``. Raises :class:`ValueError`, saying what would be right."""
+    escaped = one_line if syslog and escape == "none" else _ESCAPES[escape]
+    return Expression(text, _named(worker), escaped)
+
+
+def _named(worker: Worker) -> dict[str, Variable[Ended]]:
+    """nginx's log formats do not know what has been captured by its number."""
+    return {name: variable for name, variable in session_variables(worker).items() if not name.isdigit()}
 
 
 def compile_condition(text: str, worker: Worker = _NOBODY) -> Callable[[Ended], bool]:

@@ -1,7 +1,8 @@
 """Which of its values a variable of one's own has: by a text, by the network of an address, by a share of all; pure.
 
 They find what nginx finds: ``ngx_hash_find_combined`` (src/core/ngx_hash.c) for ``map``,
-``ngx_stream_geo_cidr_variable`` (src/stream/ngx_stream_geo_module.c) for ``geo``,
+with ``ngx_stream_map_find`` for the
+regular expressions of ``map``, ``ngx_stream_geo_cidr_variable`` (src/stream/ngx_stream_geo_module.c) for ``geo``,
 ``ngx_stream_split_clients_variable`` (src/stream/ngx_stream_split_clients_module.c) and ``ngx_murmur_hash2``
 (src/core/ngx_murmurhash.c) for ``split_clients``.
 """
@@ -10,13 +11,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from kubelb.config.access import Network, parse_network
 from kubelb.config.model import Variable
+from kubelb.config.regex.compiled import compile_regex
 from kubelb.inet import packed, unmapped
 
-Find = Callable[[bytes], str]
+
+class Found(NamedTuple):
+    """What the variable is for one text."""
+
+    value: str
+    captures: Mapping[str, bytes] | None = None
+    """By the names of the variables that they are; None: no regular expression has found it."""
+    too_long: bool = False
+    """For a regular expression that would have had its turn: it is the default then, as in nginx where PCRE gives
+    up."""
+
+
+Find = Callable[[bytes], Found]
 """The value for what the variable's text is."""
 
 _NOWHERE: Final = b"\xff\xff\xff\xff"
@@ -28,23 +42,40 @@ _WORD: Final = 0xFFFFFFFF
 
 
 def map_finder(variable: Variable) -> Find:
-    """Of a name the exact value goes first, then the longest ``*.`` or ``.`` one, then the longest ``.*`` one."""
+    """Of a name the exact value goes first, then the longest ``*.`` or ``.`` one, then the longest ``.*`` one, then
+    the first regular expression that finds something."""
     exact, heads, tails = _map_tables(variable)
-    default = variable.default
+    default = Found(variable.default)
+    search = _searcher(variable, default)
 
-    def find(text: bytes) -> str:
+    def find(text: bytes) -> Found:
+        if variable.hostnames and text.endswith(b"."):
+            text = text[:-1]
         name = text.lower()
-        if variable.hostnames and name.endswith(b"."):
-            name = name[:-1]
         if (value := exact.get(name)) is not None:
-            return value
+            return Found(value)
         if heads and (value := _by_end(heads, name)) is not None:
-            return value
+            return Found(value)
         if tails and (value := _by_beginning(tails, name)) is not None:
-            return value
-        return default
+            return Found(value)
+        return search(text) if text else default
 
     return find
+
+
+def _searcher(variable: Variable, default: Found) -> Find:
+    """``ngx_stream_map_find`` (src/stream/ngx_stream_variables.c): the text is as it came, and not empty."""
+    regexes = [(compile_regex(one.pattern, one.any_case), one.value) for one in variable.regexes]
+
+    def search(text: bytes) -> Found:
+        for regex, value in regexes:
+            if len(text) > regex.longest:
+                return default._replace(too_long=True)
+            if match := regex.pattern.search(text):
+                return Found(value, regex.captures(match))
+        return default
+
+    return search
 
 
 _Table = dict[bytes, str]
@@ -132,13 +163,13 @@ def geo_finder(variable: Variable) -> Find:
         beginnings[int.from_bytes(network.address, "big") >> (bits - network.prefix)] = value
     ordered = {length: sorted(table.items()) for length, table in tables.items()}
 
-    def find(text: bytes) -> str:
+    def find(text: bytes) -> Found:
         address = _address(text)
         number = int.from_bytes(address, "big")
         for spare, beginnings in ordered[len(address)]:
             if (value := beginnings.get(number >> spare)) is not None:
-                return value
-        return variable.default
+                return Found(value)
+        return Found(variable.default)
 
     return find
 
@@ -175,9 +206,9 @@ def split_finder(variable: Variable) -> Find:
         last += parse_percent(part.percent) * _WORD // 10000
         ends.append((last, part.value))
 
-    def find(text: bytes) -> str:
+    def find(text: bytes) -> Found:
         number = murmur2(text)
-        return next((value for end, value in ends if number < end), variable.default)
+        return Found(next((value for end, value in ends if number < end), variable.default))
 
     return find
 

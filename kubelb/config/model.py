@@ -12,6 +12,7 @@ import msgspec
 
 from kubelb.config.faults import Places
 from kubelb.config.values import Address, Duration
+from kubelb.syslog.message import Facility, Severity
 
 Balance = Literal["round_robin", "least_conn", "hash", "consistent_hash", "random", "random_two"]
 Escape = Literal["default", "json", "none"]
@@ -32,21 +33,32 @@ class Server(_Settings, frozen=True, kw_only=True):
     """One member of a pool, as configured; a name may resolve to several addresses."""
 
     address: Address
+    service: str = ""
+    """The servers are those of the name's SRV records for this service, such as ``https``, or ``_https._tcp``; the
+    address is the name alone, port 0. Those of the best priority are primaries, all others backups."""
     weight: int = 1
-    """Its share of sessions, relative to the others; 1 or more."""
+    """Its share of sessions, relative to the others; 1 or more. Of a service at 1 the records' own."""
     max_fails: int = 1
     """Failed dials within ``fail_timeout`` after which it is left out for ``fail_timeout``; 0: never left out."""
     fail_timeout: Duration = Duration(10)
     max_conns: int = 0
     """Most live sessions over all workers; 0: no limit."""
     backup: bool = False
-    """Picked only when no other server is left."""
+    """Picked only when no other server is left. Of a service: those of the best priority; there are no others."""
     down: bool = False
     """Never picked."""
     tier: int = 0
     """Those of the lowest tier that has a server up are used; 0 is the first choice, such as the same zone."""
     resolve: bool = True
     """Of a name, where its pool has a discovery: that holds for it; else it is looked up as without one."""
+
+    @property
+    def name(self) -> str:
+        """What it is in its pool: ``host:port``, or the name of its SRV records (``ngx_resolve_name``,
+        src/core/ngx_resolver.c)."""
+        if not self.service:
+            return str(self.address)
+        return f"{self.service if '.' in self.service else f'_{self.service}._tcp'}.{self.address.host}"
 
 
 class Health(_Settings, frozen=True, kw_only=True):
@@ -65,7 +77,8 @@ class Health(_Settings, frozen=True, kw_only=True):
     expect: tuple[int, ...] = ()
     """HTTP statuses of a ready server; empty: 200, with https also 401 and 403: alive, if closed to strangers."""
     server_name: str = ""
-    """For SNI, the certificate and the Host header; empty: the server's host as configured."""
+    """For SNI, the certificate and the Host header; empty: the server's host as configured, or as its SRV record has
+    it."""
     ca_file: str | None = None
     """Whom the server's certificate must come from; None: it is not checked."""
     cert_file: str | None = None
@@ -133,11 +146,27 @@ class Pool(_Settings, frozen=True, kw_only=True):
     """None: sessions stay where they are."""
 
 
-class AccessLog(_Settings, frozen=True, kw_only=True):
-    """A file with a line for each client, written when all is over; nginx's ``access_log``."""
+class Syslog(_Settings, frozen=True, kw_only=True):
+    """A syslog server, which gets datagrams as RFC 3164 has them."""
 
-    file: str
+    server: Address
+    """Its unix socket, or where it listens (UDP). A name is looked up when the proxy starts, or at a reload."""
+    facility: Facility = "local7"
+    severity: Severity = "info"
+    """Of an access log; events have each their own."""
+    tag: str = "kubelb"
+    """The program that messages say they are from."""
+    hostname: bool = True
+    """Whether they say which machine they are from."""
+
+
+class AccessLog(_Settings, frozen=True, kw_only=True):
+    """A line for each client, written when all is over, to a file or a syslog server; nginx's ``access_log``."""
+
+    file: str = ""
     """Its path; ``/dev/stdout`` and ``/dev/stderr`` are what the process has open as such."""
+    syslog: Syslog | None = None
+    """In place of a file."""
     format: str = ""
     """A text with variables (:func:`kubelb.config.variables.session_variables`); empty: a JSON object."""
     escape: Escape = "default"
@@ -160,6 +189,15 @@ class Part(_Settings, frozen=True, kw_only=True):
     value: str
 
 
+class MapRegex(_Settings, frozen=True, kw_only=True):
+    """A regular expression of a map, PCRE's; of a text it need find a part only."""
+
+    pattern: str
+    value: str
+    any_case: bool = False
+    """Whether a letter stands for both cases."""
+
+
 class Variable(_Settings, frozen=True, kw_only=True):
     """A variable of one's own, which may stand wherever nginx's may; its value depends on a text with variables."""
 
@@ -171,6 +209,9 @@ class Variable(_Settings, frozen=True, kw_only=True):
     values: dict[str, str] = {}
     """Of a map: by what the text is, case does not count; each may have variables. Of geo: by network, the smallest
     counts."""
+    regexes: tuple[MapRegex, ...] = msgspec.field(default=(), name="regex")
+    """Of a map: where no value fits, the first of these that finds something in the text, if that is not empty. What
+    it has captured is a variable from then on, ``$1`` to ``$9`` and those with names."""
     parts: tuple[Part, ...] = msgspec.field(default=(), name="part")
     """Of split_clients."""
     default: str = ""
@@ -281,28 +322,32 @@ class Header(_Settings, frozen=True, kw_only=True):
 
     name: str
     value: str
+    """A text with variables (:func:`kubelb.config.http_variables.http_variables`)."""
     always: bool = False
     """Whatever the status; else only with 200, 201, 204, 206, 304 and redirects."""
 
 
 class Location(_Settings, frozen=True, kw_only=True):
-    """One path of an HTTP endpoint: a fixed answer, or nginx's ``stub_status`` counters."""
+    """One path of an HTTP endpoint: an answer made at once, or nginx's ``stub_status`` counters."""
 
     path: str
     exact: bool = False
     """The path itself only, not what begins with it."""
     status: int = 200
     body: str = ""
-    """Of 301, 302, 303, 307 and 308 the URL that is redirected to."""
+    """A text with variables, as a header's; of 301, 302, 303, 307 and 308 the URL that is redirected to."""
     content_type: str = "text/plain"
     stub_status: bool = False
     access: tuple[str, ...] = ()
     """As a listener's: who is not let in gets 403. Empty, as for the next: the server's count."""
     headers: tuple[Header, ...] = msgspec.field(default=(), name="header")
+    keepalive_timeout: Duration | None = None
+    """After its answers, in the place of the server's; None, as for the next: the server's."""
+    keepalive_requests: int | None = None
 
 
 class HttpServer(_Settings, frozen=True, kw_only=True):
-    """A health endpoint: fixed answers over plain HTTP, in the form of nginx's ``http { server {} }``."""
+    """A health endpoint: answers over plain HTTP, in the form of nginx's ``http { server {} }``."""
 
     listen: tuple[Address, ...]
     """Servers may share addresses: the name that is asked for chooses."""
@@ -311,8 +356,8 @@ class HttpServer(_Settings, frozen=True, kw_only=True):
     default_on: tuple[Address, ...] = ()
     """Where this server answers for names that none has; elsewhere the first does."""
     header_timeout: Duration = Duration(10)
-    """How long a request may take to be there, up to its body. Of servers that share an address, this and all below
-    are those of the one that answers for names that none has."""
+    """How long a request may take to be there, up to its body. Of servers that share an address, this and the next
+    two are those of the one that answers for names that none has."""
     body_timeout: Duration = Duration(10)
     """How long nothing of a body may come."""
     send_timeout: Duration = Duration(10)
@@ -353,14 +398,32 @@ class Process(_Settings, frozen=True, kw_only=True):
     """Most connections of a worker: a session is two, each address listened on and the supervisor's channel one."""
 
 
-class Log(_Settings, frozen=True, kw_only=True):
-    """What is logged; JSON, unless it goes to a terminal."""
+class LogTarget(_Settings, frozen=True, kw_only=True):
+    """Where events go to."""
 
     level: LogLevel = "info"
     file: str | None = None
-    """None: standard error."""
+    """None, and no syslog: standard error."""
+    syslog: Syslog | None = None
+
+
+class Log(LogTarget, frozen=True, kw_only=True):
+    """What is logged; JSON, unless it goes to a terminal."""
+
     access: bool = False
     """An event for each client, of every listener, when all is over."""
+    also: tuple[LogTarget, ...] = ()
+    """Where events go as well."""
+
+    @property
+    def targets(self) -> tuple[LogTarget, ...]:
+        """All of them."""
+        return (LogTarget(level=self.level, file=self.file, syslog=self.syslog), *self.also)
+
+    @property
+    def levels(self) -> tuple[LogLevel, ...]:
+        """Of each in turn."""
+        return (self.level, *(target.level for target in self.also))
 
 
 class Config(_Settings, frozen=True, kw_only=True):

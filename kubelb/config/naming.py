@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from kubelb.config.model import Config, Listener, Variable
-from kubelb.config.own_variables import plain_values, texts_of
+from kubelb.config.own_variables import captured, plain_values, texts_of
 
-_BARE: Final = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
+_BARE: Final = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([1-9]|[A-Za-z0-9_]+))")
 
 
 class Possible(NamedTuple):
@@ -45,6 +45,9 @@ def possible_names(listener: Listener, variables: Mapping[str, Variable]) -> Pos
 
 
 def _is_own(name: str, listener: Listener, variables: Mapping[str, Variable]) -> bool:
+    """What a regular expression captures is the client's."""
+    if name in captured(variables):
+        return False
     return name in variables or any(one.variable == name for one in listener.assignments)
 
 

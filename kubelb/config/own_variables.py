@@ -11,13 +11,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, M
 from typing import Final, TypeVar
 
 from kubelb.config.expression import Expression, Variable, mentioned
-from kubelb.config.lookup import FINDERS, Find
+from kubelb.config.lookup import FINDERS, Find, Found
 from kubelb.config.model import Variable as Settings
+from kubelb.config.regex.compiled import DIGITS, compile_regex
 
 T = TypeVar("T")
 
 Values = MutableMapping[str, bytes]
 """What the variables of one's own are for one session, as far as that is known."""
+
+TellTooLong = Callable[[str, int], None]
+"""Of a variable, by its name, a text was too long for its regular expressions; the number is the text's bytes."""
 
 _DEPTH: Final = 100
 """Variables that depend on each other, at most."""
@@ -34,16 +38,17 @@ class Cycle(ValueError):
 class Own:
     """One of them."""
 
-    def __init__(self, name: str, settings: Settings | None) -> None:
+    def __init__(self, name: str, settings: Settings | None, tell: TellTooLong = lambda name, length: None) -> None:
         """Without settings it has a value only where one is assigned."""
         self.name = name
         self._settings = settings
-        self._find: Find = (lambda text: "") if settings is None else FINDERS[settings.kind](settings)
+        self._tell = tell
+        self._find: Find = (lambda text: Found("")) if settings is None else FINDERS[settings.kind](settings)
         self.needs = frozenset() if settings is None else needs(settings)
 
     def within(self, known: Mapping[str, Variable[T]], values_of: Callable[[T], Values | None]) -> Variable[T]:
         """The variable, which is made from those that are ``known``."""
-        compute = self._computed(known)
+        compute = self._computed(known, values_of)
         name, keeps = self.name, self._settings is None or not self._settings.volatile
 
         def value(record: T) -> bytes | None:
@@ -57,23 +62,67 @@ class Own:
 
         return value
 
-    def _computed(self, known: Mapping[str, Variable[T]]) -> Callable[[T], bytes]:
+    def _computed(
+        self, known: Mapping[str, Variable[T]], values_of: Callable[[T], Values | None]
+    ) -> Callable[[T], bytes]:
         if self._settings is None:
             return lambda record: b""
         source, find = Expression(self._settings.source, known), self._find
         texts = {text: Expression(text, known) for text in texts_of(self._settings) if "$" in text}
 
         def compute(record: T) -> bytes:
-            text = find(source(record))
+            subject = source(record)
+            found = find(subject)
+            if found.too_long:
+                self._tell(self.name, len(subject))
+            if found.captures is not None and (values := values_of(record)) is not None:
+                _keep(found.captures, values)
+            text = found.value
             return texts[text](record) if text in texts else text.encode()
 
         return compute
+
+
+class Captured(Own):
+    """One that regular expressions set; until then there is no such thing."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, None)
+
+    def within(self, known: Mapping[str, Variable[T]], values_of: Callable[[T], Values | None]) -> Variable[T]:
+        name = self.name
+
+        def value(record: T) -> bytes | None:
+            values = values_of(record)
+            return None if values is None else values.get(name)
+
+        return value
+
+
+def _keep(captures: Mapping[str, bytes], values: Values) -> None:
+    """Those that have numbers are of the last regular expression that has found something."""
+    for digit in DIGITS:
+        values.pop(digit, None)
+    values.update(captures)
+
+
+def captured(variables: Mapping[str, Settings]) -> dict[str, None]:
+    """The variables that regular expressions set. :class:`ValueError` where one is none."""
+    regexes = [regex for settings in variables.values() for regex in settings.regexes]
+    names = [name for regex in regexes for name in compile_regex(regex.pattern, regex.any_case).groups]
+    return dict.fromkeys((*DIGITS, *names) if regexes else ())
+
+
+def captures(own: Iterable[Own]) -> bool:
+    """Whether there are such, which a session then has to keep."""
+    return any(isinstance(one, Captured) for one in own)
 
 
 def texts_of(settings: Settings) -> Iterator[str]:
     """All that it may be: of a map these are texts with variables."""
     if settings.kind == "map":
         yield from settings.values.values()
+        yield from (regex.value for regex in settings.regexes)
         yield settings.default
 
 
@@ -88,7 +137,11 @@ def needs(settings: Settings) -> frozenset[str]:
     return frozenset(name for text in texts if "$" in text for name in mentioned(text))
 
 
-def compile_own(variables: Mapping[str, Settings], assigned: Iterable[str] = ()) -> tuple[Own, ...]:
+def compile_own(
+    variables: Mapping[str, Settings],
+    assigned: Iterable[str] = (),
+    tell: TellTooLong = lambda name, length: None,
+) -> tuple[Own, ...]:
     """Each after those it depends on; ``assigned`` are the names that have assignments.
 
     :class:`Cycle` where one depends on itself, :class:`ValueError` where a text is none.
@@ -96,8 +149,10 @@ def compile_own(variables: Mapping[str, Settings], assigned: Iterable[str] = ())
     order: dict[str, None] = {}
     for name in variables:
         _put(name, variables, order, ())
-    only_assigned = (Own(name, None) for name in dict.fromkeys(assigned) if name not in variables)
-    return (*only_assigned, *(Own(name, variables[name]) for name in order))
+    taken = captured(variables)
+    made = variables.keys() | taken.keys()
+    only_assigned = (Own(name, None) for name in dict.fromkeys(assigned) if name not in made)
+    return (*map(Captured, taken), *only_assigned, *(Own(name, variables[name], tell) for name in order))
 
 
 def _put(name: str, variables: Mapping[str, Settings], order: dict[str, None], path: tuple[str, ...]) -> None:

@@ -152,9 +152,10 @@ def _members_problems(key: Key, pool: Pool) -> Iterator[Problem]:
     seen: dict[tuple[str, int], int] = {}
     for i, server in enumerate(pool.servers):
         here = (*key, "servers", i)
-        first = seen.setdefault((same_host(server.address.host), server.address.port), i)
+        host = server.name if server.service else server.address.host
+        first = seen.setdefault((same_host(host), server.address.port), i)
         if first != i:
-            yield (*here, "address"), f"{server.address} is in the pool already", "write it once, with a weight"
+            yield (*here, "address"), f"{server.name} is in the pool already", "write it once, with a weight"
         if server.backup and pool.balance in _WITHOUT_BACKUP:
             yield (*here, "backup"), f"balance {pool.balance} knows no backup", "leave one of the two out"
         yield from _server_problems(here, server)
@@ -191,16 +192,17 @@ def _server_problems(key: Key, server: Server) -> Iterator[Problem]:
 
 
 def _address_problems(config: Config) -> Iterator[Problem]:
-    taken: list[tuple[Key, Address]] = []
+    taken: dict[int, list[tuple[Key, Address]]] = {}
     for key, address in _listens(config):
-        others = (other for place, other in taken if not _shared((key, address), (place, other)))
-        if address.path is not None and key[0] != "listener":
-            yield key, f"{address}: only listeners can have unix sockets", "write an address and a port"
+        of_port = taken.setdefault(address.port, [])
+        others = (other for place, other in of_port if not _shared((key, address), (place, other)))
+        if address.path is not None and key[0] == "admin":
+            yield key, f"{address}: the admin side over TCP has no unix socket", "write an address and a port"
         elif address.is_name:
             yield key, f'"{address.host}" is a name', f"write an address, for example 127.0.0.1:{address.port}"
         elif other := next((other for other in others if _overlap(address, other)), None):
             yield key, f"{address} is taken: {other} is listened on already", "write each address once"
-        taken.append((key, address))
+        of_port.append((key, address))
 
 
 def _shared(one: tuple[Key, Address], other: tuple[Key, Address]) -> bool:

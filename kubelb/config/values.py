@@ -52,7 +52,8 @@ def format_duration(seconds: float) -> str:
 class Address(msgspec.Struct, frozen=True, order=True):
     """A TCP address. ``host`` is a name, an IPv4 or an IPv6 address, as the operator wrote it, without brackets.
 
-    Or that of a unix socket: ``host`` is ``unix:`` and its path, ``port`` is 0.
+    Or that of a unix socket: ``host`` is ``unix:`` and its path, ``port`` is 0. Or a name alone, with port 0 as well:
+    SRV records have the port.
     """
 
     host: str
@@ -71,7 +72,8 @@ class Address(msgspec.Struct, frozen=True, order=True):
     def __str__(self) -> str:
         if self.path is not None:
             return self.host
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}" if self.port else host
 
 
 def parse_address(text: str, default_port: int | None = None) -> Address:

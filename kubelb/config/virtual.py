@@ -35,12 +35,12 @@ class Virtual:
 
     def server(self, name: str) -> HttpServer:
         """``name`` is of the form that :func:`host_name` gives; "" is none."""
-        number = self._find(name.encode("latin-1"))
+        number = self._find(name.encode("latin-1")).value
         return self.servers[int(number)] if number else self.default
 
 
 def host_name(text: str) -> str:
-    """The name in a Host header or a URL: without a port, without a last dot, in lower case.
+    """The name in a Host header or a URL, taken as Latin-1: without a port, without a last dot, in lower case.
 
     Raises :class:`ValueError` where it cannot be one.
     """
@@ -48,4 +48,4 @@ def host_name(text: str) -> str:
     name = match[1].removesuffix(".") if match else ""
     if not name or _WRONG.search(text):
         raise ValueError(f'invalid host "{text}"')
-    return name.lower()
+    return name.encode("latin-1").lower().decode("latin-1")

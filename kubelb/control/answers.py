@@ -34,6 +34,6 @@ def use_instead(methods: str) -> Answer:
 def respond(answer: Answer, environ: Environ, start_response: StartResponse) -> list[bytes]:
     """What an :data:`Application` returns."""
     # waitress writes headers as Latin-1.
-    headers = [(name, value.encode().decode("latin-1")) for name, value in answer.headers]
+    headers = [(name, value.encode(errors="surrogateescape").decode("latin-1")) for name, value in answer.headers]
     start_response(answer.status, [*headers, ("Content-Length", str(len(answer.body)))])
     return [answer.body] if answer.body and environ["REQUEST_METHOD"] != "HEAD" else []

@@ -13,11 +13,11 @@ from contextlib import suppress
 from typing import Final
 
 from kubelb import log
-from kubelb.config.model import Discovery, Pool
+from kubelb.config.model import Discovery, Pool, Server
 from kubelb.config.rules.discovery import is_looked_up_again
-from kubelb.config.values import Address
 from kubelb.control.loop import Loop, Timer
-from kubelb.discovery.dns import Found, LookupFault, look_up
+from kubelb.discovery.dns import Found, LookupFault, look_up, look_up_service
+from kubelb.discovery.targets import Target
 
 _UNSAID: Final = 30.0
 """Seconds between two lookups, where neither the operator nor the answer says how many."""
@@ -27,8 +27,8 @@ _MOST: Final = 86400.0
 _AGAIN: Final = 5.0
 """Seconds after which a lookup that came to nothing is made again, unless the next is due before."""
 
-Told = Callable[[str, str, Sequence[str]], bool]
-"""Takes a pool, the name of a server in it and the addresses that this has now; whether they can be gone by now."""
+Told = Callable[[str, str, Sequence[Target]], bool]
+"""Takes a pool, the name of a server in it and where this leads to now; whether that can be gone by now."""
 
 
 class Discoverer:
@@ -51,7 +51,7 @@ class Discoverer:
             if pool.discovery is not None:
                 for server in pool.servers:
                     if is_looked_up_again(server, pool):
-                        name = _Name(self._loop, pool_name, server.address, pool.discovery, self._told)
+                        name = _Name(self._loop, pool_name, server, pool.discovery, self._told)
                         self._names.append(name)
                         name.begin()
 
@@ -65,7 +65,7 @@ class Discoverer:
 class _Name:
     """One server of a pool."""
 
-    def __init__(self, loop: Loop, pool: str, server: Address, discovery: Discovery, told: Told) -> None:
+    def __init__(self, loop: Loop, pool: str, server: Server, discovery: Discovery, told: Told) -> None:
         self._loop = loop
         self._pool = pool
         self._server = server
@@ -85,20 +85,26 @@ class _Name:
     def _look_up(self) -> None:
         """On its own thread."""
         try:
-            outcome: Found | LookupFault = look_up(self._server.host, self._discovery)
+            outcome: Found | LookupFault = self._found()
         except LookupFault as fault:
             outcome = fault
         with suppress(OSError):  # The loop may be closed by now.
             self._loop.post(lambda: self._ended(outcome))
 
+    def _found(self) -> Found:
+        if self._server.service:
+            return look_up_service(self._server.name, self._discovery)
+        return look_up(self._server.address.host, self._discovery)
+
     def _ended(self, outcome: Found | LookupFault) -> None:
         if self._stopped:
             return
-        name, ttl, gone_by = str(self._server), None, False
+        name, ttl, gone_by = self._server.name, None, False
+        faults = outcome.faults if isinstance(outcome, Found) else (str(outcome),)
+        for fault in faults:
+            log.limited().warning("lookup_failed", pool=self._pool, server=name, reason=fault)
         if isinstance(outcome, Found):
-            ttl, gone_by = outcome.ttl, self._told(self._pool, name, outcome.hosts)
-        else:
-            log.limited().warning("lookup_failed", pool=self._pool, server=name, reason=str(outcome))
+            ttl, gone_by = outcome.ttl, self._told(self._pool, name, outcome.targets) and not faults
         wait = pause(self._discovery, ttl)
         self._timer = self._loop.at(time.monotonic() + (wait if gone_by else min(wait, _AGAIN)), self.begin)
 

@@ -1,19 +1,24 @@
 """What a configured HTTP endpoint answers: nginx's ``location``, ``return`` and ``stub_status``; pure.
 
-Seen with nginx 1.22 for every status code; the sources are ngx_http_core_module.c (locations),
-ngx_http_parse.c (the normal form of a path), ngx_http_core_module.c:ngx_http_send_response and
-ngx_http_special_response.c (answers with and without a text), ngx_http_header_filter_module.c (redirects), and in
-modules/ ngx_http_stub_status_module.c, ngx_http_access_module.c and ngx_http_headers_filter_module.c.
+Seen with nginx 1.22 for every status code. The sources are ngx_http_core_module.c (locations, and
+ngx_http_send_response), ngx_http_special_response.c (answers without a text), ngx_http_header_filter_module.c
+(redirects), and in modules/ ngx_http_stub_status_module.c, ngx_http_access_module.c and
+ngx_http_headers_filter_module.c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from kubelb import __version__
 from kubelb.config.access import allowed, parse_access
+from kubelb.config.http_head import Head
+from kubelb.config.http_variables import Asked, Connections, compile_http
 from kubelb.config.model import Header, HttpServer, Location
+from kubelb.config.values import Duration
+from kubelb.config.variables import Client, Ended, Opening, Worker
 
 _PHRASES = {
     200: "OK",
@@ -56,8 +61,8 @@ _PHRASES = {
 _TITLES = _PHRASES | {302: "Found", 401: "Authorization Required"}
 _REDIRECTS = (301, 302, 303, 307, 308)
 _SILENT = (408, 444, 499)
-_BODILESS = (204, 304)
 _LAST = (400, 413, 414, 500, 501)
+_ENDS_A_LINE = (b"\r", b"\n", b"\0")
 _CARRY_HEADERS = (200, 201, 204, 206, 304, *_REDIRECTS)
 
 _PAGE = (
@@ -93,51 +98,116 @@ class Answer:
     body: bytes = b""
     is_last: bool = False
     """Whether the connection ends with it."""
+    wait: Duration | None = None
+    """How long the connection is then kept for the next request; None: that is not for the answer to say."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What of a request counts."""
+    """What comes to a server, and when."""
 
-    method: str
-    path: str
-    """Decoded, without the query."""
-    client: str
-    """The address it comes from."""
-    origin: str
-    """What it was sent to, such as ``http://127.0.0.1:8081``."""
-
-
-def answer(server: HttpServer, request: Request, figures: Figures) -> Answer | None:
-    """What a request gets; None: the connection is closed without a word."""
-    location = find(server.locations, normal(request.path))
-    if request.method == "TRACE":
-        return _carrying(replace(_page(405), is_last=True), server.headers)
-    given = _answer(location, server, request, figures)
-    return given and _carrying(given, (location and location.headers) or server.headers)
+    head: Head
+    client: Client
+    at: datetime
+    """Now, in local time."""
+    number: int = 1
+    """On its connection; the first is 1."""
+    identity: bytes = bytes(16)
+    """Random."""
+    seconds: float = 0.0
+    """Since it began."""
+    connected: float = 0.0
+    """Seconds since its connection came."""
 
 
-def bad_request(server: HttpServer) -> Answer:
-    """``server`` is the one that answers for unknown names."""
-    return _carrying(_page(400), server.headers)
+class _Teller:
+    """Evaluates the texts of one answer."""
+
+    def __init__(self, server: HttpServer, request: Request, figures: Figures, worker: Worker) -> None:
+        self._server = server
+        self._request = request
+        self._figures = figures
+        self._worker = worker
+
+    def text(self, text: str, status: int) -> bytes:
+        if "$" not in text:
+            return text.encode()
+        return compile_http(text, self._worker)(self._asked(status))
+
+    def header(self, text: str, status: int) -> str:
+        """What might end its line is encoded as in a URL: a path or a user's name may have that."""
+        value = self.text(text, status)
+        for byte in _ENDS_A_LINE:
+            value = value.replace(byte, b"%%%02X" % byte[0])
+        return value.decode(errors="surrogateescape")
+
+    def _asked(self, status: int) -> Asked:
+        request, figures = self._request, self._figures
+        opening = Opening(request.client, 0.0, ())
+        return Asked(
+            head=request.head,
+            so_far=Ended(opening, status, now=0.0, at=request.at, bytes_up=0, bytes_down=0),
+            server_name=_first_name(self._server.server_names),
+            connections=Connections(figures.active, figures.reading, figures.writing, figures.waiting),
+            number=request.number,
+            identity=request.identity,
+            seconds=request.seconds,
+            connected=request.connected,
+        )
 
 
-def _answer(location: Location | None, server: HttpServer, request: Request, figures: Figures) -> Answer | None:
+def _first_name(names: Sequence[str]) -> str:
+    return names[0].removeprefix(".") if names else ""
+
+
+def answer(server: HttpServer, request: Request, figures: Figures, worker: Worker) -> Answer | None:
+    """What a request gets; None: the connection is closed without a word.
+
+    To one with a fault ``server`` is the one that answers for the name as far as that is known.
+    """
+    head = request.head
+    teller = _Teller(server, request, figures, worker)
+    if head.fault or head.method in (b"TRACE", b"CONNECT"):
+        return _carrying(replace(_page(head.fault or 405), is_last=True), server.headers, teller)
+    location = find(server.locations, head.path.decode(errors="surrogateescape"))
+    given = _answer(location, server, request, figures, teller)
+    if given is None:
+        return None
+    given = _carrying(given, (location and location.headers) or server.headers, teller)
+    return _lasting(given, location, server, request)
+
+
+def _lasting(given: Answer, location: Location | None, server: HttpServer, request: Request) -> Answer:
+    """``ngx_http_update_location_config`` (ngx_http_core_module.c)."""
+    wait, most = server.keepalive_timeout, server.keepalive_requests
+    if location is not None and location.keepalive_timeout is not None:
+        wait = location.keepalive_timeout
+    if location is not None and location.keepalive_requests is not None:
+        most = location.keepalive_requests
+    ends = given.is_last or not request.head.keeps or not wait or request.number >= most
+    return replace(given, is_last=ends, wait=wait)
+
+
+def _answer(
+    location: Location | None, server: HttpServer, request: Request, figures: Figures, teller: _Teller
+) -> Answer | None:
     rules = (location and location.access) or server.access
-    if not allowed([parse_access(rule) for rule in rules], request.client):
+    method = request.head.method
+    if not allowed([parse_access(rule) for rule in rules], request.client.remote[0]):
         return _page(403)
     if location is None:
-        return _page(404 if request.method in ("GET", "HEAD", "POST") else 405)
+        return _page(404 if method in (b"GET", b"HEAD", b"POST") else 405)
     if location.stub_status:
-        return _text(200, _STUB_STATUS.format(figures)) if request.method in ("GET", "HEAD") else _page(405)
-    return _fixed(location, request.origin)
+        return _text(200, _STUB_STATUS.format(figures).encode()) if method in (b"GET", b"HEAD") else _page(405)
+    return _fixed(location, request, teller)
 
 
-def _carrying(given: Answer, headers: Iterable[Header]) -> Answer:
-    """With those of ``headers`` that an answer of its status has."""
-    usual = int(given.status[:3]) in _CARRY_HEADERS
-    more = tuple((one.name, one.value) for one in headers if one.value and (usual or one.always))
-    return replace(given, headers=given.headers + more)
+def _carrying(given: Answer, headers: Iterable[Header], teller: _Teller) -> Answer:
+    """With those of ``headers`` that an answer of its status has, and that say something."""
+    status = int(given.status[:3])
+    due = [one for one in headers if one.always or status in _CARRY_HEADERS]
+    more = [(one.name, teller.header(one.value, status)) for one in due]
+    return replace(given, headers=given.headers + tuple((name, value) for name, value in more if value))
 
 
 def find(locations: Iterable[Location], path: str) -> Location | None:
@@ -146,34 +216,31 @@ def find(locations: Iterable[Location], path: str) -> Location | None:
     return max(fitting, key=lambda one: (one.exact, len(one.path)), default=None)
 
 
-def normal(path: str) -> str:
-    """``path`` with ``.``, ``..`` and repeated slashes resolved, as locations are compared with it."""
-    parts: list[str] = []
-    pieces = path.split("/")[1:]
-    for piece in pieces:
-        if piece == "..":
-            del parts[-1:]
-        elif piece not in ("", "."):
-            parts.append(piece)
-    directory = bool(parts) and pieces[-1] in ("", ".", "..")
-    return "/" + "/".join(parts) + ("/" if directory else "")
-
-
-def _fixed(location: Location, origin: str) -> Answer | None:
+def _fixed(location: Location, request: Request, teller: _Teller) -> Answer | None:
     status, text = location.status, location.body
     if status in _REDIRECTS:
-        return _page(status, (("Location", origin + text if text.startswith("/") else text),))
+        url = teller.header(text, status)
+        return _page(status, (("Location", _origin(request) + url if url.startswith("/") else url),))
     if status < 400 or text:
-        return _text(status, text, location.content_type)
+        return _text(status, teller.text(text, status), location.content_type)
     if status in _SILENT:
         return None
     return _page(status) if status in _TITLES else Answer(_line(status))
 
 
-def _text(status: int, text: str, content_type: str = "text/plain") -> Answer:
-    if status in _BODILESS:
+def _origin(request: Request) -> str:
+    """What it was sent to, such as ``http://127.0.0.1:8081``."""
+    host, port = request.client.local
+    name = request.head.host.encode("latin-1").decode(errors="surrogateescape")
+    if not name:
+        name = f"[{host}]" if ":" in host and not host.startswith("unix:") else host
+    return f"http://{name}" + (f":{port}" if port not in (0, 80) else "")
+
+
+def _text(status: int, text: bytes, content_type: str = "text/plain") -> Answer:
+    if status == 204:
         return Answer(_line(status))
-    return Answer(_line(status), (("Content-Type", content_type),), text.encode())
+    return Answer(_line(status), (("Content-Type", content_type),), text)
 
 
 def _page(status: int, headers: tuple[tuple[str, str], ...] = ()) -> Answer:

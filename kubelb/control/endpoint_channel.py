@@ -1,4 +1,5 @@
-"""Connections of the health endpoints: how long each may keep us waiting, and which of too many goes.
+"""Connections of the health endpoints: what comes on them and goes, how long each may keep us waiting, and which of
+too many goes.
 
 For the ``admin`` thread in control, but for :class:`_Task`, which runs where requests are answered. Each channel owns
 its connection's descriptor, waitress closes it. The limits in time are those of nginx (src/http/ngx_http_request.c);
@@ -8,72 +9,123 @@ when there are too many, so that a crowd of silent clients keeps nobody from bei
 
 from __future__ import annotations
 
+import itertools
 import math
-import re
+import os
+import socket
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import WSGITask
+from waitress.utilities import RequestHeaderFieldsTooLarge, build_http_date
 
+from kubelb.config.http_head import Head, parse_head
 from kubelb.config.model import HttpServer
-from kubelb.config.virtual import host_name
+from kubelb.config.values import Duration
+from kubelb.config.variables import Client
+from kubelb.control.endpoint import Request
 
-_TARGET: Final = re.compile(r"(?:[A-Za-z]+://[^/]|/)[^\0-\x20\x7f]*\Z")
-NAME: Final = "kubelb.name"
-"""In the environment of a request: the name that it asks for, "" where it need not; None: it is a bad request."""
-LOCAL: Final = "kubelb.local"
-"""The address that it came to."""
-END: Final = "kubelb.end"
-"""To call if the connection ends with the answer."""
+REQUEST: Final = "kubelb.request"
+"""In the environment of a request: the :class:`Request`."""
+LAST: Final = "kubelb.last"
+"""To call with whether the connection ends with the answer, and with how long it is kept else, if that is to say."""
+_numbers: Final = itertools.count(1)
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    """waitress finds where a request ends, and judges its body; its head is read as nginx does."""
+
+    head = Head(b"", 0)
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self.begun = time.monotonic()
+
+    def parse_header(self, header_plus: bytes) -> None:
+        head = self.head = parse_head(header_plus)
+        if head.fault:
+            raise ParsingError("refused")
+        version = b"1.1" if head.version > (1, 0) else b"1.0"
+        super().parse_header(b"GET / HTTP/" + version + header_plus[len(head.line) :])
+
+    def judged(self) -> Head:
+        """The head, or of it what counts where the request is refused."""
+        if self.error is None or self.head.fault:
+            return self.head
+        if isinstance(self.error, RequestHeaderFieldsTooLarge):
+            return Head(b"", 0, fault=400)
+        return msgspec.structs.replace(self.head, fault=self.error.code)
 
 
 class _Task(WSGITask):  # type: ignore[misc]
-    def start(self) -> None:
-        self.channel.answered += 1
-        environ = self.get_environment()
-        environ[NAME] = _asked_name(self.request)
-        environ[LOCAL] = _local(self.channel)
-        environ[END] = self._end
-        if self.channel.is_last():
-            self._end()
-        super().start()
+    """Answers, in nginx's form, a request that waitress has taken and one that it has not."""
 
-    def _end(self) -> None:
-        self.request.headers["CONNECTION"] = "close"
+    is_last = True
+    logged_write_no_body = True
+    """304 has the length of a body that it does not have, and that is no news."""
 
+    def get_environment(self) -> dict[str, Any]:
+        channel, request, now = self.channel, self.request, time.monotonic()
+        channel.answered += 1
+        self.head = request.judged()
+        # waitress has been shown another line, and sends no body to HEAD.
+        request.command = self.head.method.decode()
+        asked = Request(
+            head=self.head,
+            client=channel.client(),
+            at=datetime.now().astimezone(),
+            number=channel.answered,
+            identity=os.urandom(16),
+            seconds=now - request.begun,
+            connected=now - channel.connected_at,
+        )
+        return {"REQUEST_METHOD": request.command, REQUEST: asked, LAST: self._set_last}
 
-def _local(channel: EndpointChannel) -> str:
-    host = str(channel.socket.getsockname()[0])
-    return f"[{host}]" if ":" in host else host
+    def _set_last(self, is_last: bool, wait: Duration | None) -> None:
+        self.is_last = is_last
+        if wait is not None:
+            self.channel.keepalive_timeout = wait
 
-
-def _asked_name(request: Any) -> str | None:
-    if not _TARGET.match(request.request_uri) or "\0" in request.path:
-        return None
-    text = request.proxy_netloc or request.headers.get("HOST")
-    if text is None:
-        return None if request.version == "1.1" else ""
-    try:
-        return host_name(text)
-    except ValueError:
-        return None
+    def build_response_header(self) -> bytes:
+        """``ngx_http_header_filter``: one of HTTP/0.9 has none."""
+        if self.is_last:
+            self.close_on_finish = True
+        if not self.head.fault and self.head.version < (1, 0):
+            return b""
+        status = int(self.status[:3])
+        headers = [
+            ("Server", self.channel.server.adj.ident),
+            ("Date", build_http_date(self.start_time)),
+            *((name, value) for name, value in self.response_headers if status != 204 or name != "Content-Length"),
+            ("Connection", "close" if self.is_last else "keep-alive"),
+        ]
+        lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in headers)]
+        return "".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1")
 
 
 class EndpointChannel(HTTPChannel):  # type: ignore[misc]
-    task_class = _Task
+    task_class = error_task_class = _Task
+    parser_class = _Parser
     settings: HttpServer
     """Of a class for each address (:func:`channel_class`)."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.answered = 0
-        self._begun = self._moved = time.monotonic()
+        self.number = next(_numbers)
+        self.keepalive_timeout = self.settings.keepalive_timeout
+        self.connected_at = self._begun = self._moved = time.monotonic()
         super().__init__(*arguments, **options)
 
-    def is_last(self) -> bool:
-        """Whether the connection ends with the answer that is under way."""
-        return not self.settings.keepalive_timeout or self.answered >= self.settings.keepalive_requests
+    def client(self) -> Client:
+        local = self.socket.getsockname()
+        if self.socket.family == socket.AF_UNIX:
+            return Client(number=self.number, remote=("unix:", 0), local=(f"unix:{local}", 0))
+        return Client(number=self.number, remote=self.addr[:2], local=local[:2])
 
     def received(self, data: bytes) -> bool:
         before = self.request
@@ -98,7 +150,7 @@ class EndpointChannel(HTTPChannel):  # type: ignore[misc]
         if self.requests:
             return self._begun, math.inf
         if self.request is None and self.answered:
-            return self._moved, self._moved + settings.keepalive_timeout
+            return self._moved, self._moved + self.keepalive_timeout
         if self.request is not None and self.request.headers_finished:
             return self._begun, self._moved + settings.body_timeout
         return self._begun, self._begun + settings.header_timeout

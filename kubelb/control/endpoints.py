@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
+from kubelb.config.http_head import Head
+from kubelb.config.model import HttpServer
+from kubelb.config.variables import Worker
 from kubelb.config.virtual import Virtual
 from kubelb.control import endpoint, endpoint_channel
 from kubelb.control.answers import Application, Environ, StartResponse, respond
 from kubelb.control.endpoint import Figures, Request
-from kubelb.control.endpoint_channel import END, LOCAL, NAME, EndpointChannel, channel_class
+from kubelb.control.endpoint_channel import LAST, REQUEST, EndpointChannel, channel_class
 from kubelb.control.status import Clients
 
 
@@ -22,6 +26,7 @@ class Endpoints:
     def __init__(self, clients: Callable[[], Clients]) -> None:
         """``clients`` is called on the threads that answer."""
         self._clients = clients
+        self._here = Worker(os.uname().nodename, os.getpid())
         self._servers: list[Any] = []
         self._accepted = 0
         self._numbers = itertools.count(1)
@@ -42,16 +47,12 @@ class Endpoints:
     def application(self, virtual: Virtual) -> Application:
         def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
             figures = self._figures(next(self._numbers))
-            name = environ[NAME]
-            if name is None:
-                answer: endpoint.Answer | None = endpoint.bad_request(virtual.default)
-            else:
-                answer = endpoint.answer(virtual.server(name), _request(environ, name), figures)
+            request: Request = environ[REQUEST]
+            answer = endpoint.answer(_server(virtual, request.head), request, figures, self._here)
             if answer is None:
                 # waitress closes a connection whose application raises an OSError.
                 raise ConnectionAbortedError
-            if answer.is_last:
-                environ[END]()
+            environ[LAST](answer.is_last, answer.wait)
             return respond(answer, environ, start_response)
 
         return application
@@ -78,11 +79,7 @@ class Endpoints:
         )
 
 
-def _request(environ: Environ, name: str) -> Request:
-    port = environ["SERVER_PORT"]
-    return Request(
-        method=environ["REQUEST_METHOD"],
-        path=environ["PATH_INFO"].encode("latin-1").decode(errors="surrogateescape"),
-        client=environ["REMOTE_ADDR"],
-        origin=f"http://{name or environ[LOCAL]}" + (f":{port}" if port != "80" else ""),
-    )
+def _server(virtual: Virtual, head: Head) -> HttpServer:
+    """Who cannot say for whom a request is, gets an answer from the one that answers for unknown names."""
+    known = head.host or head.headers or not head.fault
+    return virtual.server(head.host) if known else virtual.default

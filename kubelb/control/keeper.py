@@ -19,6 +19,7 @@ from kubelb.control.decide import decide, news
 from kubelb.control.loop import Loop, Timer
 from kubelb.control.watch import Watch
 from kubelb.discovery.members import TooManyServers, changes, found, merge, sweep
+from kubelb.discovery.targets import Target
 from kubelb.health.machine import Condition, Evidence, Kind, Rules, after
 from kubelb.health.probes import Prober
 from kubelb.snapshot import Probe, Server, Snapshot
@@ -91,18 +92,19 @@ class Keeper:
         self._settings |= settings
         self._go_on_with(snapshot)
 
-    def found(self, pool: str, name: str, hosts: Sequence[str]) -> bool:
-        """The servers of that name have these addresses now. Whether there is room for them."""
+    def found(self, pool: str, name: str, targets: Sequence[Target]) -> bool:
+        """That name leads to these now. Whether there is room for them."""
         before = self.snapshot
         try:
-            snapshot = found(before, pool, name, hosts, SLOTS - 1, time.monotonic())
+            snapshot = found(before, pool, name, targets, SLOTS - 1, time.monotonic())
         except TooManyServers:
             what = "too many servers, with those that have not left yet"
-            log.limited().error("members_not_changed", pool=pool, server=name, found=len(hosts), reason=what)
+            count = sum(len(target.hosts) for target in targets)
+            log.limited().error("members_not_changed", pool=pool, server=name, found=count, reason=what)
             return False
         if snapshot is not before:
-            added, removed = changes(before, snapshot, pool)
-            log.get().info("members_changed", pool=pool, server=name, added=added, removed=removed)
+            added, removed, altered = changes(before, snapshot, pool)
+            log.get().info("members_changed", pool=pool, server=name, added=added, removed=removed, altered=altered)
             self._go_on_with(snapshot)
         return True
 

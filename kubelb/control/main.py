@@ -34,6 +34,7 @@ from kubelb.control.reloads import Reloads
 from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions
 from kubelb.control.upgrades import UNDER_WAY, Upgrades
 from kubelb.control.web import Views
+from kubelb.discovery.targets import Target
 from kubelb.snapshot import Snapshot
 from kubelb.wire.channel import Channel
 from kubelb.wire.messages import (
@@ -117,7 +118,7 @@ class _Control:
 
     def run(self) -> None:
         setup = self._setup
-        log.set_level(setup.snapshot.log.level)
+        log.set_levels(setup.snapshot.log.levels)
         self._loop.watch(self._channel.fileno(), selectors.EVENT_READ, self._told)
         clients = lambda: status.clients(setup.table)  # noqa: E731
         side = None if setup.web is None else (setup.web, self._views())
@@ -220,9 +221,9 @@ class _Control:
             metrics=metrics,
         )
 
-    def _found(self, pool: str, name: str, hosts: Sequence[str]) -> bool:
+    def _found(self, pool: str, name: str, targets: Sequence[Target]) -> bool:
         """Whether that can be gone by: while there is an upgrade, the next supervisor knows the members already."""
-        return not self._upgrades.under_way and self._keeper.found(pool, name, hosts)
+        return not self._upgrades.under_way and self._keeper.found(pool, name, targets)
 
     def _command(self, command: Command) -> Reply:
         """From any thread. Raises :class:`CommandFault`."""

@@ -57,7 +57,9 @@ def _faults(loaded: Loaded, running: Config) -> Iterator[Fault]:
 
 def _fixed(config: Config) -> Config:
     """Without what can change: listeners, pools, variables, the number of workers, what is logged."""
-    log = msgspec.structs.replace(config.log, access=False, level=Log().level)
+    level = Log().level
+    also = tuple(msgspec.structs.replace(target, level=level) for target in config.log.also)
+    log = msgspec.structs.replace(config.log, access=False, level=level, also=also)
     process = msgspec.structs.replace(config.process, max_connections=None)
     return msgspec.structs.replace(
         config, pools={}, listeners=(), variables={}, workers="auto", process=process, log=log

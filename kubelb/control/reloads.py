@@ -151,7 +151,7 @@ class Reloads:
         self._leveller.reload(wanted.config.pools)
         self._discoverer.reload(wanted.config.pools)
         self._config = wanted.config
-        log.set_level(wanted.config.log.level)
+        log.set_levels(wanted.config.log.levels)
         workers = wanted.config.workers if isinstance(wanted.config.workers, int) else None
         self._say(Configured(write_toml(wanted.config), workers))
         return self._keeper.snapshot.version

@@ -1,4 +1,5 @@
-"""What addresses a name has now, and for how long: asked of given DNS servers, or of whoever the system asks.
+"""Where a name leads to now, and for how long: its addresses, asked of given DNS servers or of whoever the system
+asks, or what its SRV records name, asked of given ones.
 
 Blocks, within the time that is given: in control each lookup has a thread of its own. Owns the sockets of a question
 until that is answered. A question goes to one server after the other, from a port of the kernel's choice and with a
@@ -11,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from kubelb.config.model import Discovery
@@ -26,11 +27,16 @@ from kubelb.discovery.message import (
     question,
     read_reply,
 )
+from kubelb.discovery.targets import Target
 
 _ROUNDS: Final = 2
 """How often each server is asked."""
 _CODES: Final = {1: "format error", 2: "server failure", 4: "not implemented", 5: "refused"}
 """RFC 1035, 4.1.1."""
+
+
+_Answer = tuple[tuple[str, ...], int]
+"""Addresses, at least one, and for how many seconds they hold."""
 
 
 class LookupFault(Exception):
@@ -40,60 +46,122 @@ class LookupFault(Exception):
 class Found(NamedTuple):
     """At least one address."""
 
-    hosts: tuple[str, ...]
+    targets: tuple[Target, ...]
     ttl: int | None
     """Seconds for which that holds; None: nobody said."""
+    faults: tuple[str, ...] = ()
+    """Why the addresses of some targets could not be found out."""
 
 
 def look_up(name: str, discovery: Discovery) -> Found:
     """Raises :class:`LookupFault`, also where the name has no address."""
-    kinds = [kind for kind, wanted in ((Kind.A, discovery.ipv4), (Kind.AAAA, discovery.ipv6)) if wanted]
-    found = _ask_servers(name, kinds, discovery) if discovery.resolver else _ask_system(name, kinds)
-    if not found.hosts:
+    if discovery.resolver:
+        servers = _Servers(discovery.resolver)
+        hosts, ttl = _addresses(name, servers, _kinds(discovery), time.monotonic() + discovery.timeout)
+        return Found((Target(hosts),), ttl)
+    return Found((Target(_ask_system(name, _kinds(discovery))),), None)
+
+
+def look_up_service(name: str, discovery: Discovery) -> Found:
+    """What the SRV records of that name lead to (RFC 2782), with addresses of as many targets as can be found out.
+
+    Raises :class:`LookupFault`, also where there is no such record, or no address at all.
+    """
+    deadline = time.monotonic() + discovery.timeout
+    servers = _Servers(discovery.resolver)
+    reply = servers.ask(name, Kind.SRV, deadline)
+    if not reply.services:
+        raise LookupFault("it has no SRV record")
+    found, faults = _addresses_of({service.host for service in reply.services}, servers, _kinds(discovery), deadline)
+    if not found:
+        raise LookupFault(faults[0])
+    targets = tuple(
+        Target(found.get(service.host, ((), 0))[0], service.host, service.port, service.priority, service.weight)
+        for service in reply.services
+    )
+    return Found(targets, min(reply.ttl, *(ttl for _, ttl in found.values())), tuple(faults))
+
+
+def _kinds(discovery: Discovery) -> list[Kind]:
+    return [kind for kind, wanted in ((Kind.A, discovery.ipv4), (Kind.AAAA, discovery.ipv6)) if wanted]
+
+
+def _addresses_of(
+    names: Iterable[str], servers: _Servers, kinds: Sequence[Kind], deadline: float
+) -> tuple[dict[str, _Answer], list[str]]:
+    """Of those names that have any, and why the others have none. None takes more than its share of the time."""
+    found: dict[str, _Answer] = {}
+    faults: list[str] = []
+    ordered = sorted(names)
+    for i, name in enumerate(ordered):
+        now = time.monotonic()
+        try:
+            found[name] = _addresses(name, servers, kinds, now + max(deadline - now, 0) / (len(ordered) - i))
+        except LookupFault as fault:
+            faults.append(f"{name}: {fault}")
+    return found, faults
+
+
+def _addresses(name: str, servers: _Servers, kinds: Sequence[Kind], deadline: float) -> _Answer:
+    replies = [servers.ask(name, kind, deadline) for kind in kinds]
+    hosts = tuple(host for reply in replies for host in reply.addresses)
+    if not hosts:
         raise LookupFault("it has no address")
-    return found
+    return hosts, min(reply.ttl for reply in replies if reply.addresses)
 
 
-def _ask_system(name: str, kinds: Sequence[Kind]) -> Found:
+def _ask_system(name: str, kinds: Sequence[Kind]) -> tuple[str, ...]:
     family = {Kind.A: socket.AF_INET, Kind.AAAA: socket.AF_INET6}[kinds[0]] if len(kinds) == 1 else socket.AF_UNSPEC
     try:
         entries = socket.getaddrinfo(name, 0, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     except (socket.gaierror, UnicodeError) as error:
         raise LookupFault(str(error.strerror) if isinstance(error, socket.gaierror) else "not a host name") from None
-    return Found(tuple(dict.fromkeys(str(entry[4][0]) for entry in entries)), None)
+    hosts = tuple(dict.fromkeys(str(entry[4][0]) for entry in entries))
+    if not hosts:
+        raise LookupFault("it has no address")
+    return hosts
 
 
-def _ask_servers(name: str, kinds: Sequence[Kind], discovery: Discovery) -> Found:
-    deadline = time.monotonic() + discovery.timeout
-    replies = [_ask(name, kind, discovery.resolver, deadline) for kind in kinds]
-    hosts = tuple(host for reply in replies for host in reply.addresses)
-    return Found(hosts, min((reply.ttl for reply in replies if reply.addresses), default=None))
+class _Servers:
+    """Whom to ask, for one lookup."""
+
+    def __init__(self, servers: Sequence[Address]) -> None:
+        self._servers = list(servers)
+
+    def ask(self, name: str, kind: Kind, deadline: float) -> Reply:
+        """What the first server says that says anything. It is asked first from then on, so that a silent one costs
+        its time once. Raises :class:`LookupFault`.
+        """
+        reason = "no answer in time"
+        for server, until in _turns(self._servers, deadline):
+            try:
+                reply = _ask(server, question(int.from_bytes(os.urandom(2), "big"), name, kind), until)
+            except TimeoutError:
+                reason = f"{server} does not answer"
+            except OSError as error:
+                reason = f"{server}: {(error.strerror or str(error)).lower()}"
+            except BadMessage as fault:
+                reason = f"{server} gives a broken answer: {fault}"
+            except ValueError as fault:
+                raise LookupFault(str(fault)) from None
+            else:
+                if reply.code in (NO_ERROR, NO_SUCH_NAME):
+                    self._servers.sort(key=lambda one: one != server)
+                    return _existing(reply, server)
+                reason = f"{server}: {_CODES.get(reply.code, f'error {reply.code}')}"
+        raise LookupFault(reason)
 
 
-def _ask(name: str, kind: Kind, servers: Sequence[Address], deadline: float) -> Reply:
-    """What the first server says that says anything. Raises :class:`LookupFault`."""
-    reason = "no answer in time"
-    for server, until in _turns(servers, deadline):
-        try:
-            asked = question(int.from_bytes(os.urandom(2), "big"), name, kind)
-            reply = _over_udp(server, asked, until)
-            if reply.truncated:
-                reply = _over_tcp(server, asked, until)
-        except TimeoutError:
-            reason = f"{server} does not answer"
-        except OSError as error:
-            reason = f"{server}: {(error.strerror or str(error)).lower()}"
-        except BadMessage as fault:
-            reason = f"{server} gives a broken answer: {fault}"
-        except ValueError as fault:
-            raise LookupFault(str(fault)) from None
-        else:
-            if reply.code == NO_SUCH_NAME:
-                raise LookupFault(f"{server}: no such name")
-            if reply.code == NO_ERROR:
-                return reply
-            reason = f"{server}: {_CODES.get(reply.code, f'error {reply.code}')}"
-    raise LookupFault(reason)
+def _existing(reply: Reply, server: Address) -> Reply:
+    if reply.code == NO_SUCH_NAME:
+        raise LookupFault(f"{server}: no such name")
+    return reply
+
+
+def _ask(server: Address, asked: bytes, deadline: float) -> Reply:
+    """Raises :class:`OSError` and :class:`BadMessage`."""
+    reply = _over_udp(server, asked, deadline)
+    return _over_tcp(server, asked, deadline) if reply.truncated else reply
 
 
 def _turns(servers: Sequence[Address], deadline: float) -> Iterator[tuple[Address, float]]:

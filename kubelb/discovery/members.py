@@ -1,8 +1,8 @@
 """Which servers are members, when that changes: what stays, what is new, what has to leave; pure.
 
-A server is the same as long as its pool, its name and its address are. It keeps its slot in the shared counters, its
-state and its sessions, whatever else of its settings changes. One that is no member any more stays in the snapshot,
-draining, until its last session has gone; then its slot is free for another.
+A server is the same as long as its pool, its name and its address are, whichever SRV record has led to it. It keeps
+its slot in the shared counters, its state and its sessions, whatever else of its settings changes. One that is no
+member any more stays in the snapshot, draining, until its last session has gone; then its slot is free for another.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from kubelb.config.values import Address
+from kubelb.discovery.targets import Target, servers_of, targets_of
 from kubelb.snapshot import Pool, Server, Snapshot, SocketAddress
 
 _Identity = tuple[str, str, tuple[str, int]]
@@ -32,43 +33,65 @@ def merge(running: Snapshot, wanted: Snapshot, slots: int) -> Snapshot:
     return _merged(running, _with_known(running, wanted), slots)
 
 
-def found(running: Snapshot, pool: str, name: str, hosts: Sequence[str], slots: int, now: float) -> Snapshot:
-    """The servers of that name in the pool are these from ``now`` on: at least one, in whatever order.
+def found(running: Snapshot, pool: str, name: str, targets: Sequence[Target], slots: int, now: float) -> Snapshot:
+    """The servers of that name in the pool are those from ``now`` on that this leads to: at least one.
 
     The same object, where that is no news. Raises :class:`TooManyServers`.
     """
     wanted = _without_leaving(running)
-    pools = tuple(_refilled(one, name, hosts, now) if one.name == pool else one for one in wanted.pools)
+    pools = tuple(_refilled(one, name, targets, now) if one.name == pool else one for one in wanted.pools)
     if pools == wanted.pools:
         return running
     return _merged(running, msgspec.structs.replace(wanted, pools=pools), slots)
 
 
-def changes(before: Snapshot, after: Snapshot, pool: str) -> tuple[list[str], list[str]]:
-    """The addresses in the pool that have come, and those that have gone or have to leave."""
-    old, new = ({f"{Address(*address)}" for address in _addresses(one, pool)} for one in (before, after))
-    return sorted(new - old), sorted(old - new)
+def changes(before: Snapshot, after: Snapshot, pool: str) -> tuple[list[str], list[str], list[str]]:
+    """The addresses in the pool that have come, those that have gone or have to leave, and those that have another
+    weight or are backups now or no longer."""
+    old, new = (dict(_shares(one, pool)) for one in (before, after))
+    altered = {address for address in old.keys() & new.keys() if old[address] != new[address]}
+    added, removed = new.keys() - old.keys(), old.keys() - new.keys()
+    return _texts(added), _texts(removed), _texts(altered)
 
 
-def _addresses(snapshot: Snapshot, pool: str) -> Iterator[SocketAddress]:
+def _shares(snapshot: Snapshot, pool: str) -> Iterator[tuple[SocketAddress, tuple[int, bool]]]:
     for one in snapshot.pools:
         if one.name == pool:
-            yield from (server.address for server in one.servers if not server.removed)
+            yield from ((server.address, _share(server)) for server in one.servers if not server.removed)
 
 
-def _refilled(pool: Pool, name: str, hosts: Sequence[str], since: float) -> Pool:
-    """With servers for these hosts in place of those that the name has had."""
+def _share(server: Server) -> tuple[int, bool]:
+    return server.weight, server.backup
+
+
+def _texts(addresses: Iterable[SocketAddress]) -> list[str]:
+    return sorted(str(Address(*address)) for address in addresses)
+
+
+def _refilled(pool: Pool, name: str, targets: Sequence[Target], since: float) -> Pool:
+    """With servers for these targets in place of those that the name has had."""
     template = next((one for one in pool.names if one.name == name), None)
     if template is None:
         return pool
-    port = template.address[1]
-    new = [msgspec.structs.replace(template, address=(host, port), since=since) for host in sorted(set(hosts))]
-    known = [server for server in pool.servers if server.name == name]
-    if [server.address for server in known] == [server.address for server in new]:
+    known = [server for server in pool.servers if _configured(server) == name]
+    others = [server for server in pool.servers if _configured(server) != name]
+    # Who is a member already is not made one a second time.
+    taken = {_identity(pool, server) for server in others}
+    new = [one for one in servers_of(template, targets, known, since) if _identity(pool, one) not in taken]
+    if [_told(server) for server in known] == [_told(server) for server in new]:
         return pool
-    others = [server for server in pool.servers if server.name != name]
-    servers = sorted((*others, *new), key=lambda server: pool.order.index(server.name))
+    servers = sorted((*others, *new), key=lambda server: pool.order.index(_configured(server)))
     return msgspec.structs.replace(pool, servers=tuple(servers))
+
+
+def _configured(server: Server) -> str:
+    """The name in the configuration that it comes from."""
+    return server.found_by or server.name
+
+
+def _told(server: Server) -> tuple[object, ...]:
+    """What DNS says of it."""
+    return server.name, server.address, _share(server)
 
 
 def _without_leaving(snapshot: Snapshot) -> Snapshot:
@@ -80,15 +103,15 @@ def _without_leaving(snapshot: Snapshot) -> Snapshot:
 
 
 def _with_known(running: Snapshot, wanted: Snapshot) -> Snapshot:
-    addresses: dict[tuple[str, str], list[str]] = {}
+    known: dict[tuple[str, str], list[Server]] = {}
     for pool in running.pools:
         for server in pool.servers:
             if not server.removed:
-                addresses.setdefault((pool.name, server.name), []).append(server.address[0])
+                known.setdefault((pool.name, _configured(server)), []).append(server)
     pools = []
     for pool in wanted.pools:
         for name in pool.names:
-            pool = _refilled(pool, name.name, addresses.get((pool.name, name.name), ()), name.since)
+            pool = _refilled(pool, name.name, targets_of(known.get((pool.name, name.name), ())), name.since)
         pools.append(pool)
     return msgspec.structs.replace(wanted, pools=tuple(pools))
 

@@ -1,11 +1,12 @@
-"""DNS messages: the question for a name's addresses, and what an answer says; pure.
+"""DNS messages: the question for a name's addresses or services, and what an answer says; pure.
 
-RFC 1035 is the source of the form (4.1), RFC 3596 that of AAAA. An answer may come from anybody: nothing in it is
-followed further than the message is long.
+RFC 1035 is the source of the form (4.1), RFC 3596 that of AAAA, RFC 2782 that of SRV. An answer may come from
+anybody: nothing in it is followed further than the message is long.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
@@ -17,6 +18,9 @@ MAX_MESSAGE: Final = 65535
 _HEADER: Final = struct.Struct(">HHHHHH")
 _QUESTION: Final = struct.Struct(">HH")
 _RECORD: Final = struct.Struct(">HHIH")
+_SERVICE: Final = struct.Struct(">HHH")
+_HOST_NAME: Final = re.compile(rb"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+"""What may be shown to the operator and asked for in turn (RFC 1123, 2.1, and the underscores that there are)."""
 _RESPONSE: Final = 0x8000
 _OPCODE: Final = 0x7800
 _TRUNCATED: Final = 0x0200
@@ -39,10 +43,22 @@ class Kind(IntEnum):
 
     A = 1
     AAAA = 28
+    SRV = 33
 
 
 class BadMessage(Exception):
     """An answer that makes no sense."""
+
+
+class Service(NamedTuple):
+    """What one SRV record says."""
+
+    priority: int
+    """The lowest comes first."""
+    weight: int
+    port: int
+    host: str
+    """A name; never empty."""
 
 
 class Reply(NamedTuple):
@@ -55,6 +71,7 @@ class Reply(NamedTuple):
     addresses: tuple[str, ...]
     ttl: int
     """Seconds for which that holds."""
+    services: tuple[Service, ...] = ()
 
 
 def encode_name(name: str) -> bytes:
@@ -98,7 +115,10 @@ def read_reply(message: bytes, asked: bytes) -> Reply | None:
         return Reply(code, bool(flags & _TRUNCATED), (), 0)
     name, at = _name(message, _HEADER.size)
     (kind, _) = _QUESTION.unpack_from(message, at)
-    return _addresses(name, list(_records(message, end, answers)), kind)
+    found, ttl = _found(name, list(_records(message, end, answers)), kind)
+    if kind == Kind.SRV:
+        return Reply(NO_ERROR, False, (), ttl, tuple(filter(None, map(_service, found))))
+    return Reply(NO_ERROR, False, tuple(dict.fromkeys(map(_address, found))), ttl)
 
 
 class _Record(NamedTuple):
@@ -106,7 +126,7 @@ class _Record(NamedTuple):
     kind: int
     ttl: int
     value: bytes
-    """Of a CNAME the name, else the bytes."""
+    """Of a CNAME the name, of an SRV what stands before the name and then that, else the bytes."""
 
 
 def _records(message: bytes, at: int, count: int) -> Iterator[_Record]:
@@ -119,17 +139,20 @@ def _records(message: bytes, at: int, count: int) -> Iterator[_Record]:
         if at + length > len(message):
             raise BadMessage("it ends within a record")
         value = message[at : at + length]
-        if kind == _CNAME:
-            value, end = _name(message, at)
+        before = {_CNAME: 0, Kind.SRV: _SERVICE.size}.get(kind)
+        if before is not None:
+            # RFC 2782 wants no pointer in an SRV, but some servers write one and all resolvers read it.
+            name, end = _name(message, at + before)
             if end != at + length:
                 raise BadMessage("a name is not as long as its record")
+            value = value[:before] + name
         at += length
         if family == _INTERNET:
             yield _Record(owner, kind, ttl if ttl <= _MAX_TTL else 0, value)
 
 
-def _addresses(name: bytes, records: list[_Record], kind: int) -> Reply:
-    """Those of the name, or of what it is an alias of."""
+def _found(name: bytes, records: list[_Record], kind: int) -> tuple[list[_Record], int]:
+    """Those of the name, or of what it is an alias of, and for how many seconds they hold."""
     ttls: list[int] = []
     for _ in range(_MAX_ALIASES):
         alias = next((record for record in records if record.owner == name and record.kind == _CNAME), None)
@@ -138,8 +161,7 @@ def _addresses(name: bytes, records: list[_Record], kind: int) -> Reply:
         ttls.append(alias.ttl)
         name = alias.value
     found = [record for record in records if record.owner == name and record.kind == kind]
-    texts = tuple(dict.fromkeys(_address(record) for record in found))
-    return Reply(NO_ERROR, False, texts, min(ttls + [record.ttl for record in found], default=0))
+    return found, min(ttls + [record.ttl for record in found], default=0)
 
 
 def _address(record: _Record) -> str:
@@ -147,6 +169,17 @@ def _address(record: _Record) -> str:
     if len(record.value) != size:
         raise BadMessage("an address is of the wrong length")
     return str(IPv4Address(record.value) if size == 4 else IPv6Address(record.value))
+
+
+def _service(record: _Record) -> Service | None:
+    """None: it says that there is no such service (RFC 2782, "."), or names no port to connect to."""
+    priority, weight, port = _SERVICE.unpack_from(record.value)
+    host = record.value[_SERVICE.size :]
+    if not host or not port:
+        return None
+    if not _HOST_NAME.fullmatch(host):
+        raise BadMessage("a service is at what is no host name")
+    return Service(priority, weight, port, host.decode("ascii"))
 
 
 def _name(message: bytes, at: int) -> tuple[bytes, int]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from kubelb import snapshot
 from kubelb.config import model
@@ -20,6 +22,7 @@ from kubelb.config.rules.process import max_clients
 from kubelb.config.validate import MAX_SERVERS
 from kubelb.config.values import Address
 
+L = TypeVar("L", bound="model.LogTarget | model.AccessLog")
 Lookup = Callable[..., Any]
 """As :func:`socket.getaddrinfo`."""
 
@@ -36,6 +39,7 @@ def resolve(
     resolver = _Resolver(places or {}, lookup, now)
     listeners = tuple(resolver.listeners(config))
     pools = tuple(resolver.pool(name, pool) for name, pool in config.pools.items())
+    log = resolver.log(config.log)
     if resolver.faults:
         raise ConfigFault(*resolver.faults)
     if resolver.slots > MAX_SERVERS:
@@ -47,7 +51,7 @@ def resolve(
         variables=config.variables,
         pools=pools,
         max_clients=max_clients(config),
-        log=config.log,
+        log=log,
     )
 
 
@@ -73,7 +77,7 @@ class _Resolver:
             hash_key=pool.hash_key,
             servers=tuple(servers),
             names=tuple(self._server(server, 0, ("", server.address.port)) for server in again),
-            order=tuple(str(server.address) for server in pool.servers) if again else (),
+            order=tuple(server.name for server in pool.servers) if again else (),
             keepalive=float(pool.keepalive),
             user_timeout=float(pool.user_timeout),
             slow_start=float(pool.health.slow_start),
@@ -85,8 +89,24 @@ class _Resolver:
         for i, listener in enumerate(config.listeners):
             trusted = self._networks(listener.trusted_proxies, ("listener", i, "trusted_proxies"))
             pools = reached_pools(listener, config) if is_named_by_variables(listener.pool) else ()
+            logs = tuple(
+                self._log(log, ("listener", i, "access_log", j)) for j, log in enumerate(listener.access_logs)
+            )
             for address in listener.listen:
-                yield _listener(listener, address, trusted, pools)
+                yield _listener(listener, address, trusted, pools, logs)
+
+    def log(self, log: model.Log) -> model.Log:
+        """With the address of each syslog server."""
+        also = tuple(self._log(target, ("log", "also", i)) for i, target in enumerate(log.also))
+        return msgspec.structs.replace(self._log(log, ("log",)), also=also)
+
+    def _log(self, log: L, key: Key) -> L:
+        """Of several addresses the first counts, as in nginx."""
+        if log.syslog is None:
+            return log
+        found = self._addresses(log.syslog.server, (*key, "syslog", "server"))
+        syslog = msgspec.structs.replace(log.syslog, server=Address(*found[0])) if found else log.syslog
+        return msgspec.structs.replace(log, syslog=syslog)
 
     def _networks(self, texts: Sequence[str], key: Key) -> tuple[Network, ...]:
         """A name is each of its addresses (``ngx_stream_realip_from``)."""
@@ -107,8 +127,9 @@ class _Resolver:
     def _server(self, server: model.Server, slot: int, address: snapshot.SocketAddress) -> snapshot.Server:
         return snapshot.Server(
             slot=slot,
-            name=str(server.address),
+            name=server.name,
             address=address,
+            found_by=server.name if server.service else "",
             weight=server.weight,
             max_fails=server.max_fails,
             fail_timeout=float(server.fail_timeout),
@@ -132,7 +153,11 @@ class _Resolver:
 
 
 def _listener(
-    listener: model.Listener, address: Address, trusted: tuple[Network, ...], pools: tuple[str, ...]
+    listener: model.Listener,
+    address: Address,
+    trusted: tuple[Network, ...],
+    pools: tuple[str, ...],
+    access_logs: tuple[model.AccessLog, ...],
 ) -> snapshot.Listener:
     return snapshot.Listener(
         address=str(address),
@@ -150,7 +175,7 @@ def _listener(
         bind=listener.bind,
         nodelay=listener.nodelay,
         limits=listener.limits,
-        access_logs=listener.access_logs,
+        access_logs=access_logs,
         answer=listener.answer,
         accept_proxy_protocol=listener.accept_proxy_protocol,
         proxy_protocol_timeout=float(listener.proxy_protocol_timeout),

@@ -25,7 +25,6 @@ class Closable(Protocol):
 def spawn(
     run: Callable[[Channel], None],
     name: str,
-    log_level: str,
     forget: Callable[[], None],
     not_for_it: Iterable[Closable],
 ) -> tuple[int, Channel]:
@@ -41,7 +40,7 @@ def spawn(
     if pid == 0:
         status = 1
         try:
-            log.set_up(log_level, name)
+            log.set_up(name)
             for thing in (ours, *not_for_it):
                 thing.close()
             run(theirs)

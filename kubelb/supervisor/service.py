@@ -107,7 +107,6 @@ class Service:
         pid, channel = children.spawn(
             self._control(place) if is_control else self._worker(place),
             place.name,
-            self.config.log.level,
             forget=self.signals.forget,
             not_for_it=[
                 self.selector,
@@ -209,7 +208,7 @@ class Service:
             close_for_good(sock)
         self.family.forget_slots(snapshot.slots - self.snapshot.slots)
         self.snapshot = snapshot
-        log.set_level(snapshot.log.level)
+        log.set_levels(snapshot.log.levels)
         self.family.send_workers(SnapshotChanged(snapshot))
         new = self.sockets.newcomers(wanted)
         for place in workers:
@@ -238,8 +237,8 @@ class Service:
     def make_log_files(self) -> None:
         """Where they have been renamed: children may not be able to. What is wrong they find, and say."""
         files = {one.file for listener in self.snapshot.listeners for one in listener.access_logs}
-        for file in files | {self.config.log.file}:
-            if file is not None:
+        for file in files | {target.file for target in self.config.log.targets}:
+            if file:
                 make_log_file(file, self.config.process.user)
 
     def show(self) -> None:

@@ -113,6 +113,9 @@ class Sockets:
         self.forget_pending()
         self.close_listening(for_good)
         for sock in self.for_control():
-            sock.close()
+            if for_good and sock is not self.admin:
+                close_for_good(sock)
+            else:
+                sock.close()
         if for_good:
             self._path.unlink(missing_ok=True)

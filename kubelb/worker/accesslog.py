@@ -28,6 +28,7 @@ from kubelb.relay.session import End, Session
 from kubelb.snapshot import Listener, Snapshot
 from kubelb.worker.books import Visit, opening_of
 from kubelb.worker.logfile import LogFile
+from kubelb.worker.logserver import LogServer
 
 _QUEUED = 10_000
 _TELLING = 10.0
@@ -104,13 +105,14 @@ class AccessLog:
             self._thread.join(patience)
 
     def _write(self) -> None:
+        log.wait_for_room()
         while (item := self._next()) is not None:
             contained(partial(self._write_entry, item) if isinstance(item, Entry) else item)
             while self._late:
                 contained(self._late.popleft())
         self._tell_lost()
         for writer in self._writers.values():
-            writer.file.close()
+            writer.out.close()
 
     def _tell_lost(self) -> None:
         lost = self._lost - self._told
@@ -128,12 +130,12 @@ class AccessLog:
                 self._write_due(time.monotonic())
 
     def _next_due(self) -> float:
-        return min((writer.file.due for writer in self._writers.values()), default=float("inf"))
+        return min((writer.out.due for writer in self._writers.values()), default=float("inf"))
 
     def _write_due(self, now: float) -> None:
         for writer in self._writers.values():
-            if writer.file.due <= now:
-                writer.file.write_out()
+            if writer.out.due <= now:
+                writer.out.write_out()
 
     def _write_entry(self, entry: Entry) -> None:
         now = time.monotonic()
@@ -160,46 +162,44 @@ class AccessLog:
         self._event = snapshot.log.access
         wanted = {settings for listener in snapshot.listeners for settings in listener.access_logs}
         for settings in self._writers.keys() - wanted:
-            self._writers.pop(settings).file.close()
+            self._writers.pop(settings).out.close()
         for settings in wanted:
             self._writer(settings)
 
     def _reopen(self) -> None:
         for writer in self._writers.values():
-            writer.file.reopen()
+            writer.out.reopen()
 
 
 class _Writer:
     """One access log."""
 
     def __init__(self, settings: Settings, place: Worker) -> None:
-        self.file = LogFile(settings)
+        syslog = settings.syslog
+        self.out = LogFile(settings) if syslog is None else LogServer(syslog, place.hostname)
         self._settings = settings
         self.see(place)
 
     def see(self, place: Worker) -> None:
         """Go by the variables that are there now: what those before are gone to has no value."""
         settings, worker = self._settings, knowing(place, self._settings.format, self._settings.condition)
-        self._line = (
-            _json_line(worker.pid)
-            if not settings.format
-            else _formatted(compile_format(settings.format, settings.escape, worker))
-        )
+        self._line = _formatted(settings, worker) if settings.format else _json_line(worker.pid)
         self._wanted = compile_condition(settings.condition, worker) if settings.condition else None
 
     def write(self, entry: Entry) -> None:
         if self._wanted is None or self._wanted(entry.ended):
-            self.file.write(self._line(entry), time.monotonic())
+            self.out.write(self._line(entry), entry.ended.at, time.monotonic())
 
 
-def _formatted(line: Callable[[Ended], bytes]) -> Callable[[Entry], bytes]:
-    return lambda entry: line(entry.ended) + b"\n"
+def _formatted(settings: Settings, worker: Worker) -> Callable[[Entry], bytes]:
+    line = compile_format(settings.format, settings.escape, worker, syslog=settings.syslog is not None)
+    return lambda entry: line(entry.ended)
 
 
 def _json_line(pid: int) -> Callable[[Entry], bytes]:
     def line(entry: Entry) -> bytes:
         at = entry.ended.at.isoformat(timespec="milliseconds")
-        return msgspec.json.encode({"timestamp": at, "pid": pid, **_fields(entry)}) + b"\n"
+        return msgspec.json.encode({"timestamp": at, "pid": pid, **_fields(entry)})
 
     return line
 

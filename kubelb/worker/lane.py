@@ -143,7 +143,7 @@ class Lane:
         proxy: Proxy = partial(self._proxy, manner_of(listener, self._place))
         if is_named_by_variables(listener.pool):
             proxy = ByName(listener, self._place, proxy, self.books).proxy
-        if reception.is_needed(listener):
+        if reception.is_needed(listener, self._place):
             limits = Limits(listener, self._crowds, self._place)
             return Reception(listener, self.thread, self.books, proxy, self._place, limits).welcome
         return partial(proxy, listener)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from contextlib import suppress
+from datetime import datetime
 
 from kubelb import log
 from kubelb.config.log_files import STANDARD, open_log
@@ -32,8 +33,9 @@ class LogFile:
         self._gathered = 0
         self.due = math.inf
 
-    def write(self, line: bytes, now: float) -> None:
-        """``line`` has its end; ``now`` in seconds of the monotonic clock."""
+    def write(self, line: bytes, _at: datetime, now: float) -> None:
+        """``line`` is without its end; ``now`` in seconds of the monotonic clock."""
+        line += b"\n"
         if self._gathered + len(line) > self._size:
             self.write_out()
         if not self._lines:

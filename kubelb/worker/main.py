@@ -70,7 +70,7 @@ def run(setup: Setup) -> None:
     for row in setup.rows:
         row.put(0, Count.PID, os.getpid())
         row.put(0, Count.WORKER, setup.index + 1)
-    log.set_level(setup.snapshot.log.level)
+    log.set_levels(setup.snapshot.log.levels)
     _Worker(setup).run()
 
 
@@ -142,7 +142,7 @@ class _Worker:
     def _for_a_lane(self, message: Message | None) -> Callable[[Lane], None] | None:
         """What each relay thread has to do, where a message is for all of them."""
         if isinstance(message, SnapshotChanged):
-            log.set_level(message.snapshot.log.level)
+            log.set_levels(message.snapshot.log.levels)
             return lambda lane: lane.see(message.snapshot)
         if isinstance(message, Reopen):
             log.reopen()

@@ -18,6 +18,7 @@ import msgspec
 
 from kubelb import log
 from kubelb.config.access import allowed, real_client
+from kubelb.config.own_variables import captures
 from kubelb.config.variables import Client, Ended, Opening, Worker, address_text, compile_answer, compile_key
 from kubelb.proxyproto import Header
 from kubelb.relay.thread import RelayThread
@@ -32,9 +33,9 @@ Proxy = Callable[[Listener, SocketType, Client], None]
 """Takes a client to a server."""
 
 
-def is_needed(listener: Listener) -> bool:
+def is_needed(listener: Listener, worker: Worker) -> bool:
     """Whether there is more to do with a client than to take him to a server."""
-    lists = listener.access or listener.assignments or listener.limits
+    lists = listener.access or listener.assignments or listener.limits or captures(worker.own)
     return listener.accept_proxy_protocol or bool(lists) or listener.answer is not None
 
 
@@ -62,6 +63,8 @@ class Reception:
 
     def welcome(self, client: SocketType, who: Client) -> None:
         """A client was accepted; from then on all goes its way by itself."""
+        if self._keeps_values:
+            who = msgspec.structs.replace(who, own={})
         if not self._listener.accept_proxy_protocol:
             self._receive(client, who)
             return
@@ -87,8 +90,7 @@ class Reception:
     def _receive(self, client: SocketType, who: Client) -> None:
         """Who has come is known now."""
         listener = self._listener
-        if self._keeps_values:
-            who = self._assigned(who)
+        self._assign(who)
         if listener.limits:
             who = self._limits.counted(who)
         if who.limit_status == REJECTED:
@@ -103,12 +105,10 @@ class Reception:
         else:
             self._proxy(listener, client, who)
 
-    def _assigned(self, who: Client) -> Client:
-        values: dict[str, bytes] = {}
-        who = msgspec.structs.replace(who, own=values)
+    def _assign(self, who: Client) -> None:
         for name, text in self._assignments:
-            values[name] = text(who)
-        return who
+            assert who.own is not None
+            who.own[name] = text(who)
 
     def _left(self, client: SocketType, who: Client) -> None:
         """Without a header, or too late."""

@@ -178,4 +178,6 @@ def _selector(pool: Pool, before: PoolView | None) -> Selector:
 
 def _selection(pool: Pool) -> tuple[object, ...]:
     """All that a selector is made from."""
-    return pool.balance, [(server.name, server.address, server.weight, server.backup) for server in pool.servers]
+    return pool.balance, [
+        (server.name, server.found_by, server.address, server.weight, server.backup) for server in pool.servers
+    ]

@@ -8,8 +8,9 @@ from itertools import count
 import pytest
 
 from tests.differential import sides
+from tests.differential.configuration import Batch, places
 from tests.differential.observe import Observation
-from tests.differential.sides import Batch, observed
+from tests.differential.sides import observed
 from tests.differential.stage import Stage
 from tests.support.nginx import require_nginx
 
@@ -35,8 +36,11 @@ def compare(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Compare:
 
     def play(batch: Batch) -> list[tuple[Observation, Observation]]:
         number = next(numbers)
-        theirs = observed(sides.nginx, directory / f"nginx{number}", batch, stage)
-        ours = observed(sides.kubelb, directory / f"kubelb{number}", batch, stage)
+        sockets = directory / str(number)
+        sockets.mkdir()
+        with places(batch, sockets) as where:
+            theirs = observed(sides.nginx, directory / f"nginx{number}", batch, where, stage)
+            ours = observed(sides.kubelb, directory / f"kubelb{number}", batch, where, stage)
         return list(zip(theirs, ours, strict=True))
 
     return play

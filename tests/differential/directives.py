@@ -8,11 +8,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAIN, EVENTS, STREAM, UPSTREAM, SERVER = "main", "events", "stream", "upstream", "server"
+HTTP, SITE, LOCATION = "http", "server of http", "location"
 _TIMES = ("1s", "10m", "1h30m", "500ms", "'1m 30s'", "2")
 _NO_TIMES = ("x", "1x", "-1", "1m1h", "1s1s", "1.5s", "''", "s", "99999999999999999999")
 _FLAGS, _NO_FLAGS = ("on", "off", "ON"), ("yes", "1", "''")
 _NETWORKS = ("all", "127.0.0.1", "10.0.0.0/8", "unix:", "::1", "fe80::/10")
 _NO_NETWORKS = ("nobody", "10.0.0.0/33", "10.0.0", "10.0.0.1/x", "::1/129", "unix", "''")
+_SYSLOGS = (
+    *("syslog:server=127.0.0.1", "syslog:server=[::1]:1,tag=", "syslog:server=localhost:9,nohostname"),
+    "syslog:facility=kern,severity=emerg,tag=A_1,server=unix:/tmp/nobody.sock",
+    f"syslog:server=127.0.0.1:65535,tag={'x' * 32}",
+)
+_NO_SYSLOGS = (
+    *("syslog:", "syslog:tag=x", "syslog:server=127.0.0.1,", "syslog:server=127.0.0.1,,nohostname", "syslog:x=y"),
+    *("syslog:server=", "syslog:server=:514", "syslog:server=127.0.0.1:0", "syslog:server=127.0.0.1:65536"),
+    *("syslog:server=127.0.0.1:x", "syslog:server=::1", "syslog:server=[::1", "syslog:server=[::1]1"),
+    *("syslog:server=[]", "syslog:server=[::x]", "syslog:server=[127.0.0.1]", "syslog:server=127.0.0.1/a"),
+    *("syslog:server=127.0.0.1?a", "syslog:server=unix:", f"syslog:server=unix:/{'x' * 107}"),
+    *("syslog:server=127.0.0.1,server=127.0.0.1", "syslog:server=127.0.0.1,facility=local8"),
+    *("syslog:server=127.0.0.1,severity=warning", "syslog:server=127.0.0.1,severity=warn,severity=warn"),
+    *("syslog:server=127.0.0.1,facility=user,facility=kern", "syslog:server=127.0.0.1,tag=a,tag=b"),
+    *("syslog:server=127.0.0.1,tag=a-b", "syslog:server=127.0.0.1,tag=a:", "syslog:server=127.0.0.1,tag"),
+    *(f"syslog:server=127.0.0.1,tag={'x' * 33}", "syslog:server=127.0.0.1,nohostname=1", "syslog:nohostname"),
+)
 _SIZES, _NO_SIZES = ("4k", "16K", "1m", "8192"), ("x", "-1", "4g", "''", "4kk")
 
 
@@ -79,7 +97,20 @@ SPECS = (
     Spec("preread_timeout", (STREAM, SERVER), _TIMES, _NO_TIMES),
     Spec("preread_buffer_size", (STREAM, SERVER), _SIZES, _NO_SIZES),
     Spec("variables_hash_max_size", (STREAM,), ("1024",), ("x", "-1")),
-    Spec("access_log", (STREAM, SERVER), ("off", "/dev/null known"), ("/dev/null", "/dev/null nobody"), once=False),
+    Spec(
+        "access_log",
+        (STREAM, SERVER),
+        ("off", "/dev/null known", *(f"{target} known" for target in _SYSLOGS)),
+        (
+            *("/dev/null", "/dev/null nobody", "syslog:server=127.0.0.1", "syslog:server=127.0.0.1 nobody"),
+            *(
+                f"syslog:server=127.0.0.1 known {how}"
+                for how in ("buffer=1k", "gzip", "flush=1s", "buffer=1k flush=1s")
+            ),
+            *(f"{target} known" for target in _NO_SYSLOGS),
+        ),
+        once=False,
+    ),
     Spec("log_format", (STREAM,), ("another $remote_addr",), ("other", "other $nothing"), False, True),
     Spec("least_conn", (UPSTREAM,), ("",), once=False),
     Spec(
@@ -126,6 +157,55 @@ SPECS = (
         once=False,
     ),
     Spec("proxy_pass", (SERVER,), ("pool", "127.0.0.9:1"), ("nobody", "pool:1", "127.0.0.9:0")),
-    Spec("error_log", (MAIN, STREAM, SERVER), ("stderr info", "/dev/null"), ("stderr loud",), once=False),
+    Spec(
+        "error_log",
+        (MAIN, STREAM, SERVER),
+        ("stderr info", "/dev/null", "/dev/null debug_core debug_event", *_SYSLOGS),
+        (
+            *("stderr loud", "stderr info warn", "stderr info debug_core", "stderr debug_core info", "memory:x"),
+            *(f"{_SYSLOGS[0]} loud", f"{_SYSLOGS[0]} info info"),
+            *_NO_SYSLOGS,
+        ),
+        once=False,
+    ),
 )
 CONTEXTS = (MAIN, EVENTS, STREAM, UPSTREAM, SERVER)
+HTTP_SPECS = (
+    Spec(
+        "listen",
+        (SITE,),
+        ("127.0.0.8:26101 default_server backlog=9",),
+        ("127.0.0.8:0", "127.0.0.8:x", "[::1:1"),
+        False,
+    ),
+    Spec("server_name", (SITE,), ("one.example", "*.two.example .example"), (), False, True),
+    Spec(
+        "return",
+        (SITE, LOCATION),
+        (
+            *("204", "200 ok", "301 /there", "http://there.example/", "200 $host-${uri}"),
+            *("$scheme://$host$request_uri", "301 https://$server_name$is_args$args"),
+        ),
+        (
+            *("x", "1000", "-1", "200 a b", "''"),
+            *("200 $nothing", "200 'a $ b'", "200 '${host'", "$host", "301 /$"),
+        ),
+        once=False,
+    ),
+    Spec(
+        "add_header",
+        (HTTP, SITE, LOCATION),
+        ("X-A b", "X-A $http_a$arg_a always"),
+        ("X-A", "X-A b never", "X-A $nothing"),
+        once=False,
+    ),
+    Spec("keepalive_requests", (HTTP, SITE, LOCATION), ("0", "10"), ("x", "-1", "''")),
+    Spec("keepalive_timeout", (HTTP, SITE, LOCATION), ("0", "10s"), _NO_TIMES),
+    Spec("default_type", (HTTP, SITE, LOCATION), ("text/plain",)),
+    Spec("stub_status", (SITE, LOCATION), ("",), once=False),
+    Spec("stub_status", (SITE, LOCATION), ("",), once=False),
+    Spec("allow", (HTTP, SITE, LOCATION), _NETWORKS, _NO_NETWORKS, once=False),
+    Spec("deny", (HTTP, SITE, LOCATION), _NETWORKS, _NO_NETWORKS, once=False),
+)
+"""Those of ``http {}`` that change what is answered."""
+HTTP_CONTEXTS = (HTTP, SITE, LOCATION)

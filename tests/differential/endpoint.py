@@ -21,9 +21,9 @@ SURE_ROOM = 2000
 
 
 class Endpoint:
-    """``mark`` makes what it says different from what others say."""
+    """``mark`` makes what it says different from what others say. ``told``: it is told first who is opposite."""
 
-    def __init__(self, sock: socket.socket, mark: int, slow: bool = False) -> None:
+    def __init__(self, sock: socket.socket, mark: int, slow: bool = False, told: bool = False) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._mark = mark
@@ -31,6 +31,10 @@ class Endpoint:
         self._unsaid = b""
         self._finishing = False
         self._heard = bytearray()
+        self._told = told
+        self._header = 0
+        """Bytes of it."""
+        self.unix = sock.family == socket.AF_UNIX
         self.said = 0
         """Bytes, with those that are still to be sent."""
         self.finished = False
@@ -72,6 +76,8 @@ class Endpoint:
             self.end = End.RESET
             return b""
         self._heard += piece
+        if self._told and not self._header:
+            self._header = self._heard.find(b"\n") + 1
         if not piece:
             self.end = End.CLEAN
         return piece
@@ -105,7 +111,8 @@ class Endpoint:
     def speak(self, words: bytes) -> None:
         self.said += len(words)
         self._unsaid += words
-        self._send()
+        if words:
+            self._send()
 
     def finish(self) -> None:
         """Once all is said."""
@@ -139,12 +146,12 @@ class Endpoint:
 
     def missing(self, said: int) -> int:
         """How much of what the other side has said has not been read."""
-        return said - len(self._heard)
+        return said + self._header - len(self._heard)
 
     def arrived(self, said: int) -> bool:
         """Whether what the other side has said is here, as far as can be: all of it, or what it has room for."""
         missing = self.missing(said)
-        if missing <= 0 or self.end is not End.OPEN:
+        if self.end is not End.OPEN or (missing <= 0 and bool(self._header) is self._told):
             return True
         return not self.reads and (self.hung_up or self.waiting() >= min(missing, SURE_ROOM))
 
@@ -153,7 +160,18 @@ class Endpoint:
 
     def heard(self, end: End) -> Heard:
         """``end`` is what had become of it before the last left."""
-        return Heard(len(self._heard), digest(bytes(self._heard)), end, self.end, self.cut)
+        words = bytes(self._heard[self._header :])
+        return Heard(len(words), digest(words), end, self.end, self.cut, self.unix)
+
+    @property
+    def header(self) -> bytes:
+        """That it was told first."""
+        return bytes(self._heard[: self._header])
+
+    @property
+    def words(self) -> bytes:
+        """All that it has heard."""
+        return bytes(self._heard)
 
     def close(self) -> None:
         self._sock.close()

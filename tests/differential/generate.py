@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
+from kubelb.proxyproto import HeaderFault, decode
+from tests.differential.configuration import Batch
 from tests.differential.scripts import (
     HOSTS,
     Break,
@@ -22,21 +25,17 @@ from tests.differential.scripts import (
     Step,
     Welcome,
 )
-from tests.differential.sides import Batch
+from tests.support import proxy_headers
 
 METHODS = (
     *("", "least_conn", "hash $remote_addr", "hash $remote_addr consistent", "hash $server_addr$remote_addr"),
     *("hash $part", "hash $kind$net consistent"),
+    *("hash $server_port$proxy_protocol_addr", "hash $binary_remote_addr consistent", "zone z@ 64k"),
+    *("zone z@ 64k; least_conn", "least_conn; zone z@ 64k", "zone z@ 64k; hash $remote_addr"),
 )
 """Those that pick by rule; what ``random`` picks is nobody's to compare."""
-ALWAYS = (
-    "split_clients $remote_addr $part { 30% a; 30% b; * c; }",
-    "map $remote_addr $kind { 127.0.0.9 nine; 10.1.2.3 told; default other; }",
-    "geo $net { 127.7.0.0/16 seven; default rest; }",
-    "limit_conn_zone $binary_remote_addr zone=each:1m",
-)
-"""Of the stream: what other directives name."""
-_NO_BACKUPS = ("hash", "random")
+SHARED = ("zone z@ 64k; hash $remote_addr", "zone z@ 64k; hash $kind$server_port consistent")
+"""Those by which it does not matter which of several workers picks."""
 PARAMETERS = (
     *("weight=1", "weight=2", "weight=5"),
     *("max_fails=0", "max_fails=1", "max_fails=2"),
@@ -49,12 +48,18 @@ SERVER_DIRECTIVES = (
     *("proxy_connect_timeout 20s", "proxy_timeout 1h", "proxy_timeout 5m"),
     *("proxy_half_close on", "proxy_half_close on", "proxy_half_close off"),
     *("proxy_buffer_size 4k", "tcp_nodelay on", "tcp_nodelay off", "proxy_socket_keepalive on"),
-    *("proxy_next_upstream off", "proxy_next_upstream_tries 2", "proxy_next_upstream_timeout 1h"),
+    *(
+        "proxy_next_upstream off",
+        "proxy_next_upstream_tries 1",
+        "proxy_next_upstream_tries 2",
+        "proxy_next_upstream_timeout 1h",
+    ),
     *("limit_conn each 1", "limit_conn each 2"),
     *("proxy_download_rate 100m", "proxy_upload_rate 100m"),
+    *("proxy_protocol on", "proxy_protocol on", "proxy_protocol off", "limit_conn_dry_run on"),
 )
 """Of a ``server {}`` or the whole stream."""
-IPV4_DIRECTIVES = ("proxy_bind 127.0.0.77", "proxy_bind $server_addr")
+IPV4_DIRECTIVES = ("proxy_bind 127.0.0.77", "proxy_bind $server_addr", "proxy_bind $remote_addr")
 """Where no address is an IPv6 one."""
 ACCESS = (
     "allow 127.7.0.0/16",
@@ -64,13 +69,15 @@ ACCESS = (
     "deny ::1",
     "deny all",
     "deny 10.0.0.0/8",
+    "deny unix:",
 )
 """Of the same; their order counts."""
-TRUST = ("set_real_ip_from 127.0.0.0/8", "set_real_ip_from ::1")
+TRUST = ("set_real_ip_from 127.0.0.0/8", "set_real_ip_from ::1", "set_real_ip_from unix:")
 """Of the same; whose headers are believed."""
 LISTENS = (
     *("127.0.0.1", "127.0.0.1 backlog=100", "::1", "127.0.0.5 so_keepalive=on"),
-    *("127.0.0.1 proxy_protocol", "::1 proxy_protocol"),
+    *("127.0.0.1 proxy_protocol", "::1 proxy_protocol", "unix: proxy_protocol"),
+    *("unix:", "127.0.0.1/3", "::1/2 backlog=9", "127.0.0.6/2 proxy_protocol"),
 )
 HEADERS = (
     *(b"PROXY TCP4 10.1.2.3 10.4.5.6 7000 8000\r\n", b"PROXY TCP6 fe80::1 ::1 1 2\r\n", b"PROXY UNKNOWN\r\n"),
@@ -78,6 +85,22 @@ HEADERS = (
     *(b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 10.1.2.3 10.4.5.6 7000 80000\r\n"),
 )
 """Of the PROXY protocol, and the last two of none."""
+ENDS = (
+    *(((), (), "proxy_pass pool@"),) * 4,
+    (("map $remote_addr $to@ { 127.0.0.9 other@; 127.7.7.7 <1>; default pool@; }",), (), "proxy_pass $to@"),
+    (("geo $to@ { default pool@; 127.7.0.0/16 other@; 10.1.0.0/16 <4>; }",), (), "proxy_pass $to@"),
+    (("split_clients $remote_addr$server_addr $to@ { 40% other@; 20% <3>; * pool@; }",), (), "proxy_pass $to@"),
+    ((), ("set $to@ other@", "set $to@ pool@"), "proxy_pass $to@"),
+    (("map $kind $to@ { nine nobody; default $of@; }",), ("set $of@ other@",), "proxy_pass $to@"),
+    ((), (), "return '$remote_addr:$remote_port to $server_addr:$server_port, $kind of $part in $net'"),
+    (
+        (),
+        ("set $of@ $proxy_protocol_addr",),
+        "return '$of@ $proxy_protocol_port $protocol $realip_remote_addr $bytes_received'",
+    ),
+    ((), (), "return ''"),
+)
+"""What becomes of clients: directives of the ``stream {}``, of the ``server {}``, and of that the last."""
 SOURCES = (None, "127.0.0.1", "127.0.0.9", "127.7.7.7", "127.255.0.1")
 _WELCOMES = (Welcome.STAY, Welcome.GREET, Welcome.FINISH, Welcome.LEAVE, Welcome.BREAK, Welcome.REFUSE)
 _SIZES = (1, 7, 1000, 5000, 16384, 70000)
@@ -100,7 +123,7 @@ def _members(draw: st.DrawFn, method: str, never: bool) -> tuple[Member, ...]:
 
     The first is a primary, for nginx wants one.
     """
-    allowed = [text for text in PARAMETERS if not (text == "backup" and method.startswith(_NO_BACKUPS))]
+    allowed = [text for text in PARAMETERS if not (text == "backup" and "hash" in method)]
     steady = [text for text in allowed if not text.startswith("max_fails")]
     first = [
         text for text in steady if not text.startswith(("backup", "down") if never else ("backup", "down", "max_c"))
@@ -130,11 +153,22 @@ def _steps(sessions: int, listens: Sequence[str], steady: int | None) -> st.Sear
     )
 
 
+def _is_whole(header: bytes) -> bool:
+    """Whether nginx and kubelb wait for no more of it: what comes in pieces is a wanted difference."""
+    try:
+        return decode(header) is not None
+    except HeaderFault:
+        return True
+
+
+_headers = st.sampled_from(HEADERS) | proxy_headers.good | proxy_headers.damaged.filter(_is_whole)
+
+
 @st.composite
 def _connects(draw: st.DrawFn, listens: Sequence[str]) -> Connect:
     listener = draw(st.integers(0, len(listens) - 1))
     source = None if ":" in listens[listener] else draw(st.sampled_from(SOURCES))
-    header = draw(st.sampled_from(HEADERS)) if listens[listener].endswith("proxy_protocol") else b""
+    header = draw(_headers) if "proxy_protocol" in listens[listener] else b""
     return Connect(listener, source, draw(st.sampled_from((b"", b"", b"hello"))), draw(st.booleans()), header)
 
 
@@ -145,32 +179,49 @@ def _scripts(draw: st.DrawFn, listens: Sequence[str], steady: int | None) -> tup
     return (first, *rest)
 
 
+def _each_port(listens: Sequence[str]) -> list[str]:
+    """Its ``listen``."""
+    counts = [re.match(r"\S+/(\d+)", text) for text in listens]
+    return [text for text, count in zip(listens, counts, strict=True) for _ in range(int(count[1]) if count else 1)]
+
+
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw: st.DrawFn, workers: int = 1) -> Case:
     """In which a server is always left to be tried: where ``max_fails`` leaves out all, kubelb tries them anyway."""
-    method = draw(st.sampled_from(METHODS))
+    method = draw(st.sampled_from(METHODS if workers == 1 else SHARED))
     listens = tuple(draw(st.lists(st.sampled_from(LISTENS), min_size=1, max_size=2, unique=True)))
+    if workers > 1 and draw(st.booleans()):
+        listens = tuple(text if text.startswith("unix:") else f"{text} reuseport" for text in listens)
     never = draw(st.booleans())
     members = draw(_members(method, never))
     steady = None if never else members[0].server
     welcomes = [draw(st.sampled_from(_WELCOMES)) for _ in HOSTS]
     if steady is not None and welcomes[steady] is Welcome.REFUSE:
         welcomes[steady] = Welcome.STAY
-    hosts = [*listens, *(HOSTS[member.server] for member in members)]
-    directives = SERVER_DIRECTIVES if any(":" in host for host in hosts) else (*SERVER_DIRECTIVES, *IPV4_DIRECTIVES)
+    others = (Member(draw(st.integers(0, len(HOSTS) - 1)), ("max_fails=0",)),)
+    around, first, then = draw(st.sampled_from(ENDS))
+    directives: tuple[str, ...] = SERVER_DIRECTIVES
+    if not then.startswith("proxy_pass $") and not any(
+        ":" in host for host in (*listens, *(HOSTS[each.server] for each in members))
+    ):
+        directives = (*SERVER_DIRECTIVES, *IPV4_DIRECTIVES)
     return Case(
         members,
-        draw(_scripts(listens, steady)),
+        draw(_scripts(_each_port(listens), steady)),
         method,
-        (*draw(_distinct(directives, 3)), *draw(_few(ACCESS)), *draw(_few(TRUST))),
+        (*first, *draw(_distinct(directives, 3)), *draw(_few(ACCESS)), *draw(_few(TRUST))),
         listens,
         tuple(welcomes),
+        others,
+        around,
+        then,
     )
 
 
-def batches(most: int) -> st.SearchStrategy[Batch]:
+def batches(most: int, workers: int = 1) -> st.SearchStrategy[Batch]:
     return st.builds(
         Batch,
-        st.lists(cases(), min_size=1, max_size=most).map(tuple),
-        _distinct(SERVER_DIRECTIVES, 3).map(lambda directives: (*ALWAYS, *directives)),
+        st.lists(cases(workers), min_size=1, max_size=most).map(tuple),
+        _distinct(SERVER_DIRECTIVES, 3),
+        st.just(workers),
     )

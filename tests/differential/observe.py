@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -33,10 +35,25 @@ class Heard:
     """After it."""
     cut: bool
     """Whether the other side has reset the connection before any end had come."""
+    unix: bool
+    """It is a unix socket, which knows no reset."""
 
 
-_NOBODY = "502 "
-"""What a line of the access log begins with where no server could be reached."""
+Line = Mapping[str, str]
+"""Of the access log: the variables' values."""
+SHAPED = (
+    *("connection", "pid", "msec", "time_local", "time_iso8601", "session_time"),
+    *("upstream_connect_time", "upstream_first_byte_time", "upstream_session_time"),
+)
+"""Variables of whose values only the form is the same in both."""
+_NOBODY = "502"
+"""The status where no server could be reached."""
+
+
+def parsed(text: str) -> Line:
+    """A line, split where no value can be; each number of :data:`SHAPED` is 0."""
+    values = dict(each.split("=", 1) for each in text.split('"'))
+    return {name: re.sub(r"\d+", "0", value) if name in SHAPED else value for name, value in values.items()}
 
 
 def digest(data: bytes) -> str:
@@ -54,8 +71,9 @@ class Session:
     """The server's number."""
     seen_from: str | None
     """The address that the server was connected to from."""
-    log: str
-    """Its line in the access log."""
+    log: Line
+    told: str
+    """What a client without a server was told, or a server before it heard from its client."""
 
 
 Observation = tuple[Session, ...]
@@ -73,11 +91,11 @@ def expected(theirs: Observation) -> Observation:
 
 def _expected(theirs: Session) -> Session:
     if theirs.server is None:
-        return replace(theirs, client=_reset(theirs.client)) if theirs.log.startswith(_NOBODY) else theirs
+        return replace(theirs, client=_reset(theirs.client)) if theirs.log["status"] == _NOBODY else theirs
     client, server = (_reset(heard) if heard.cut else heard for heard in (theirs.client, theirs.server))
     return replace(theirs, client=client, server=server)
 
 
 def _reset(heard: Heard) -> Heard:
     """It was told so, unless it has left itself."""
-    return heard if heard.end is End.OWN else replace(heard, end=End.RESET, last=End.RESET)
+    return heard if heard.end is End.OWN or heard.unix else replace(heard, end=End.RESET, last=End.RESET)

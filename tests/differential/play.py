@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import singledispatchmethod
 
+from kubelb.proxyproto import decode
 from kubelb.snapshot import SocketAddress
 from tests.differential.endpoint import SURE_ROOM, Endpoint
-from tests.differential.observe import End, Observation
-from tests.differential.pair import Pair, connected
+from tests.differential.observe import End, Line, Observation
+from tests.differential.pair import Pair, connected, name_of
 from tests.differential.scripts import (
     AwaitEnd,
     Break,
@@ -18,6 +20,7 @@ from tests.differential.scripts import (
     Connect,
     Finish,
     Leave,
+    Pass,
     Resume,
     Say,
     Stall,
@@ -26,21 +29,39 @@ from tests.differential.scripts import (
 )
 from tests.differential.stage import Stage
 
-Log = Callable[[Sequence[str]], Sequence[str]]
+Log = Callable[[Sequence[str]], Sequence[Line]]
 """Gives the lines of the access log for those who are named by address and port."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where a case is played."""
+
+    listeners: Sequence[SocketAddress]
+    half_close: bool
+    """Whether sessions go on once one side has finished."""
+    headers: bool
+    """Whether servers are told first who is opposite."""
+
+
 _Deed = Say | Finish | Leave | Break | Stall | Resume
 _GREETING = 100
 """Bytes."""
 
 
+def _length(header: bytes) -> int:
+    """Of the PROXY header that is there, which may be followed by words."""
+    found = decode(header) if header else None
+    return found.length if found else 0
+
+
 class Player:
     """Of one case before one proxy."""
 
-    def __init__(self, stage: Stage, listeners: Sequence[SocketAddress], half_close: bool, log: Log) -> None:
-        """``half_close``: whether sessions go on once one side has finished."""
+    def __init__(self, stage: Stage, scene: Scene, log: Log) -> None:
         self._stage = stage
-        self._listeners = listeners
-        self._half_close = half_close
+        self._scene = scene
+        self._half_close = scene.half_close
         self._log = log
         self._pairs: list[Pair] = []
 
@@ -75,26 +96,34 @@ class Player:
 
     @_do.register
     def _connect(self, step: Connect) -> None:
-        mark = 1000 * len(self._pairs)
-        sock = connected(self._listeners[step.listener], step)
-        pair = Pair(Endpoint(sock, mark, step.slow), "{} {}".format(*sock.getsockname()))
-        self._pairs.append(pair)
-        pair.client.speak(step.header + step.words)
+        pair = self._come(step)
         servers = self._stage.servers
         self._until(lambda: pair.client.end is not End.OPEN or any(server.accepted for server in servers), step)
         for number, server in enumerate(servers):
             for sock in server.accepted:
-                pair.picked, pair.server = number, Endpoint(sock, mark + 500)
-                pair.seen_from = sock.getpeername()[0]
+                mark = 1000 * len(self._pairs) - 500
+                pair.picked, pair.server = number, Endpoint(sock, mark, told=self._scene.headers)
+                pair.seen_from = "" if pair.server.unix else sock.getpeername()[0]
             server.accepted.clear()
         if pair.picked is not None:
-            pair.client.said -= len(step.header)
+            pair.client.said -= _length(step.header)
             self._welcome(len(self._pairs) - 1, servers[pair.picked].welcome, step)
+
+    @_do.register
+    def _pass(self, step: Pass) -> None:
+        self._come(step).client.leave(step.broken)
+
+    def _come(self, step: Connect) -> Pair:
+        sock = connected(self._scene.listeners[step.listener], step)
+        pair = Pair(Endpoint(sock, 1000 * len(self._pairs), step.slow), name_of(sock))
+        self._pairs.append(pair)
+        pair.client.speak(step.header + step.words)
+        return pair
 
     def _welcome(self, session: int, welcome: Welcome, step: Connect) -> None:
         pair = self._pairs[session]
         assert pair.server is not None
-        self._until(lambda: pair.server is not None and pair.server.arrived(len(step.words)), step)
+        self._until(lambda: pair.server is not None and pair.server.arrived(pair.client.said), step)
         if welcome in (Welcome.GREET, Welcome.FINISH):
             self._do(Say(session, By.SERVER, _GREETING))
         act = {Welcome.FINISH: Finish, Welcome.LEAVE: Leave, Welcome.BREAK: Break}.get(welcome)
@@ -133,7 +162,7 @@ class Player:
         return self._half_close or one.closed or one.hung_up
 
     @_do.register
-    def _leave(self, step: Leave) -> None:
+    def _leave(self, step: Leave | Break) -> None:
         sides = self._sides(step)
         if sides is None:
             return
@@ -144,8 +173,12 @@ class Player:
         one.leave()
         if resets:
             self._cut(step, other)
-        else:
-            self._until(lambda: self._has_ended(one, other), step)
+            return
+        self._until(lambda: self._has_ended(one, other), step)
+        if one.unix and not other.closed:
+            # Of a unix socket the kernel tells that nobody is there; kubelb closes then, nginx waits for a word.
+            self._pairs[step.session].over = True
+            other.leave()
 
     @_do.register
     def _break(self, step: Break) -> None:
@@ -153,6 +186,9 @@ class Player:
         if sides is None:
             return
         one, other = sides
+        if one.unix:
+            self._leave(step)
+            return
         if not one.said + other.said:
             # Whether a reset of a connection that carries nothing is taken for a refusal is chance.
             one.say(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.differential.directives import SERVER, STREAM, UPSTREAM
+from tests.differential.directives import LOCATION, MAIN, SERVER, SITE, STREAM, UPSTREAM
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,32 @@ REFUSED = (
     Refused("a port of the kernel's choice", SERVER, "listen 127.0.0.8;", "no port"),
     Refused("a time of 0", STREAM, "proxy_timeout 0;", "zero"),
     Refused("a time of 0", SERVER, "proxy_connect_timeout 0;", "zero"),
+    Refused("the same twice", LOCATION, "stub_status; stub_status;", "duplicate"),
+    Refused("large numbers", UPSTREAM, "server 127.0.0.6:1 weight=65536;", "from 1 to 65535"),
+    Refused("variables of one's own in `http {}`", SITE, "set $a b;", "in stream {} only"),
+    Refused("some of nginx's variables in `http {}`", SITE, "add_header X-A $request_filename;", "unknown"),
+    Refused("many variables in one text of `http {}`", SITE, f"add_header X-A {'$uri' * 65};", "at most 64"),
+    Refused("variables where names are", SITE, "server_name $hostname;", "variables are not supported"),
+    Refused("some limits in time for a location", LOCATION, "send_timeout 5s;", "a whole server"),
+    Refused("a Keep-Alive header", SITE, "keepalive_timeout 75s 60s;", "a Keep-Alive header is not sent"),
     Refused("the same twice", UPSTREAM, "server 127.0.0.7:1;", "127.0.0.7:1"),
     Refused("the same twice", UPSTREAM, "least_conn; least_conn;", "duplicate"),
     Refused("the same twice", UPSTREAM, "least_conn; hash $remote_addr;", "second balancing method"),
     Refused("the same twice", UPSTREAM, "zone a 64k; zone a 64k;", "duplicate"),
-    Refused("syslog", STREAM, "access_log syslog:server=127.0.0.1 known;", "syslog is not supported"),
+    Refused("a log in memory", MAIN, "error_log memory:1m;", "takes a debugger"),
+    Refused("a log in memory", SERVER, "error_log memory:1m debug;", "takes a debugger"),
+    Refused(
+        "a relative path", STREAM, "access_log syslog:server=unix:a.sock known;", "is not the path of a unix socket"
+    ),
+    Refused("regular expressions of other kinds", STREAM, "map $remote_addr $r { ~^(?=1) a; }", "lookaround"),
+    Refused("regular expressions of other kinds", STREAM, r"map $remote_addr $r { ~(.)\1 a; }", "backreferences"),
+    Refused("regular expressions that take too long", STREAM, "map $remote_addr $r { ~(1+)+$ a; }", "for ever"),
+    Refused(
+        "one name for a group and for what is no group",
+        STREAM,
+        "map $remote_addr $r { ~(?<r>1) a; }",
+        "a variable already",
+    ),
+    Refused("what is captured where nothing is", STREAM, "map $remote_addr $r { 1 $1; }", 'unknown "1"'),
     Refused("a log for each value", STREAM, "access_log /tmp/$remote_addr known;", "a path with variables"),
 )

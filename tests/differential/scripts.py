@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from enum import Enum
 
-HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "::1")
-"""Of the stage's servers."""
+HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "::1", "unix:")
+"""Of the stage's servers; the last is a unix socket."""
 
 
 class By(Enum):
@@ -76,6 +76,14 @@ class Connect(Value):
     """Reads little at a time into a small buffer."""
     header: bytes = b""
     """What it begins with, which is for the proxy."""
+
+
+@dataclass(frozen=True, repr=False)
+class Pass(Connect):
+    """A client who comes where nobody answers, and goes."""
+
+    broken: bool = False
+    """With a reset."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,15 +161,24 @@ class Member(Value):
 
 @dataclass(frozen=True, repr=False)
 class Case(Value):
-    """One ``server {}`` with an ``upstream {}`` of its own, and what is done there."""
+    """One ``server {}`` with an ``upstream {}`` of its own, and what is done there.
+
+    In texts of configuration ``@`` stands for the case's number, ``<2>`` for the address of server 2.
+    """
 
     members: tuple[Member, ...]
     script: tuple[Step, ...]
     method: str = ""
-    """How the upstream balances: a directive."""
+    """How the upstream balances: directives."""
     directives: tuple[str, ...] = ()
     """Of the ``server {}``."""
     listens: tuple[str, ...] = ("127.0.0.1",)
-    """Hosts, each with the parameters of its ``listen`` behind it."""
-    welcomes: tuple[Welcome, ...] = (Welcome.STAY,) * len(HOSTS)
-    """What each server of the stage does at first."""
+    """Hosts, each with the parameters of its ``listen`` behind it; ``127.0.0.1/3`` are three ports in a row."""
+    welcomes: tuple[Welcome, ...] = ()
+    """What each server of the stage does at first; those that are not named stay."""
+    others: tuple[Member, ...] = ()
+    """Of a second upstream, ``other@``; the first is ``pool@``."""
+    around: tuple[str, ...] = ()
+    """Directives of the ``stream {}``."""
+    then: str = "proxy_pass pool@"
+    """What becomes of clients: ``proxy_pass`` or ``return``."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import select
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from kubelb.snapshot import SocketAddress
+from kubelb.snapshot import SocketAddress, target
 from tests.differential.scripts import HOSTS, Welcome
 
 _PATIENCE = 10.0
@@ -28,13 +31,21 @@ class Watched(Protocol):
     def ready(self, mask: int) -> None: ...
 
 
+def family(address: SocketAddress) -> socket.AddressFamily:
+    if address[0].startswith("unix:"):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
 class Server:
     """One address, kept for as long as the stage stands: whoever listens there or not, nobody else gets it."""
 
-    def __init__(self, host: str) -> None:
-        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._holder = self._bound((host, 0))
-        self.address: SocketAddress = self._holder.getsockname()[:2]
+    def __init__(self, host: str, directory: Path) -> None:
+        """``directory`` is where a unix socket is."""
+        address = (f"unix:{directory}/server", 0) if host == "unix:" else (host, 0)
+        self._family = family(address)
+        self._holder = self._bound(address)
+        self.address: SocketAddress = address if host == "unix:" else self._holder.getsockname()[:2]
         self._listening: socket.socket | None = None
         self._crowd: list[socket.socket] = []
         self.accepted: list[socket.socket] = []
@@ -43,7 +54,12 @@ class Server:
     def _bound(self, address: SocketAddress) -> socket.socket:
         sock = socket.socket(self._family)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
+        if self._family == socket.AF_UNIX:
+            with suppress(FileNotFoundError):
+                Path(address[0].removeprefix("unix:")).unlink()
+            sock.bind(address[0].removeprefix("unix:"))
+        else:
+            sock.bind(address)
         return sock
 
     def change(self, welcome: Welcome) -> None:
@@ -60,7 +76,8 @@ class Server:
         self._listening.listen(0 if mute else 511)
         if mute:
             # Linux answers one more than the backlog.
-            self._crowd = [socket.create_connection(self.address)]
+            self._crowd = [socket.socket(self._family)]
+            self._crowd[0].connect(target(self.address))
 
     @property
     def interest(self) -> int:
@@ -89,7 +106,8 @@ class Stage:
     """The servers of :data:`~tests.differential.scripts.HOSTS`."""
 
     def __init__(self) -> None:
-        self.servers = [Server(host) for host in HOSTS]
+        self._directory = tempfile.TemporaryDirectory(prefix="stage")
+        self.servers = [Server(host, Path(self._directory.name)) for host in HOSTS]
 
     def __enter__(self) -> Stage:
         return self
@@ -99,10 +117,12 @@ class Stage:
     ) -> None:
         for server in self.servers:
             server.leave()
+        self._directory.cleanup()
 
     def set(self, welcomes: Sequence[Welcome]) -> None:
-        """From the beginning: of what was before nothing is left."""
-        for server, welcome in zip(self.servers, welcomes, strict=True):
+        """From the beginning: of what was before nothing is left. Those that are not named stay."""
+        staying = [Welcome.STAY] * (len(self.servers) - len(welcomes))
+        for server, welcome in zip(self.servers, (*welcomes, *staying), strict=True):
             server.change(Welcome.REFUSE)
             server.accepted.clear()
             server.change(welcome)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.differential.directives import SPECS, Spec
+from tests.differential.directives import HTTP_SPECS, SPECS, Spec
 from tests.differential.judges import Verdict, by_kubelb, by_nginx
 from tests.differential.refused import REFUSED, Refused
 from tests.differential.verdicts import Broken, broken, good, mistakes_with, plain_with
@@ -50,6 +50,16 @@ def test_broken_text(broken: Broken, nginx: str, tmp_path: Path) -> None:
 def test_mistakes_with(spec: Spec, nginx: str, tmp_path: Path) -> None:
     for mistake in mistakes_with(spec):
         assert not _judged_alike(mistake, nginx, tmp_path), mistake
+
+
+@pytest.mark.parametrize("spec", HTTP_SPECS, ids=lambda spec: spec.name)
+def test_http(spec: Spec, nginx: str, tmp_path: Path) -> None:
+    for mistake in mistakes_with(spec):
+        assert not _judged_alike(mistake, nginx, tmp_path), mistake
+    for context in spec.contexts:
+        for arguments in spec.good:
+            right = Broken("none", plain_with(context, spec.statement(arguments)))
+            assert _judged_alike(right, nginx, tmp_path), right
 
 
 @pytest.mark.parametrize("refused", REFUSED, ids=lambda refused: refused.statement)

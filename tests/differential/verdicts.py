@@ -10,7 +10,21 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from tests.differential.directives import CONTEXTS, EVENTS, MAIN, SERVER, SPECS, STREAM, UPSTREAM, Spec
+from tests.differential.directives import (
+    CONTEXTS,
+    EVENTS,
+    HTTP,
+    HTTP_CONTEXTS,
+    HTTP_SPECS,
+    LOCATION,
+    MAIN,
+    SERVER,
+    SITE,
+    SPECS,
+    STREAM,
+    UPSTREAM,
+    Spec,
+)
 from tests.support.nginx import STREAM_MODULE
 
 
@@ -57,6 +71,16 @@ _PLAIN = (
     Line(SERVER, "}"),
     Line(STREAM, "}"),
 )
+_HTTP = (
+    Line(MAIN, "http {"),
+    Line(HTTP, "server {"),
+    Line(SITE, "listen 127.0.0.7:26100;"),
+    Line(SITE, "location / {"),
+    Line(LOCATION, "return 204;"),
+    Line(LOCATION, "}"),
+    Line(SITE, "}"),
+    Line(HTTP, "}"),
+)
 
 
 def mistakes_with(spec: Spec) -> Iterator[Broken]:
@@ -64,7 +88,7 @@ def mistakes_with(spec: Spec) -> Iterator[Broken]:
     for context in spec.contexts:
         for mistake, statement in _wrong_statements(spec):
             yield Broken(mistake, plain_with(context, statement))
-    for context in CONTEXTS:
+    for context in HTTP_CONTEXTS if spec in HTTP_SPECS else CONTEXTS:
         if context not in spec.contexts and (spec.name, context) != ("server", STREAM):
             yield Broken("out of place", plain_with(context, spec.statement(spec.good[0])))
 
@@ -84,12 +108,11 @@ def _wrong_statements(spec: Spec) -> Iterator[tuple[str, str]]:
 
 def plain_with(context: str, statement: str) -> tuple[str, ...]:
     """A plain configuration with that at the end of its first block of that kind."""
-    end = max(at for at, line in enumerate(_PLAIN) if line.context == context)
+    lines = (*_PLAIN, *_HTTP) if context in HTTP_CONTEXTS else _PLAIN
+    end = max(at for at, line in enumerate(lines) if line.context == context)
     name = statement.split()[0]
-    before = [
-        line for line in _PLAIN[:end] if (name, SERVER, SERVER) != (line.text.split()[0], line.context, context)
-    ]
-    return (*_texts(before), statement, *_texts(_PLAIN[end:]))
+    before = [line for line in lines[:end] if (name, SERVER, SERVER) != (line.text.split()[0], line.context, context)]
+    return (*_texts(before), statement, *_texts(lines[end:]))
 
 
 @st.composite

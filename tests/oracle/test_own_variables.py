@@ -53,6 +53,12 @@ MADE = r"""
     split_clients "$text x" $half { 50% yes; }
     map $text $kept { default "<$text>"; }
     map $text $fresh { volatile; default "<$text>"; }
+    map $text $found { "~^10\.(\d+)\.(\d+)" "$1-$2$3/$1"; ~*^(?<First>A)(?<rest>.*) "$first+$rest"; a exact;
+                       ~. "any $1"; default "none $1"; }
+    map $text $name { hostnames; *.b star; ~(\.)$ dot; "~^(?:(x)|.)\.?(.*)$" "[$1|$2]"; }
+    map "$text $remote_addr" $both { ~\.(?<ending>[0-9]+)$ "$ending"; }
+    map $text $within { ~^(.)(.*) "$found<$1>"; default "<$1>"; }
+    map $remote_addr $early { ~^(\d+) $1; }
 """
 NAMES = (
     "exact",
@@ -70,8 +76,18 @@ NAMES = (
     "fresh",
     "before",
     "text",
+    "found",
+    "rest",
+    "name",
+    "both",
+    "ending",
+    "within",
+    "first",
+    "early",
 )
 FORMAT = "|".join(f"${name}" for name in NAMES)
+NUMBERED = "$1|$2|$12"
+"""A log format has no such variables in nginx, which also spoils those that stand before a map that changes them."""
 
 
 def stream(where: Sequence[SocketAddress], servers: Sequence[SocketAddress], log: Path) -> str:
@@ -79,19 +95,21 @@ def stream(where: Sequence[SocketAddress], servers: Sequence[SocketAddress], log
     one, two = map(name_of, servers)
     answering = "".join(
         f"""server {{ listen {name_of(address)}; set $text "{text}"; set $before "$kept$fresh"; set $text "{text}";
-            set $TEXT "{text}"; return "{FORMAT}"; }}"""
+            set $TEXT "{text}"; return "{FORMAT}|{NUMBERED}"; }}"""
         for address, text in zip(where, TEXTS, strict=False)
     )
-    changing, first, second, by_geo, gone, _ = where[len(TEXTS) :]
+    changing, first, second, by_geo, gone, found, _ = where[len(TEXTS) :]
     return f"""stream {{ {MADE} log_format all "{FORMAT}|$status|$upstream_addr"; access_log {log} all;
         {answering}
         server {{ listen {name_of(changing)}; set $text a; set $before "$kept$fresh$unknown"; set $text b;
                   set $NET assigned; set $unknown $text$before; return "{FORMAT}|$unknown"; }}
-        map $server_port $pool {{ {first[1]} one; {second[1]} {two}; {by_geo[1]} $zone; {gone[1]} gone; }}
+        map $server_port $pool {{ {first[1]} one; {second[1]} {two}; {by_geo[1]} $zone; {gone[1]} gone;
+            "~^(?<port>{found[1]})$" $way; }}
+        map $remote_addr $way {{ ~^127.0 two; }}
         geo $zone {{ default two; 127.0.0.7 ONE; }}
         upstream one {{ server {one}; }}
         upstream Two {{ server {two}; }}
-        {"".join(f"server {{ listen {name_of(address)}; proxy_pass $pool; }}" for address in where[-5:])}
+        {"".join(f"server {{ listen {name_of(address)}; proxy_pass $pool; }}" for address in where[-6:])}
     }}"""
 
 
@@ -103,9 +121,11 @@ def said(address: SocketAddress, source: str = "127.0.0.1") -> bytes:
 def played(where: Sequence[SocketAddress], log: Path) -> tuple[list[bytes], list[bytes]]:
     """What clients were told, and what the access log says."""
     answers = [said(address) for address in where[: len(TEXTS) + 1]]
-    first, second, by_geo, gone, nameless = where[-5:]
+    first, second, by_geo, gone, found, nameless = where[-6:]
     visits = [(first, "127.0.0.1"), (second, "127.0.0.1"), (by_geo, "127.0.0.1"), (by_geo, "127.0.0.7")]
-    answers += [said(*visit) for visit in (*visits, (gone, "127.0.0.1"), (nameless, "127.0.0.1"))]
+    answers += [
+        said(*visit) for visit in (*visits, (gone, "127.0.0.1"), (found, "127.0.0.1"), (nameless, "127.0.0.1"))
+    ]
     eventually(lambda: log.exists() and log.read_bytes().count(b"\n") == len(answers), "a line for each")
     return answers, log.read_bytes().splitlines()
 
@@ -114,7 +134,7 @@ def played(where: Sequence[SocketAddress], log: Path) -> tuple[list[bytes], list
 def both(
     tmp_path_factory: pytest.TempPathFactory, reachable: list[SocketAddress]
 ) -> tuple[tuple[list[bytes], list[bytes]], ...]:
-    count, servers = len(TEXTS) + 6, reachable[:2]
+    count, servers = len(TEXTS) + 7, reachable[:2]
     theirs, ours = tmp_path_factory.mktemp("nginx"), tmp_path_factory.mktemp("kubelb")
     sockets = [listen() for _ in range(count)]
     where: list[SocketAddress] = [sock.getsockname()[:2] for sock in sockets]
@@ -132,7 +152,7 @@ def both(
 
 def test_clients_are_told_the_same(both: tuple[tuple[list[bytes], list[bytes]], ...]) -> None:
     (theirs, _), (ours, _) = both
-    for text, one, other in zip((*TEXTS, *[None] * 7), theirs, ours, strict=True):
+    for text, one, other in zip((*TEXTS, *[None] * 8), theirs, ours, strict=True):
         assert (text, other) == (text, one)
 
 

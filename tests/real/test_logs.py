@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -202,3 +204,65 @@ def test_nobody_needs_to_read_it(tmp_path: Path, servers: IdentityServers) -> No
                 assert {ask(listen) for _ in range(10)} == {name_of(servers.addresses[0])}
             process.terminate()
             assert process.wait(DEADLINE) == 0
+
+
+def test_nobody_waits_for_a_reader_that_stalls(tmp_path: Path, servers: IdentityServers) -> None:
+    ours, theirs = os.pipe()
+    with reserved() as listen, refusing(["127.0.0.1"]) as (refuser,):
+        flags = [
+            "--runtime-dir",
+            str(tmp_path / "run"),
+            "--health",
+            "off",
+            "--workers",
+            "1",
+            "--listen",
+            name_of(listen),
+        ]
+        for server in (refuser, servers.addresses[0]):
+            flags += ["--server", name_of(server)]
+        with subprocess.Popen([str(KUBELB), "run", *flags], stderr=theirs) as process:
+            assert b"started" in os.read(ours, 4096)
+            fill(theirs)
+            os.close(theirs)
+            # Each of these has something to say: the dial's failure, a reload, a child's death and its successor.
+            assert {ask(listen) for _ in range(10)} == {name_of(servers.addresses[0])}
+            process.send_signal(signal.SIGHUP)
+            bury_children(psutil.Process(process.pid))
+            assert {ask(listen) for _ in range(10)} == {name_of(servers.addresses[0])}
+            with drained(ours) as read:
+                process.send_signal(signal.SIGHUP)
+                eventually(lambda: b'"log_lost"' in b"".join(read), "it is said how many are lost")
+                process.terminate()
+                assert process.wait(DEADLINE) == 0
+    os.close(ours)
+
+
+def bury_children(process: psutil.Process) -> None:
+    """Kill them, and wait for others to take their places."""
+    children = process.children()
+    for child in children:
+        child.kill()
+    eventually(lambda: not set(children) & set(process.children()), "they are buried")
+    eventually(lambda: len(process.children()) == len(children), "they are replaced")
+
+
+def fill(pipe: int) -> None:
+    """To the last byte, with ends of lines."""
+    os.set_blocking(pipe, False)
+    for size in (select.PIPE_BUF, 1):
+        with suppress(BlockingIOError):
+            while True:
+                os.write(pipe, b"\n" * size)
+    os.set_blocking(pipe, True)
+
+
+@contextmanager
+def drained(pipe: int) -> Iterator[list[bytes]]:
+    """Within, what comes is read, until all who write there have ended."""
+    read: list[bytes] = []
+    thread = threading.Thread(target=lambda: read.extend(iter(lambda: os.read(pipe, 65536), b"")))
+    thread.start()
+    yield read
+    thread.join(DEADLINE)
+    assert not thread.is_alive()

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from kubelb.cli import adminclient
-from kubelb.config.model import PASSIVE, AccessLog, Assignment, Config, Pool, Server, Variable
+from kubelb.config.model import PASSIVE, AccessLog, Assignment, Config, MapRegex, Pool, Server, Variable
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address
 from kubelb.snapshot import SocketAddress
@@ -85,6 +85,22 @@ def test_each_client_goes_where_his_variables_say(rig: Rig, servers: list[Socket
         ["127.0.0.3", "three", "three", "three+"],
         ["127.0.0.9", "ONE", "ONE", "ONE+"],
     ]
+
+
+def test_regular_expressions_say_where_too(rig: Rig, servers: list[SocketAddress]) -> None:
+    """What they capture is in the log, and which text was too long for them."""
+    one, two = map(name_of, servers)
+    lines = (MapRegex(pattern=r"^127\.(?<net>\d+\.\d+)\.[2-5]$", value="two"),)
+    zone = Variable(kind="map", regexes=lines, default="one")
+    long = Variable(kind="map", source="x" * 5000, regexes=lines, default="long")
+    logs = (AccessLog(file=str(rig.log), format="$zone $net $long"),)
+    listener = msgspec.structs.replace(rig.config.listeners[0], assignments=(), access_logs=logs)
+    rig.write(msgspec.structs.replace(rig.config, listeners=(listener,), variables={"zone": zone, "long": long}))
+    assert adminclient.reload(rig.proxy.runtime_dir) == ()
+    eventually(lambda: ask(rig.proxy.address, "127.0.0.2") == two, "the new variable counts")
+    assert ask(rig.proxy.address, "127.0.0.6") == one
+    rig.proxy.log.wait_for("text_too_long", variable="long", bytes=5000)
+    eventually(lambda: {"two 0.0 long", "one - long"} <= {*rig.log.read_text().splitlines()}, "both lines")
 
 
 def test_a_reload_changes_them(rig: Rig, servers: list[SocketAddress]) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from kubelb.config.model import HttpServer, Location
+from kubelb.config.model import Header, HttpServer, Location
 from kubelb.config.values import Address, Duration
 from kubelb.config.virtual import Virtual
 from kubelb.control.admin import Admin, Operations
@@ -24,19 +26,32 @@ _CROWD = 500
 _QUICK = Duration(0.3)
 _REQUEST = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
+_MIRROR = Location(
+    path="/",
+    status=301,
+    body="/$uri?$args$http_x$cookie_a$remote_user",
+    headers=(
+        Header(name="X-Request", value="$request" * 16, always=True),
+        Header(
+            name="X-Said", value="$uri $host $http_host $http_cookie $arg_a $remote_user $content_type", always=True
+        ),
+    ),
+)
+"""It says whatever it is told."""
+
 
 def _nobody(*_arguments: Any) -> Any:
     raise AssertionError("nobody asks for that")
 
 
 @contextlib.contextmanager
-def _endpoint(directory: Path, **settings: Any) -> Iterator[tuple[str, int]]:
+def _endpoint(directory: Path, **options: Any) -> Iterator[tuple[str, int]]:
     sock, admin = listen(), socket.socket(socket.AF_UNIX)
     where: tuple[str, int] = sock.getsockname()
     admin.bind(str(directory / "admin.sock"))
     admin.listen()
-    location = Location(path="/healthz", body="x" * 1000)
-    server = HttpServer(listen=(Address(*where),), locations=(location,), **settings)
+    locations = (Location(path="/healthz", body="x" * 1000), _MIRROR)
+    server = HttpServer(listen=(Address(*where),), locations=locations, **options)
     operations = Operations(_nobody, _nobody, _nobody, _nobody, _nobody, _nobody)
     virtual = Virtual((server,), Address(*where))
     with Admin(admin, ((sock, virtual),), operations, lambda: Clients(active=0, accepted=0)):
@@ -62,7 +77,12 @@ def _many_files() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"GET /hea", _REQUEST, _REQUEST * 100, b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n"]
+    "said",
+    [
+        *(b"", b"GET /hea", _REQUEST, _REQUEST * 100, b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n"),
+        b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"%41" * 3000),
+        b"GET /mirror HTTP/1.1\r\nHost: a\r\n\r\n" * 100,
+    ],
 )
 def test_a_crowd_keeps_nobody_from_being_answered(tmp_path: Path, said: bytes) -> None:
     """They wait, ask for half, read nothing, or owe a body: with limits in time that are far away."""
@@ -135,7 +155,7 @@ def test_a_huge_header_is_refused(tmp_path: Path, said: bytes) -> None:
     with _endpoint(tmp_path) as where, _connect(where) as client:
         with contextlib.suppress(ConnectionError):
             client.sendall(said)
-            assert client.recv(100).startswith((b"HTTP/1.0 431", b"HTTP/1.1 431"))
+            assert client.recv(100).startswith(b"HTTP/1.1 400 ")
         assert _is_answered(where)
 
 
@@ -143,3 +163,74 @@ def test_a_huge_body_is_refused(tmp_path: Path) -> None:
     with _endpoint(tmp_path) as where, _connect(where) as client:
         client.sendall(b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 413")
+
+
+_HOSTILE = st.sampled_from(
+    [
+        *(
+            b"\r",
+            b"\n",
+            b"\0",
+            b"\r\n",
+            b"\r\n\r\n",
+            b"%0d%0a",
+            b"%00",
+            b"%",
+            b" ",
+            b"\t",
+            b":",
+            b"X-Evil: 1",
+            b"\xff",
+            b"\x7f",
+        ),
+        *(
+            b"/..",
+            b"?a=",
+            b"#",
+            b"HTTP/1.1",
+            b"HTTP/1.0",
+            b"Cookie: a=",
+            b"Authorization: Basic ZQ0KWC1FdmlsOiAxOmE=",
+        ),
+        *(
+            b"Host: a",
+            b"Content-Length: 1",
+            b"Transfer-Encoding: chunked",
+            b"Connection: keep-alive",
+            b"$uri",
+            b"x" * 5000,
+        ),
+    ]
+)
+_PARTS = st.lists(_HOSTILE | st.binary(max_size=8), max_size=8).map(b"".join)
+_SAID = {"server", "date", "content-type", "content-length", "location", "connection", "x-request", "x-said"}
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    with _endpoint(tmp_path_factory.mktemp("mirror"), header_timeout=_QUICK, body_timeout=_QUICK) as where:
+        yield where
+
+
+@settings(max_examples=400, deadline=None)
+@given(_PARTS, _PARTS, _PARTS)
+@example(b"%0d%0aX-Evil:%201", b"", b"")
+@example(b"", b"\r\nHost: a\r\nAuthorization: Basic ZQ0KWC1FdmlsOiAxOmE=", b"")
+def test_what_is_told_is_never_taken_for_ours(mirror: tuple[str, int], path: bytes, line: bytes, body: bytes) -> None:
+    with _connect(mirror) as client:
+        with contextlib.suppress(OSError):
+            client.sendall(b"GET /" + path + b" HTTP/1.1" + line + b"\r\nHost: a\r\nConnection: close\r\n\r\n" + body)
+            client.shutdown(socket.SHUT_WR)
+        answers = b""
+        with contextlib.suppress(OSError):
+            while data := client.recv(100_000):
+                answers += data
+    assert not answers or answers.startswith((b"HTTP/1.1 ", b"<html>"))
+    header, _, _ = answers.partition(b"\r\n\r\n")
+    lines = header.split(b"\r\n")[1:] if answers.startswith(b"HTTP/") else []
+    assert {one.partition(b":")[0].decode("latin-1").lower() for one in lines} <= _SAID
+    assert not {b"\r", b"\n", b"\0"} & {bytes([byte]) for one in lines for byte in one}
+
+
+def test_after_all_that_it_answers(mirror: tuple[str, int]) -> None:
+    assert _is_answered(mirror)

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from kubelb.cli import adminclient
-from kubelb.config.model import Config, Health, Listener
+from kubelb.config.model import Config, Health, HttpServer, Listener, Location
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.control.commands import Drain
@@ -203,6 +203,27 @@ def test_an_upgrade_keeps_file_and_sessions(tmp_path: Path) -> None:
         assert front.stat().st_ino == inode
         assert proxy.end() == 0
         assert not front.exists()
+
+
+def _health(path: Path) -> bytes:
+    with connect(path) as client:
+        client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        return b"".join(iter(lambda: client.recv(1000), b""))
+
+
+def test_a_health_endpoint(tmp_path: Path) -> None:
+    path = tmp_path / "health.sock"
+    location = Location(path="/", body="$remote_addr $server_addr$uri")
+    endpoint = HttpServer(listen=(Address(*unix(path)),), locations=(location,))
+    with serving(tmp_path / "back.sock") as back:
+        config = msgspec.structs.replace(a_unix_config(tmp_path / "front.sock", back), http=(endpoint,))
+        with running(tmp_path, config=config) as proxy:
+            answer = f"unix: unix:{path}/healthz".encode()
+            assert _health(path).endswith(answer)
+            proxy.upgrade()
+            assert _health(path).endswith(answer)
+            assert proxy.end() == 0
+            assert not path.exists()
 
 
 def test_an_upgrade_removes_what_is_not_configured_any_more(tmp_path: Path) -> None:

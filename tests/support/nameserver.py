@@ -21,6 +21,8 @@ class NameServer:
         self.address: tuple[str, int] = udp.getsockname()
         self.hosts: dict[str, Sequence[str]] = {}
         """Of each name; any other there is not."""
+        self.services: dict[str, Sequence[tuple[int, int, int, str]]] = {}
+        """SRV records of each name: priority, weight, port and host."""
         self.ttl = 0
         self.code: int | None = None
         """What it says to everybody, such as 2: that it has failed."""
@@ -67,12 +69,24 @@ class NameServer:
             labels.append(asked[at + 1 : at + 1 + size].decode())
             at += 1 + size
         (kind,) = struct.unpack_from(">H", asked, at + 1)
-        hosts = self.hosts.get(".".join(labels))
-        code = (3 if hosts is None else 0) if self.code is None else self.code
-        found = [ip_address(host).packed for host in hosts or () if kind == (28 if ":" in host else 1)]
+        name = ".".join(labels)
+        known = name in self.hosts or name in self.services
+        code = (0 if known else 3) if self.code is None else self.code
+        found = self._services(name) if kind == 33 else self._addresses(name, kind)
         header = asked[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, len(found), 0, 0)
         records = [struct.pack(">HHHIH", 0xC00C, kind, 1, self.ttl, len(packed)) + packed for packed in found]
         return header + asked[12:] + b"".join(records)
+
+    def _addresses(self, name: str, kind: int) -> list[bytes]:
+        return [ip_address(host).packed for host in self.hosts.get(name, ()) if kind == (28 if ":" in host else 1)]
+
+    def _services(self, name: str) -> list[bytes]:
+        return [
+            struct.pack(">HHH", *numbers)
+            + b"".join(bytes([len(part)]) + part.encode() for part in host.split(".") if part)
+            + b"\0"
+            for *numbers, host in self.services.get(name, ())
+        ]
 
 
 @contextmanager

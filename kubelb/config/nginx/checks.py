@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from kubelb.config.nginx.directives import HARMLESS
-from kubelb.config.nginx.logs import parse_level
+from kubelb.config.nginx.logs import parse_error_log
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_count
 from kubelb.config.proxying import parse_size
 
@@ -31,8 +31,8 @@ _HASHES: Final[Mapping[str, _Check]] = {
     f"{table}_hash_{limit}": _count for table in ("map", "variables") for limit in ("bucket_size", "max_size")
 }
 _CHECKS: Final[Mapping[str, Mapping[str, _Check]]] = {
-    "stream": {"error_log": parse_level, **_HASHES},
-    "stream server": {"error_log": parse_level},
+    "stream": {"error_log": parse_error_log, **_HASHES},
+    "stream server": {"error_log": parse_error_log},
     "upstream": {"zone": _zone},
 }
 

@@ -33,7 +33,7 @@ _MAIN = {
     "load_module": "has no effect, the proxy is part of kubelb",
     "worker_rlimit_core": "has no effect, the limit is whoever starts kubelb's to give",
     "env": "has no effect, kubelb's processes keep the environment",
-    "pcre_jit": "has no effect, there are no regular expressions",
+    "pcre_jit": "has no effect, regular expressions are bounded in time some other way",
     "thread_pool": "has no effect, kubelb sizes its own thread pools",
     "timer_resolution": "has no effect, kubelb reads the clock when it needs it",
 }
@@ -118,7 +118,7 @@ REFUSED: Mapping[str, str] = {
     "upstream": "only a stream's upstream is proxied; http serves health endpoints only",
     "return": "a fixed answer is given by an http server or its locations only",
     "location": "a location within another is not supported; write it in the server",
-    **_each("client_body_timeout keepalive_requests keepalive_timeout send_timeout", _CONNECTION),
+    **_each("client_body_timeout send_timeout", _CONNECTION),
     **_each("proxy_pass rewrite try_files alias if error_page limit_except", _FIXED),
 }
 """Why well-known directives are refused, wherever they are not harmless."""

@@ -1,4 +1,4 @@
-"""nginx's ``http {}`` into health endpoints: fixed answers and ``stub_status``; pure.
+"""nginx's ``http {}`` into health endpoints: ``return`` and ``stub_status``; pure.
 
 What is accepted, and what an inner block inherits, is as in nginx's src/http: ngx_http_core_module.c, and in its
 folder modules the access, headers, rewrite and stub_status modules.
@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any, Final
 
 from kubelb.config.access import parse_access
+from kubelb.config.http_variables import compile_http
 from kubelb.config.model import Header, HttpServer, Location
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_count, parse_listen, parse_time, walk
 from kubelb.config.rules.http import check_header
 from kubelb.config.values import Address
 
 _PORT: Final = 80
-_URLS: Final = ("http://", "https://")
+_URLS: Final = ("http://", "https://", "$scheme")
 _TIMES: Final = {
     "client_header_timeout": "header_timeout",
     "client_body_timeout": "body_timeout",
@@ -69,6 +70,8 @@ class _Shared:
         self.access: tuple[str, ...] = outer.access if outer else ()
         self.headers: tuple[Header, ...] = outer.headers if outer else ()
         self.connections: dict[str, Any] = dict(outer.connections if outer else _DEFAULTS)
+        self.own_connections: dict[str, Any] = {}
+        """Of those, what is set in this very block."""
         self.own: dict[str, Directive] = {}
         """By their names, the last of each directive of this very block."""
         self.handlers: dict[str, Handler] = {
@@ -77,15 +80,15 @@ class _Shared:
             "allow": self._rule,
             "deny": self._rule,
         }
-        self.of_connections: dict[str, Handler] = {
-            **dict.fromkeys(_TIMES, self._time),
-            "keepalive_requests": self._requests,
-        }
+        self.of_answers: dict[str, Handler] = {"keepalive_timeout": self._time, "keepalive_requests": self._requests}
+        """For a location too."""
+        self.of_connections: dict[str, Handler] = {**dict.fromkeys(_TIMES, self._time), **self.of_answers}
 
     def of_location(self) -> dict[str, Any]:
         """What differs from the server's."""
         headers = self.headers if "add_header" in self.own else ()
-        return {"headers": headers, "access": self.access if "allow" in self.own else ()}
+        access = self.access if "allow" in self.own else ()
+        return {"headers": headers, "access": access, **self.own_connections}
 
     def _default_type(self, directive: Directive) -> None:
         self.content_type = directive.args[0]
@@ -94,7 +97,6 @@ class _Shared:
         name, value, *flag = directive.args
         if flag not in ([], ["always"]):
             raise ValueError(f'invalid parameter "{flag[0]}"')
-        _check_plain(value)
         header = Header(name=name, value=value, always=bool(flag))
         check_header(header)
         self.headers = (*(self.headers if "add_header" in self.own else ()), header)
@@ -109,10 +111,13 @@ class _Shared:
     def _time(self, directive: Directive) -> None:
         if len(directive.args) > 1:
             raise ValueError("a Keep-Alive header is not sent; write one time")
-        self.connections[_TIMES[directive.name]] = parse_time(directive.args[0])
+        self._set(_TIMES[directive.name], parse_time(directive.args[0]))
 
     def _requests(self, directive: Directive) -> None:
-        self.connections["keepalive_requests"] = parse_count(directive.args[0])
+        self._set("keepalive_requests", parse_count(directive.args[0]))
+
+    def _set(self, name: str, value: object) -> None:
+        self.connections[name] = self.own_connections[name] = value
 
 
 class _Server:
@@ -127,11 +132,13 @@ class _Server:
         self._names: list[str] = []
         self._blocks: list[Directive] = []
         self._returned: dict[str, Any] = {}
+        self._stub_status: list[Directive] = []
         self.handlers: dict[str, Handler] = {
             "listen": self._listen,
             "server_name": self._server_name,
             "location": self._blocks.append,
             "return": self._return,
+            "stub_status": self._stub_status.append,
             **self._shared.handlers,
             **self._shared.of_connections,
         }
@@ -139,6 +146,8 @@ class _Server:
     def server(self) -> HttpServer:
         """Once all its directives are known."""
         locations = [self._location(i, block) for i, block in enumerate(self._blocks)]
+        if self._stub_status and not any(one and one.path == "/" and not one.exact for one in locations):
+            locations.append(Location(path="/", stub_status=True))
         if self._returned:
             # The server's rewrite phase comes before a location is looked for.
             inherited = _Shared(self._notes, self._shared)
@@ -174,9 +183,10 @@ class _Server:
         for name in directive.args:
             if name.startswith("~"):
                 raise ValueError("regular expressions are not supported; write names, or * and a dot before one")
-            _check_plain(name)
+            if "$" in name:
+                raise ValueError("variables are not supported; write plain text")
             self._notes.places[(*self.key, "server_names", len(self._names))] = directive.place()
-            self._names.append(name.lower())
+            self._names.append(name.encode().lower().decode())
 
     def _return(self, directive: Directive) -> None:
         self._returned = self._returned or _returned(directive)
@@ -200,7 +210,12 @@ def _location(block: Directive, notes: Notes, outer: _Shared) -> Location | None
         # The first one ends the request.
         returned.update({**_returned(directive), **returned})
 
-    handlers: dict[str, Handler] = {"return": fixed, "stub_status": stub_status.append, **shared.handlers}
+    handlers: dict[str, Handler] = {
+        "return": fixed,
+        "stub_status": stub_status.append,
+        **shared.handlers,
+        **shared.of_answers,
+    }
     faults = len(notes.faults)
     walk(block.block or (), "location", handlers, notes)
     if returned:
@@ -241,14 +256,11 @@ def _returned(directive: Directive) -> dict[str, Any]:
     code, *text = directive.args
     if not text and code.startswith(_URLS):
         code, text = "302", [code]
+    if not code.isdecimal() or not code.isascii():
+        raise ValueError(f'invalid return code "{code}"')
     status = parse_count(code)
     if not 200 <= status <= 599:
         raise ValueError(f"{code} is not a status that can be answered; write one from 200 to 599")
     body = text[0] if text else ""
-    _check_plain(body)
+    compile_http(body)
     return {"status": status, "body": body}
-
-
-def _check_plain(text: str) -> None:
-    if "$" in text:
-        raise ValueError("variables are not supported; write plain text")

@@ -1,4 +1,4 @@
-"""nginx's logs: ``log_format`` and ``access_log`` of ``stream {}``, and the outermost ``error_log``; pure.
+"""nginx's logs: ``log_format`` and ``access_log`` of ``stream {}``, and the outermost ``error_log`` directives; pure.
 
 What is accepted and what is refused is as in ``ngx_stream_log_set_format`` and ``ngx_stream_log_set_log`` (nginx's
 src/stream/ngx_stream_log_module.c) and ``ngx_log_set_log`` (src/core/ngx_log.c).
@@ -12,12 +12,18 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import msgspec
+
+from kubelb.config.faults import Key
 from kubelb.config.log_format import compile_condition, compile_format
-from kubelb.config.model import AccessLog, Escape, Log, LogLevel
+from kubelb.config.model import AccessLog, Escape, Log, LogLevel, LogTarget, Syslog
 from kubelb.config.nginx.syntax import Directive, Notes, parse_count, parse_time
+from kubelb.config.nginx.syslog import PREFIX as SYSLOG
+from kubelb.config.nginx.syslog import parse_syslog
 from kubelb.config.proxying import parse_size
 from kubelb.config.values import Duration
 from kubelb.config.variables import Worker
+from kubelb.syslog.message import Severity
 
 _LEVELS: Final[Mapping[str, LogLevel]] = {
     "debug": "debug",
@@ -29,6 +35,8 @@ _LEVELS: Final[Mapping[str, LogLevel]] = {
     "alert": "error",
     "emerg": "error",
 }
+_DEBUG: Final = tuple(f"debug_{part}" for part in ("core", "alloc", "mutex", "event", "http", "mail", "stream"))
+_ANY_SEVERITY: Final[Severity] = "info"
 _MOST_FIRST: Final = ("debug", "info", "warning", "error")
 _STANDARD_ERROR: Final = ("stderr", "/dev/stderr", "/dev/stdout")
 _STANDARD: Final = ("/dev/stderr", "/dev/stdout")
@@ -37,39 +45,70 @@ _GZIP_BUFFER: Final = 64 << 10
 _OPEN_END = re.compile(r"\$([A-Za-z0-9_]+)$")
 
 
-class ErrorLog:
+class ErrorLogs:
     """The outermost ``error_log`` directives."""
 
-    def __init__(self, notes: Notes, prefix: str) -> None:
+    def __init__(self, notes: Notes, prefix: str, default: str | None) -> None:
+        """``default``: where errors go without any, which names a file (``-e``); None or "": to standard error."""
         self._notes = notes
         self._prefix = prefix
-        self._levels: list[LogLevel] = []
-        self._file: str | None = None
+        self._default = posixpath.join(prefix, default) if default else None
+        self._targets: list[LogTarget] = []
 
     def log(self) -> Log:
-        level = min(self._levels, key=_MOST_FIRST.index, default=Log().level)
-        return Log(level=level, file=self._file)
+        """Where there are syslog servers alone, errors go to the default as well (``ngx_log_open_default``)."""
+        if not self._targets:
+            return Log(file=self._default)
+        if all(target.syslog is not None for target in self._targets):
+            self._targets.append(LogTarget(level="error", file=self._default))
+        first, *others = self._targets
+        return Log(level=first.level, file=first.file, syslog=first.syslog, also=tuple(others))
 
     def read(self, directive: Directive) -> None:
-        """nginx writes to each of them; here the first gets all that the most talkative would."""
-        target, level = directive.args[0], parse_level(directive.args)
-        _refuse_elsewhere(target)
-        file = None if target in _STANDARD_ERROR else posixpath.join(self._prefix, target)
-        if not self._levels:
-            self._file = file
-            self._notes.places["log", "file"] = directive.place()
-        elif file != self._file:
-            shown = "standard error" if self._file is None else f'"{self._file}"'
-            self._notes.warn(directive, f'nothing is written to "{target}", logs go to {shown}')
-        self._levels.append(level)
+        """What is named twice gets each event once, with all that the more talkative wants."""
+        syslog, level = parse_error_log(directive.args)
+        if syslog is not None:
+            if syslog.severity != _ANY_SEVERITY:
+                self._notes.warn(directive, "severity has no effect here, each event has its own")
+            target = LogTarget(level=level, syslog=msgspec.structs.replace(syslog, severity=_ANY_SEVERITY))
+        else:
+            path = directive.args[0]
+            file = None if path in _STANDARD_ERROR else posixpath.join(self._prefix, path)
+            target = LogTarget(level=level, file=file)
+        for i, other in enumerate(self._targets):
+            if (other.file, other.syslog) == (target.file, target.syslog):
+                talkative = min(level, other.level, key=_MOST_FIRST.index)
+                self._targets[i] = msgspec.structs.replace(other, level=talkative)
+                return
+        key: Key = ("log", "also", len(self._targets) - 1) if self._targets else ("log",)
+        self._notes.places[key] = directive.place()
+        self._targets.append(target)
 
 
-def parse_level(args: tuple[str, ...]) -> LogLevel:
-    """Of an ``error_log``."""
-    level = args[1] if len(args) > 1 else "error"
-    if len(args) > 2 or level not in _LEVELS:
-        raise ValueError(f'invalid log level "{args[-1]}"; one of {", ".join(_LEVELS)}')
-    return _LEVELS[level]
+def parse_error_log(args: tuple[str, ...]) -> tuple[Syslog | None, LogLevel]:
+    """The syslog server, if it is one, and the level of an ``error_log`` (``ngx_log_set_log``)."""
+    target = args[0]
+    if target.startswith("memory:"):
+        raise ValueError("a log in memory takes a debugger to be read; write a file, stderr or syslog")
+    if not target:
+        raise ValueError("empty; write a path")
+    syslog = parse_syslog(target) if target.startswith(SYSLOG) else None
+    return syslog, _parse_levels(args[1:])
+
+
+def _parse_levels(levels: tuple[str, ...]) -> LogLevel:
+    """``ngx_log_set_levels``: of what is debugged there may be several."""
+    found: LogLevel | None = None
+    for i, level in enumerate(levels):
+        if level in _LEVELS:
+            if found is not None:
+                raise ValueError(f'duplicate log level "{level}"')
+            found = _LEVELS[level]
+        elif level in _DEBUG and all(earlier in _DEBUG for earlier in levels[:i]):
+            found = "debug"
+        else:
+            raise ValueError(f'invalid log level "{level}"; one of {", ".join(_LEVELS)}')
+    return found or "error"
 
 
 class Formats:
@@ -105,9 +144,7 @@ class Formats:
     def access_log(self, directive: Directive) -> AccessLog:
         """Of ``access_log PATH FORMAT [PARAMETER...]``; its format has to stand before it."""
         path, *rest = directive.args
-        _refuse_elsewhere(path)
-        if "$" in path:
-            raise ValueError("a path with variables is not supported; write one file for all")
+        place = self._place(path)
         if not rest:
             raise ValueError("log format is not specified")
         text, escape = self._format(rest[0])
@@ -119,10 +156,21 @@ class Formats:
             settings.setdefault("buffer", _GZIP_BUFFER)
         if "flush" in settings and "buffer" not in settings:
             raise ValueError(f'no buffer is defined for access_log "{path}"')
-        file = path if path in _STANDARD else posixpath.join(self._prefix, path)
-        log = AccessLog(file=file, format=text, escape=escape, **settings)
+        log = AccessLog(**place, format=text, escape=escape, **settings)
         self._refuse_conflict(path, log)
         return log
+
+    def _place(self, path: str) -> dict[str, Any]:
+        """Where it goes, as settings."""
+        if path.startswith(SYSLOG):
+            return {"syslog": parse_syslog(path)}
+        if path.startswith("memory:"):
+            raise ValueError("a log in memory is not supported; write a file or stderr")
+        if not path:
+            raise ValueError("empty; write a path")
+        if "$" in path:
+            raise ValueError("a path with variables is not supported; write one file for all")
+        return {"file": path if path in _STANDARD else posixpath.join(self._prefix, path)}
 
     def _format(self, name: str) -> tuple[str, Escape]:
         found = next((value for known, value in self._formats.items() if known.lower() == name.lower()), None)
@@ -131,6 +179,8 @@ class Formats:
         return found
 
     def _refuse_conflict(self, path: str, log: AccessLog) -> None:
+        if log.buffer and log.syslog is not None:
+            raise ValueError("logs to syslog cannot be buffered")
         buffering = (log.buffer, log.flush, log.gzip)
         if log.buffer and self._buffers.setdefault(log.file, buffering) != buffering:
             raise ValueError(f'access_log "{path}" already defined with conflicting parameters')
@@ -157,15 +207,6 @@ class AccessLogs:
         if self._off:
             return []
         return self._logs if self._logs or outer is None else outer.within()
-
-
-def _refuse_elsewhere(target: str) -> None:
-    if target.startswith("syslog:"):
-        raise ValueError("syslog is not supported; write a file, or stderr for whoever collects that")
-    if target.startswith("memory:"):
-        raise ValueError("a log in memory is not supported; write a file or stderr")
-    if not target:
-        raise ValueError("empty; write a path")
 
 
 def _escape(text: str) -> Escape:

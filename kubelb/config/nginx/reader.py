@@ -27,9 +27,14 @@ _MAX_DEPTH = 32
 _MAX_STATEMENTS = 50_000
 """No proxy has so many; with fewer than that a faulty file of the largest size takes no more than 100 MB."""
 _MAX_FAULTS = 100
-_SET_IN_STREAM = analyzer.NGX_STREAM_SRV_CONF | analyzer.NGX_CONF_TAKE2
-"""A directive that nginx has there and crossplane knows in http only."""
-analyzer.DIRECTIVES["set"] = [*analyzer.DIRECTIVES["set"], _SET_IN_STREAM]
+_ALSO: Mapping[str, int] = {
+    "set": analyzer.NGX_STREAM_SRV_CONF | analyzer.NGX_CONF_TAKE2,
+    "resolver": analyzer.NGX_STREAM_UPS_CONF | analyzer.NGX_CONF_1MORE,
+    "resolver_timeout": analyzer.NGX_STREAM_UPS_CONF | analyzer.NGX_CONF_TAKE1,
+}
+"""Where nginx (the last two: 1.27.3) has directives that crossplane does not know there, and their arguments."""
+for _name, _where in _ALSO.items():
+    analyzer.DIRECTIVES[_name] = [*analyzer.DIRECTIVES[_name], _where]
 _MAGIC = re.compile(r"[*?[]")
 
 

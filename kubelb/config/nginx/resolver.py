@@ -22,7 +22,7 @@ NO_EFFECT: Final = "has no effect, no server of an upstream is to be looked up a
 
 
 class Resolving:
-    """Takes the directives in, those of ``stream {}`` or of one ``server {}`` in it.
+    """Takes the directives in, those of ``stream {}`` or of one ``upstream {}`` or ``server {}`` in it.
 
     Of a server nothing comes of them: nginx looks up with them what ``proxy_pass`` makes of variables.
     """
@@ -32,11 +32,21 @@ class Resolving:
         self._notes = notes
         self._resolver: Directive | None = None
         self._settings: dict[str, Any] = {}
-        self._timeout = _TIMEOUT
+        self._timeout: Duration | None = None
         self.handlers: Mapping[str, Handler] = {
             "resolver": self._read,
             "resolver_timeout": self._read_timeout,
         }
+
+    def within(self, outer: Resolving) -> Resolving:
+        """With what only ``outer`` says, as an upstream has it (``ngx_stream_upstream_init_round_robin``,
+        src/stream/ngx_stream_upstream_round_robin.c): each directive counts as a whole.
+        """
+        merged = Resolving(self._notes)
+        inner = outer if self._resolver is None else self
+        merged._settings = inner._settings
+        merged._timeout = outer._timeout if self._timeout is None else self._timeout
+        return merged
 
     def warn_if_unused(self, used: bool) -> None:
         if self._resolver is not None and not used:
@@ -50,8 +60,9 @@ class Resolving:
             self._notes.refuse(server, what, "write a zone")
         elif not self._settings.get("resolver"):
             what = f'no resolver defined to resolve names at run time in upstream "{name}" in {place}'
-            self._notes.refuse(server, what, "write a resolver in stream {}")
-        discovery = Discovery(source="dns", timeout=self._timeout, **self._settings)
+            self._notes.refuse(server, what, "write a resolver, here or in stream {}")
+        timeout = _TIMEOUT if self._timeout is None else self._timeout
+        discovery = Discovery(source="dns", timeout=timeout, **self._settings)
         return msgspec.structs.replace(pool, discovery=discovery)
 
     def _read(self, directive: Directive) -> None:
@@ -70,9 +81,10 @@ class Resolving:
         self._settings["resolver"] = tuple(addresses)
 
     def _read_timeout(self, directive: Directive) -> None:
-        self._timeout = parse_time(only_argument(directive))
-        if not self._timeout:
+        timeout = parse_time(only_argument(directive))
+        if not timeout:
             raise ValueError("nothing can be answered in no time; write for example 5s")
+        self._timeout = timeout
 
 
 def _parameter(text: str, name: str, value: str) -> tuple[str, object]:

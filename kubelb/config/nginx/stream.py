@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
-
-import msgspec
 
 from kubelb.config.faults import Place
-from kubelb.config.model import PASSIVE, Balance, Binding, Listener, Pool, Server, Variable
+from kubelb.config.model import PASSIVE, Binding, Listener, Pool, Server, Variable
 from kubelb.config.naming import is_named_by_variables, possible_names
 from kubelb.config.nginx.checks import checks
 from kubelb.config.nginx.limits import Limiting
@@ -17,15 +14,11 @@ from kubelb.config.nginx.logs import AccessLogs, Formats
 from kubelb.config.nginx.proxy import Proxying
 from kubelb.config.nginx.reception import Content, Reception, take_proxy_protocol
 from kubelb.config.nginx.resolver import Resolving
-from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_count, parse_time, walk
+from kubelb.config.nginx.syntax import Directive, Handler, Notes, walk
+from kubelb.config.nginx.upstream import Upstream
 from kubelb.config.nginx.variables import Assignments, Variables, declared
 from kubelb.config.values import Address, parse_address
 from kubelb.config.variables import compile_key
-
-_NOT_SUPPORTED = {
-    "service": "SRV records are not looked up",
-    "slow_start": "a server has its full share at once",
-}
 
 
 class Streams:
@@ -39,8 +32,8 @@ class Streams:
         self._notes = notes
         self._prefix = prefix
         self._servers: list[tuple[Directive, Formats]] = []
-        self._discovered: list[tuple[Directive, str, Directive]] = []
-        """Upstreams with names that are looked up again, their pools, and the first such server."""
+        self._discovered: list[tuple[Directive, str, Upstream]] = []
+        """Those with names that are looked up again, where they stand, and their pools."""
 
     def read(self, stream: Directive) -> None:
         """``server`` blocks come last: they inherit from the whole block and name any upstream in it."""
@@ -77,16 +70,19 @@ class Streams:
         name = upstream.args[0]
         if self._known(name):
             raise ValueError(f'duplicate upstream "{name}"')
-        reader = _Upstream(self._notes, name)
+        reader = Upstream(self._notes, name)
         walk(upstream.block or (), "upstream", reader.handlers, self._notes)
         self._notes.places["pool", name] = upstream.place()
         self.pools[name] = reader.pool()
         if reader.resolves is not None:
-            self._discovered.append((upstream, name, reader.resolves))
+            self._discovered.append((upstream, name, reader))
+        reader.resolving.warn_if_unused(used=reader.resolves is not None)
 
     def _discover(self, resolving: Resolving) -> None:
-        for upstream, name, server in self._discovered:
-            self.pools[name] = resolving.discovered(upstream, server, self.pools[name])
+        for directive, name, upstream in self._discovered:
+            if upstream.resolves is not None:
+                own = upstream.resolving.within(resolving)
+                self.pools[name] = own.discovered(directive, upstream.resolves, self.pools[name])
         resolving.warn_if_unused(used=bool(self._discovered))
 
     def _server(
@@ -196,68 +192,6 @@ class Streams:
                     self._add_pool_of(server, text, self._notes.places.get(("listener", i)))
 
 
-class _Upstream:
-    """One ``upstream {}``."""
-
-    def __init__(self, notes: Notes, name: str) -> None:
-        self._notes = notes
-        self._name = name
-        self._servers: list[Server] = []
-        self._balance: Balance | None = None
-        self._hashing: dict[str, Any] = {}
-        self.resolves: Directive | None = None
-        """The first server that is a name to be looked up again."""
-        self.handlers: dict[str, Handler] = {
-            "server": self._server,
-            "least_conn": self._least_conn,
-            "hash": self._hash,
-            "random": self._random,
-            **checks("upstream", notes),
-        }
-
-    def pool(self) -> Pool:
-        servers = self._servers
-        if self.resolves is None:
-            servers = [msgspec.structs.replace(server, resolve=True) for server in servers]
-        return Pool(servers=tuple(servers), balance=self._balance or "round_robin", health=PASSIVE, **self._hashing)
-
-    def _server(self, directive: Directive) -> None:
-        key = ("pool", self._name, "servers", len(self._servers))
-        self._notes.places[key] = directive.place()
-        settings: dict[str, Any] = {"resolve": False}
-        for parameter in directive.args[1:]:
-            settings.update([_server_parameter(parameter)])
-        address = parse_address(directive.args[0])
-        if not address.is_name:
-            settings["resolve"] = True
-        elif settings["resolve"] and self.resolves is None:
-            self.resolves = directive
-        self._servers.append(Server(address=address, **settings))
-
-    def _choose(self, balance: Balance) -> None:
-        if self._balance is not None:
-            raise ValueError("a second balancing method; choose one")
-        self._balance = balance
-
-    def _least_conn(self, directive: Directive) -> None:
-        self._choose("least_conn")
-
-    def _hash(self, directive: Directive) -> None:
-        key, *how = directive.args
-        if how not in ([], ["consistent"]):
-            raise ValueError(f'invalid parameter "{how[0]}"; only "consistent" may follow the key')
-        compile_key(key, self._notes.worker)
-        self._hashing = {"hash_key": key}
-        self._choose("consistent_hash" if how else "hash")
-
-    def _random(self, directive: Directive) -> None:
-        if directive.args not in ((), ("two",), ("two", "least_conn")):
-            raise ValueError(
-                f'invalid parameter "{directive.args[-1]}"; write random, random two or random two least_conn'
-            )
-        self._choose("random_two" if directive.args else "random")
-
-
 def _server_of_value(text: str) -> Server | None:
     """That of an address; names are not looked up for each client."""
     try:
@@ -265,27 +199,3 @@ def _server_of_value(text: str) -> Server | None:
     except ValueError:
         return None
     return None if address.is_name else Server(address=address)
-
-
-def _server_parameter(text: str) -> tuple[str, object]:
-    """The field of the model and its value; ``ngx_stream_upstream_server`` is the source."""
-    name, equals, value = text.partition("=")
-    if name in _NOT_SUPPORTED:
-        raise ValueError(f"{name}: {_NOT_SUPPORTED[name]}")
-    if not equals and name in ("backup", "down", "resolve"):
-        return name, True
-    if equals and name in ("weight", "max_fails", "max_conns"):
-        return name, _parameter_count(text, value, 1 if name == "weight" else 0)
-    if equals and name == "fail_timeout":
-        return name, parse_time(value, whole_seconds=True)
-    raise ValueError(f'invalid parameter "{text}"')
-
-
-def _parameter_count(text: str, value: str, least: int) -> int:
-    try:
-        count = parse_count(value)
-    except ValueError:
-        count = -1
-    if count < least:
-        raise ValueError(f'invalid parameter "{text}"; write a number from {least} up')
-    return count

@@ -7,16 +7,13 @@ else that is not known is refused.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from kubelb.config.faults import ConfigFault, Fault, Place
-from kubelb.config.model import Config, Loaded, Log
+from kubelb.config.model import Config, Loaded
 from kubelb.config.nginx.http import Endpoints
-from kubelb.config.nginx.logs import ErrorLog
+from kubelb.config.nginx.logs import ErrorLogs
 from kubelb.config.nginx.process import Processes
 from kubelb.config.nginx.stream import Streams
 from kubelb.config.nginx.syntax import Directive, NginxOptions, Notes, parse_count, parse_time, walk
@@ -48,14 +45,14 @@ class _Main:
         self._options = options
         self.processes = Processes(notes, options.prefix, options.pid)
         self._settings: dict[str, Any] = {"workers": 1}
-        self._error_log = ErrorLog(notes, options.prefix)
+        self._error_logs = ErrorLogs(notes, options.prefix, options.error_log)
         self._streams = Streams(notes, options.prefix)
         self._endpoints = Endpoints(notes)
         self.handlers = {
             "worker_processes": self._worker_processes,
             "worker_rlimit_nofile": self._worker_rlimit_nofile,
             "worker_shutdown_timeout": self._worker_shutdown_timeout,
-            "error_log": self._error_log.read,
+            "error_log": self._error_logs.read,
             **self.processes.handlers,
             "stream": self._stream,
             "http": self._http,
@@ -67,19 +64,12 @@ class _Main:
             pin=self.processes.pin,
             runtime_dir=self.processes.runtime_dir(),
             process=self.processes.process(),
-            log=self._log(),
+            log=self._error_logs.log(),
             listeners=tuple(self._streams.listeners),
             pools=self._streams.pools,
             variables=self._streams.variables,
             http=tuple(self._endpoints.servers),
         )
-
-    def _log(self) -> Log:
-        """``-e`` counts where no directive says where to."""
-        log, wanted = self._error_log.log(), self._options.error_log
-        if not wanted or ("log", "file") in self._notes.places:
-            return log
-        return msgspec.structs.replace(log, file=posixpath.join(self._options.prefix, wanted))
 
     def _set(self, name: str, directive: Directive, value: object) -> None:
         self._settings[name] = value

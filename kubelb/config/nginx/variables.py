@@ -8,18 +8,20 @@ it has read all, so they are gathered first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
 
 from kubelb.config.expression import Expression
 from kubelb.config.faults import Key, Place
 from kubelb.config.lookup import MapKeys, parse_geo_network, parse_percent, show_geo_network
-from kubelb.config.model import Assignment, Part, Variable
+from kubelb.config.model import Assignment, MapRegex, Part, Variable
 from kubelb.config.nginx.directives import HARMLESS
 from kubelb.config.nginx.ranges import Ranges
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, handle, parse_count
 from kubelb.config.own_variables import Own
-from kubelb.config.rules.variables import MAX_VARIABLES, check_name
+from kubelb.config.regex.compiled import DIGITS, compile_regex
+from kubelb.config.rules.variables import MAX_REGEXES, MAX_VARIABLES, check_name, check_regex
 from kubelb.config.variables import Worker, compile_key, session_variables
 
 _KINDS: Final = ("map", "geo", "split_clients")
@@ -30,6 +32,7 @@ _ALL: Final = 10000
 def declared(stream: Directive) -> Worker:
     """Knows the names of all variables that are made anywhere in the block. :class:`ValueError`: too many."""
     names = dict.fromkeys(name[1:].lower() for name in _names(stream) if name.startswith("$"))
+    names |= dict.fromkeys(_captured(stream))
     if len(names) > MAX_VARIABLES:
         raise ValueError(f"{len(names)} variables; at most {MAX_VARIABLES}")
     return Worker("", 0, tuple(Own(name, None) for name in names))
@@ -43,6 +46,27 @@ def _names(block: Directive) -> Iterator[str]:
             yield directive.args[0]
         elif directive.name == "server":
             yield from _names(directive)
+
+
+def _captured(stream: Directive) -> Iterator[str]:
+    """What regular expressions set, as far as they are such."""
+    maps = [directive for directive in stream.block or () if directive.name == "map"]
+    regexes = [regex for one in maps for entry in one.block or () if (regex := _regex(entry.name, "")) is not None]
+    if len(regexes) > MAX_REGEXES:
+        raise ValueError(f"{len(regexes)} regular expressions; at most {MAX_REGEXES}")
+    if regexes:
+        yield from DIGITS
+    for regex in regexes:
+        with suppress(ValueError):
+            yield from compile_regex(regex.pattern, regex.any_case).groups
+
+
+def _regex(key: str, value: str) -> MapRegex | None:
+    """None: it is another key."""
+    if not key.startswith("~"):
+        return None
+    any_case = key.startswith("~*")
+    return MapRegex(pattern=key[2 if any_case else 1 :], value=value, any_case=any_case)
 
 
 class Variables:
@@ -127,17 +151,25 @@ def _words(entry: Directive, block: str) -> tuple[str, str]:
 
 class _Map:
     def __init__(self, notes: Notes, directive: Directive) -> None:
+        self._notes = notes
+        self._name = _name(directive.args[-1])
         self._known = session_variables(notes.worker)
         self._source = directive.args[0]
         Expression(self._source, self._known)
         self._keys = MapKeys()
         self._values: dict[str, str] = {}
+        self._regexes: list[MapRegex] = []
         self._default: str | None = None
         self._flags: dict[str, Any] = {}
 
     def variable(self) -> Variable:
         return Variable(
-            kind="map", source=self._source, values=self._values, default=self._default or "", **self._flags
+            kind="map",
+            source=self._source,
+            values=self._values,
+            regexes=tuple(self._regexes),
+            default=self._default or "",
+            **self._flags,
         )
 
     def take(self, entry: Directive) -> None:
@@ -145,13 +177,17 @@ class _Map:
             self._flag(entry.name)
             return
         key, value = _words(entry, "map")
+        regex = _regex(key, value)
+        if regex is not None:
+            check_regex(regex, ())
         Expression(value, self._known)
         if key == "default":
             if self._default is not None:
                 raise ValueError("duplicate default map parameter")
             self._default = value
-        elif key.startswith("~"):
-            raise ValueError("regular expressions are not supported; write each value, or hostnames and a wildcard")
+        elif regex is not None:
+            self._notes.places[("variable", self._name, "regex", len(self._regexes), "pattern")] = entry.place()
+            self._regexes.append(regex)
         else:
             key = key.removeprefix("\\").lower()
             self._keys.add(key, hostnames="hostnames" in self._flags)

@@ -9,6 +9,7 @@ from typing import Final
 
 from kubelb.config.access import parse_access
 from kubelb.config.faults import Key
+from kubelb.config.http_variables import compile_http
 from kubelb.config.lookup import MapKeys
 from kubelb.config.model import Header, HttpServer, Location
 from kubelb.config.rules.rule import Problem, duration_problems, text_problems
@@ -70,10 +71,14 @@ def _location_problems(key: Key, location: Location) -> Iterator[Problem]:
         yield (*key, "status"), f"{location.status} is not a final HTTP status", "write a number from 200 to 599"
     if location.status in _REDIRECTS and not location.body.isprintable():
         yield (*key, "body"), "not a URL", 'write for example "https://example.org/"'
+    yield from text_problems((*key, "body"), partial(compile_http, location.body))
     if not location.content_type.isprintable():
         yield (*key, "content_type"), "not a media type", 'write for example "text/plain"'
     if location.stub_status and (location.body or location.status != 200):
         yield (*key, "stub_status"), "stub_status makes the answer itself", "leave status and body out"
+    yield from duration_problems((*key, "keepalive_timeout"), location.keepalive_timeout, zero=True)
+    if location.keepalive_requests is not None and location.keepalive_requests < 0:
+        yield (*key, "keepalive_requests"), f"{location.keepalive_requests} is too few", "write 0 or more"
     yield from _shared_problems(key, location.access, location.headers)
 
 
@@ -92,3 +97,4 @@ def check_header(header: Header) -> None:
         raise ValueError(f"{header.name} is the endpoint's own to say; leave it out")
     if not header.value.isprintable():
         raise ValueError("not what a header can say; write it on one line")
+    compile_http(header.value)

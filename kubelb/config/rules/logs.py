@@ -7,22 +7,35 @@ from typing import Final
 
 from kubelb.config.faults import Key
 from kubelb.config.log_format import compile_condition, compile_format
-from kubelb.config.model import AccessLog, Log
+from kubelb.config.log_targets import log_targets
+from kubelb.config.model import AccessLog, Log, Syslog
 from kubelb.config.rules.rule import Problem, duration_problems, text_problems
 from kubelb.config.variables import Worker
+from kubelb.syslog.message import check_tag
 
 _MAX_BUFFER: Final = 64 << 20
 """Bytes; each relay thread has one."""
 
 
 def log_problems(log: Log) -> Iterator[Problem]:
-    if log.file == "":
-        yield ("log", "file"), "empty", "write a path, or leave it out for standard error"
+    for key, target in log_targets(log):
+        if target.file == "":
+            yield (*key, "file"), "empty", "write a path, or leave it out for standard error"
+        if target.syslog is None:
+            continue
+        if target.file is not None:
+            yield (*key, "file"), "there is a syslog server already", "write one of them in [[log.also]]"
+        if target.syslog.severity != "info":
+            yield (*key, "syslog", "severity"), "each event has its own", "leave it out"
+        yield from _syslog_problems((*key, "syslog"), target.syslog)
+
+
+def _syslog_problems(key: Key, syslog: Syslog) -> Iterator[Problem]:
+    yield from text_problems((*key, "tag"), lambda: check_tag(syslog.tag))
 
 
 def access_log_problems(key: Key, log: AccessLog, worker: Worker) -> Iterator[Problem]:
-    if not log.file:
-        yield (*key, "file"), "empty", "write a path"
+    yield from _place_problems(key, log)
     if not log.format and log.escape != "default":
         yield (*key, "escape"), "without a format each line is a JSON object", "leave it out, or write a format"
     yield from text_problems((*key, "format"), lambda: compile_format(log.format, log.escape, worker))
@@ -33,5 +46,18 @@ def access_log_problems(key: Key, log: AccessLog, worker: Worker) -> Iterator[Pr
         yield (*key, "gzip"), f"{log.gzip} is no level", "write a number from 1 to 9"
     yield from duration_problems((*key, "flush"), log.flush)
     for name in ("flush", "gzip"):
-        if getattr(log, name) and not log.buffer:
+        if getattr(log, name) and not log.buffer and log.syslog is None:
             yield (*key, name), "there is no buffer", "write for example buffer = 65536"
+
+
+def _place_problems(key: Key, log: AccessLog) -> Iterator[Problem]:
+    if log.syslog is None:
+        if not log.file:
+            yield (*key, "file"), "empty", "write a path, or a syslog server"
+        return
+    if log.file:
+        yield (*key, "file"), "there is a syslog server already", "write one of them in a [[listener.access_log]]"
+    for name in ("buffer", "flush", "gzip"):
+        if getattr(log, name):
+            yield (*key, name), "logs to syslog cannot be buffered", "leave it out"
+    yield from _syslog_problems((*key, "syslog"), log.syslog)

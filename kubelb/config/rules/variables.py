@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 from kubelb.config.expression import Expression
 from kubelb.config.faults import Key, fault_of
 from kubelb.config.lookup import check_map_keys, parse_geo_network, parse_percent
-from kubelb.config.model import Config, Listener, Variable
+from kubelb.config.model import Config, Listener, MapRegex, Variable
 from kubelb.config.own_variables import Cycle, Own, compile_own, texts_of
+from kubelb.config.regex.compiled import DIGITS, compile_regex
 from kubelb.config.rules.rule import Problem, text_problems
 from kubelb.config.variables import Worker, compile_key, session_variables
 
 MAX_VARIABLES: Final = 1000
+MAX_REGEXES: Final = 1000
+"""They are tried one after the other."""
 _MAX_TEXT: Final = 128 << 10
 """Characters of all names and values: each picture of the proxy that the workers get has them."""
 _MAX_ASSIGNED: Final = 16 << 10
 """Characters of all assignments of a listener: each of its sessions has them along through an upgrade."""
 _NAME: Final = re.compile(r"[a-z0-9_]+")
-_ONLY: Final = {"values": ("map", "geo"), "parts": ("split_clients",), "hostnames": ("map",), "volatile": ("map",)}
+_ONLY: Final = {
+    "values": ("map", "geo"),
+    "regexes": ("map",),
+    "parts": ("split_clients",),
+    "hostnames": ("map",),
+    "volatile": ("map",),
+}
+_SHOWN: Final = {"parts": "part", "regexes": "regex"}
 """Settings, and the kinds they are for."""
 
 
@@ -35,11 +46,22 @@ def declared_own(config: Config) -> tuple[Own, ...]:
     try:
         return compiled_own(config)
     except ValueError:
-        return tuple(Own(name, None) for name in dict.fromkeys((*config.variables, *_assigned(config))))
+        names = (*config.variables, *_assigned(config), *_captured(config.variables))
+        return tuple(Own(name, None) for name in dict.fromkeys(names))
 
 
 def _assigned(config: Config) -> Iterator[str]:
     return (assignment.variable for listener in config.listeners for assignment in listener.assignments)
+
+
+def _captured(variables: Mapping[str, Variable]) -> Iterator[str]:
+    """What regular expressions set, as far as they are such."""
+    regexes = [regex for variable in variables.values() for regex in variable.regexes]
+    if regexes:
+        yield from DIGITS
+    for regex in regexes:
+        with suppress(ValueError):
+            yield from compile_regex(regex.pattern, regex.any_case).groups
 
 
 def check_name(name: str) -> None:
@@ -52,12 +74,24 @@ def check_name(name: str) -> None:
         raise ValueError(f'the duplicate "{name}" variable; there is one of that name')
 
 
+def check_regex(regex: MapRegex, names: Collection[str]) -> None:
+    """Raises :class:`ValueError` for one that is none, or that captures what is another variable (``names``)."""
+    for name in compile_regex(regex.pattern, regex.any_case).groups:
+        if name not in DIGITS:
+            check_name(name)
+        if name in names:
+            raise ValueError(f'"{name}" is a variable already; give the group another name')
+
+
 def variable_problems(config: Config, worker: Worker) -> Iterator[Problem]:
     """``worker`` knows the variables that may stand in others."""
     problems = [problem for name in config.variables for problem in _problems_of(name, config, worker)]
     yield from problems or _cycles(config)
     if len(config.variables) > MAX_VARIABLES:
         yield ("variable",), f"{len(config.variables)} variables", f"at most {MAX_VARIABLES}"
+    count = sum(len(variable.regexes) for variable in config.variables.values())
+    if count > MAX_REGEXES:
+        yield ("variable",), f"{count} regular expressions", f"at most {MAX_REGEXES}"
     size = sum(map(_size, config.variables.values()))
     if size > _MAX_TEXT:
         yield ("variable",), f"{size} characters in all variables", f"at most {_MAX_TEXT} go to the workers"
@@ -68,7 +102,7 @@ def _problems_of(name: str, config: Config, worker: Worker) -> Iterator[Problem]
     yield from text_problems(key, partial(check_name, name))
     yield from _kind_problems(key, variable)
     yield from _text_problems(key, variable, worker)
-    yield from _entry_problems(key, variable)
+    yield from _entry_problems(key, variable, config.variables)
 
 
 def _cycles(config: Config) -> Iterator[Problem]:
@@ -85,14 +119,18 @@ def _size(variable: Variable) -> int:
         + len(variable.default)
         + parts
         + sum(len(key) + len(value) for key, value in variable.values.items())
+        + sum(len(regex.pattern) + len(regex.value) for regex in variable.regexes)
     )
 
 
 def _kind_problems(key: Key, variable: Variable) -> Iterator[Problem]:
     for name, kinds in _ONLY.items():
         if getattr(variable, name) and variable.kind not in kinds:
-            shown = "part" if name == "parts" else name
-            yield (*key, shown), f"{variable.kind} has no use for it", f"it is for {' and '.join(kinds)}"
+            yield (
+                (*key, _SHOWN.get(name, name)),
+                f"{variable.kind} has no use for it",
+                f"it is for {' and '.join(kinds)}",
+            )
 
 
 def _text_problems(key: Key, variable: Variable, worker: Worker) -> Iterator[Problem]:
@@ -102,9 +140,12 @@ def _text_problems(key: Key, variable: Variable, worker: Worker) -> Iterator[Pro
         yield from text_problems(key, partial(Expression, text, known))
 
 
-def _entry_problems(key: Key, variable: Variable) -> Iterator[Problem]:
+def _entry_problems(key: Key, variable: Variable, names: Collection[str]) -> Iterator[Problem]:
+    """``names`` are those of all variables that are made some other way than by capturing."""
     if variable.kind == "map":
         yield from text_problems(key, partial(check_map_keys, variable))
+        for i, regex in enumerate(variable.regexes):
+            yield from text_problems((*key, "regex", i, "pattern"), partial(check_regex, regex, names))
     elif variable.kind == "geo":
         yield from _network_problems((*key, "values"), variable.values)
     else:

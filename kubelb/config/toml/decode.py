@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -17,13 +18,20 @@ from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at, faul
 from kubelb.config.model import Config, Server
 from kubelb.config.values import Address, Duration, parse_address, parse_duration
 
-_PARSERS: Mapping[object, Callable[[str], object]] = {Address: parse_address, Duration: parse_duration}
+_Name = typing.NewType("_Name", str)
+"""An address that may be without a port."""
+_PARSERS: Mapping[object, Callable[[str], object]] = {
+    Address: parse_address,
+    Duration: parse_duration,
+    _Name: partial(parse_address, default_port=0),
+}
 _NAMES: Mapping[object, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "text in quotes",
     Address: '"host:port"',
+    _Name: '"name"',
     Duration: 'a time like "10m"',
 }
 
@@ -45,9 +53,8 @@ class _Decoder:
         self._places = places
 
     def decode(self, kind: Any, value: object, key: Key) -> Any:
-        if kind is Server and isinstance(value, str):
-            address = self._parsed(Address, value, key)
-            return Server(address=address) if address else None
+        if kind is Server:
+            return self._server(value, key)
         if kind in _PARSERS:
             return self._parsed(kind, value, key)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -70,7 +77,21 @@ class _Decoder:
             fault = fault_of(error)
             return self._fault(key, fault.what, fault.instead)
 
-    def _struct(self, kind: type[msgspec.Struct], value: object, key: Key) -> Any:
+    def _server(self, value: object, key: Key) -> Any:
+        if isinstance(value, str):
+            address = self._parsed(Address, value, key)
+            return Server(address=address) if address else None
+        of_a_service = isinstance(value, dict) and value.get("service")
+        return self._struct(Server, value, key, {"address": _Name} if of_a_service else {})
+
+    def _struct(
+        self,
+        kind: type[msgspec.Struct],
+        value: object,
+        key: Key,
+        kinds: Mapping[str, object] = types.MappingProxyType({}),
+    ) -> Any:
+        """``kinds`` are those of fields that are not what the type says."""
         if not isinstance(value, dict):
             return self._wrong(kind, value, key)
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
@@ -82,7 +103,7 @@ class _Decoder:
             if field.required and name not in value:
                 self._fault((*key, name), "missing", f"write {_describe(field.type)}")
         known = {
-            field.name: self.decode(_without_none(field.type), value[name], (*key, name))
+            field.name: self.decode(_without_none(kinds.get(name, field.type)), value[name], (*key, name))
             for name, field in fields.items()
             if name in value
         }

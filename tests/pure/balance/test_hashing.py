@@ -3,10 +3,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubelb.balance.hashing import ConsistentHash, Hash
+from kubelb.balance.round_robin import RoundRobin
 from kubelb.snapshot import Server
 from tests.pure.balance.pools import a_pool, a_server, keys, subsets, weights
 
@@ -108,3 +110,22 @@ def test_backups_are_hashed_apart(primaries: list[int], spares: list[int], key: 
         among_second = both.pick(range(count, count + len(second)), [], key, _RNG)
         assert among_first == kind(first).pick(range(count), [], key, _RNG)
         assert among_second - count == kind(plain).pick(range(len(plain)), [], key, _RNG)
+
+
+def test_srv_records_of_one_host_share_its_keys_whatever_their_ports_are() -> None:
+    """As in nginx, where a port counts only where it is configured."""
+    found = [a_server(i, name=f"api:{port}", found_by="_x._tcp.y") for i, port in enumerate((1, 2), 1)]
+    selector = ConsistentHash([*found, a_server(3, name="other:1", found_by="_x._tcp.y")])
+    for key in _KEYS:
+        picked = {selector.pick([0, 1, 2], [], key, _RNG) for _ in range(4)}
+        assert picked in ({0, 1}, {2})
+    configured = ConsistentHash([a_server(1, name="api:1"), a_server(2, name="api:2")])
+    assert all(len({configured.pick([0, 1], [], key, _RNG) for _ in range(4)}) == 1 for key in _KEYS)
+
+
+@pytest.mark.parametrize("hashed", [Hash, ConsistentHash])
+def test_those_without_a_key_take_turns(hashed: type[Hash | ConsistentHash]) -> None:
+    servers = _named([(1, 1), (2, 2), (3, 1)])
+    selector, turns = hashed(servers), RoundRobin(servers)
+    picked = [selector.pick(range(3), [], b"", _RNG) for _ in range(8)]
+    assert picked == [turns.turn(range(3)) for _ in range(8)]

@@ -23,6 +23,8 @@ from kubelb.config.model import (
     Location,
     Log,
     LogLevel,
+    LogTarget,
+    MapRegex,
     OnDown,
     Part,
     Pool,
@@ -30,10 +32,12 @@ from kubelb.config.model import (
     Process,
     Rebalance,
     Server,
+    Syslog,
     Variable,
     VariableKind,
 )
 from kubelb.config.values import Address, Duration
+from kubelb.syslog.message import FACILITIES, SEVERITIES
 
 hosts = st.one_of(st.ip_addresses().map(str), st.from_regex(r"[a-z0-9_-]{1,12}(\.[a-z]{1,5})?", fullmatch=True))
 addresses = st.builds(Address, hosts, st.integers(1, 65535))
@@ -59,6 +63,13 @@ servers = st.builds(
     resolve=st.booleans(),
 )
 plain_servers = st.builds(Server, address=addresses | unix_sockets)
+services = st.builds(
+    Server,
+    address=addresses | st.builds(Address, hosts, st.just(0)),
+    service=st.text(min_size=1, max_size=10),
+    weight=counts,
+    backup=st.booleans(),
+)
 healths = st.builds(
     Health,
     probe=probe_kinds,
@@ -91,7 +102,7 @@ discoveries = st.builds(
 )
 pools = st.builds(
     Pool,
-    servers=st.lists(st.one_of(plain_servers, servers), max_size=5).map(tuple),
+    servers=st.lists(st.one_of(plain_servers, servers, services), max_size=5).map(tuple),
     balance=balances,
     hash_key=st.text(max_size=20),
     drain_timeout=durations,
@@ -101,20 +112,31 @@ pools = st.builds(
     discovery=st.none() | discoveries,
     rebalance=st.none() | st.builds(Rebalance) | rebalances,
 )
+map_regexes = st.builds(MapRegex, pattern=st.text(max_size=8), value=st.text(max_size=8), any_case=st.booleans())
 own_variables = st.builds(
     Variable,
     kind=st.sampled_from(typing.get_args(VariableKind)),
     source=st.text(max_size=10),
     values=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3),
+    regexes=st.lists(map_regexes, max_size=3).map(tuple),
     parts=st.lists(st.builds(Part, percent=st.text(max_size=5), value=st.text(max_size=8)), max_size=3).map(tuple),
     default=st.text(max_size=8),
     hostnames=st.booleans(),
     volatile=st.booleans(),
 )
 assignments = st.builds(Assignment, variable=st.text(max_size=8), value=st.text(max_size=8))
+syslogs = st.builds(
+    Syslog,
+    server=addresses | unix_sockets,
+    facility=st.sampled_from(FACILITIES),
+    severity=st.sampled_from(SEVERITIES),
+    tag=st.text(max_size=8),
+    hostname=st.booleans(),
+)
 access_logs = st.builds(
     AccessLog,
     file=st.text(max_size=10),
+    syslog=st.none() | syslogs,
     format=st.text(max_size=10),
     escape=st.sampled_from(typing.get_args(Escape)),
     buffer=counts,
@@ -178,6 +200,8 @@ locations = st.builds(
     stub_status=st.booleans(),
     access=st.lists(st.text(max_size=10), max_size=3).map(tuple),
     headers=st.lists(headers, max_size=2).map(tuple),
+    keepalive_timeout=st.none() | durations,
+    keepalive_requests=st.none() | counts,
 )
 http_servers = st.builds(
     HttpServer,
@@ -202,6 +226,7 @@ processes = st.builds(
     cpus=st.lists(st.lists(counts, max_size=3).map(tuple), max_size=3).map(tuple),
     max_connections=st.none() | counts,
 )
+log_targets = st.builds(LogTarget, level=levels, file=files, syslog=st.none() | syslogs)
 configs = st.builds(
     Config,
     workers=counts | st.just("auto"),
@@ -211,7 +236,14 @@ configs = st.builds(
     max_open_files=st.none() | counts,
     shutdown_timeout=st.none() | durations,
     process=processes,
-    log=st.builds(Log, level=levels, file=files, access=st.booleans()),
+    log=st.builds(
+        Log,
+        level=levels,
+        file=files,
+        syslog=st.none() | syslogs,
+        access=st.booleans(),
+        also=st.lists(log_targets, max_size=2).map(tuple),
+    ),
     admin=st.builds(Admin, listen=st.none() | addresses),
     listeners=st.lists(listeners, max_size=3).map(tuple),
     variables=st.dictionaries(st.text(max_size=8), own_variables, max_size=3),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelb.config.log_format import compile_format, escape_default, escape_json
+from kubelb.config.log_format import compile_format, escape_default, escape_json, one_line
 
 SAFE = {value for value in range(0x20, 0x7F) if chr(value) not in '"\\'}
 
@@ -42,3 +42,12 @@ def test_as_nginx_escapes(value: bytes | None, by_default: bytes, as_json: bytes
 
 def test_a_format_without_variables_is_itself() -> None:
     assert compile_format('a"\\', "default")(None) == b'a"\\'  # type: ignore[arg-type]
+
+
+@given(st.none() | st.binary())
+def test_a_syslog_message_is_one_line_whatever_a_client_says(value: bytes | None) -> None:
+    escaped = one_line(value)
+    control = {*range(32), 127}
+    assert not set(escaped) & control
+    assert escaped == (value or b"") or set(value or b"") & control
+    assert one_line(b"a\nb\x7f") == rb"a\x0Ab\x7F"

@@ -33,7 +33,7 @@ def a_map(values: dict[str, str], hostnames: bool = True) -> Variable:
 def test_a_map_finds_what_is_there_whatever_the_case(values: dict[str, str], text: str) -> None:
     values = {key.lower(): value for key, value in values.items()}
     find = map_finder(a_map(values, hostnames=False))
-    assert find(text.upper().encode()) == values.get(text.upper().encode().lower().decode(), "none")
+    assert find(text.upper().encode()).value == values.get(text.upper().encode().lower().decode(), "none")
 
 
 def slowly(values: dict[str, str], name: str) -> str:
@@ -69,7 +69,7 @@ def test_wildcards_are_found_in_their_order(chosen: list[str], name: str) -> Non
         except ValueError:
             continue
         values[key] = str(number)
-    assert map_finder(a_map(values))(name.encode()) == slowly(values, name)
+    assert map_finder(a_map(values))(name.encode()).value == slowly(values, name)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +109,14 @@ def test_the_smallest_network_counts(networks: set[IPv4Network | IPv6Network], d
         asked = address.ipv4_mapped
     fits = [network for network in networks if asked.version == network.version and asked in network]
     best = max(fits, key=lambda network: network.prefixlen, default=None)
-    assert find(str(address).encode()) == ("no" if best is None else str(best))
+    assert find(str(address).encode()).value == ("no" if best is None else str(best))
 
 
 @pytest.mark.parametrize("text", [b"", b"unix:", b"x", b"10.0.0.1:80", b"\xff\xfe"])
 def test_what_is_no_address_counts_as_the_last(text: bytes) -> None:
     find = geo_finder(Variable(kind="geo", values={"255.255.255.255": "none", "0.0.0.0/0": "any"}))
-    assert find(text) == "none"
-    assert find(b"10.0.0.1") == "any"
+    assert find(text).value == "none"
+    assert find(b"10.0.0.1").value == "any"
 
 
 @pytest.mark.parametrize("text", ["unix:", "x", "10.0.0.0/33", "proxy", "1.2.3.4-1.2.3.5", "255.255.255.255/8"])
@@ -155,7 +155,7 @@ def test_parts_are_shares_of_the_hash(shares: list[int], text: bytes) -> None:
     variable = Variable(kind="split_clients", parts=parts, default="rest")
     ends = list(accumulate(share * 0xFFFFFFFF // 10000 for share in shares))
     before = bisect_right(ends, murmur2(text))
-    assert split_finder(variable)(text) == (str(before) if before < len(parts) else "rest")
+    assert split_finder(variable)(text).value == (str(before) if before < len(parts) else "rest")
 
 
 @pytest.mark.parametrize(

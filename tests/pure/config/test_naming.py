@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubelb.config.model import Assignment, Config, Listener, Part, Pool, Variable
+from kubelb.config.model import Assignment, Config, Listener, MapRegex, Part, Pool, Variable
 from kubelb.config.naming import nameless, reached_pools
 from kubelb.config.validate import unused_pools
 from kubelb.config.values import Address
@@ -14,6 +14,9 @@ VARIABLES = {
     "s": Variable(kind="split_clients", parts=(Part(percent="1%", value="gone"),), default=""),
     "open": Variable(kind="map", default="$remote_addr"),
     "mixed": Variable(kind="map", default="pool-$g"),
+    "regex": Variable(kind="map", default="two", regexes=(MapRegex(pattern="^(?<n>1)", value="one"),)),
+    "captured": Variable(kind="map", regexes=(MapRegex(pattern="^(.)", value="$1"),)),
+    "named": Variable(kind="map", default="$n"),
 }
 ALL = tuple(POOLS)
 
@@ -38,6 +41,9 @@ def listener(text: str, *assignments: tuple[str, str]) -> Listener:
         ("${G}", ("two", "10.0.0.1:6443")),
         ("$s", ()),
         ("$open", ALL),
+        ("$regex", ("One", "two")),
+        ("$captured", ALL),
+        ("$named", ALL),
         ("$mixed", ALL),
         ("$remote_addr", ALL),
         ("o$m", ALL),
@@ -52,6 +58,7 @@ def test_what_is_assigned_counts_too() -> None:
     assert reached("$set", ("set", "one"), ("set", "$s")) == ("One",)
     assert reached("$g", ("g", "one")) == ("One", "two", "10.0.0.1:6443")
     assert reached("$set", ("set", "$set"), ("set", "two")) == ("two",)
+    assert reached("$n", ("n", "two")) == ALL
 
 
 def test_many_ways_to_the_same_name_are_gone_once() -> None:

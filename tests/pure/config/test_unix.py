@@ -45,7 +45,7 @@ def test_no_options_of_tcp(binding: Binding) -> None:
 
 def test_not_the_admin_side() -> None:
     assert _faults(_config(_A, admin=Admin(listen=_B))) == [
-        "admin.listen: unix:/b: only listeners can have unix sockets; write an address and a port"
+        "admin.listen: unix:/b: the admin side over TCP has no unix socket; write an address and a port"
     ]
 
 

@@ -24,10 +24,12 @@ from kubelb.config.model import (
     Listener,
     Location,
     Log,
+    LogTarget,
     Pool,
     ProbeKind,
     Rebalance,
     Server,
+    Syslog,
 )
 from kubelb.config.validate import MAX_RELAY_THREADS, MAX_SERVERS, exposed_admin, unused_pools, validate
 from kubelb.config.values import Address, Duration, parse_address
@@ -40,6 +42,10 @@ def _server(address: str = "10.0.0.1:6443") -> Server:
 _LISTENER = Listener(listen=(Address("127.0.0.1", 6443),), pool="a")
 _POOL = Pool(servers=(_server(),))
 _LOCATION = Location(path="/healthz")
+_SYSLOG = Syslog(server=Address("unix:/dev/log", 0))
+_TWO = "there is a syslog server already; write one of them in a "
+_UNBUFFERED = "logs to syslog cannot be buffered; leave it out"
+_TAG = 'syslog "tag" only allows alphanumeric characters and underscore'
 _HTTP = HttpServer(listen=(Address("127.0.0.1", 8081),), locations=(_LOCATION,))
 _GOOD = Config(listeners=(_LISTENER,), pools={"a": _POOL}, http=(_HTTP,))
 
@@ -58,6 +64,10 @@ def _listener(**changes: object) -> Config:
 
 def _access_log(**changes: Any) -> Config:
     return _listener(access_logs=(AccessLog(**{"file": "/a", **changes}),))
+
+
+def _tagged(tag: str) -> Syslog:
+    return msgspec.structs.replace(_SYSLOG, tag=tag)
 
 
 def _listen(*addresses: str) -> Config:
@@ -149,7 +159,25 @@ _SIZE = "write for example 65536, 64k or 1m"
             "listener[0].limit[1].key: a second limit of the same clients; leave one out, or name another zone",
         ),
         (_with(log=Log(file="")), "log.file: empty; write a path, or leave it out for standard error"),
-        (_access_log(file=""), "listener[0].access_log[0].file: empty; write a path"),
+        (_access_log(file=""), "listener[0].access_log[0].file: empty; write a path, or a syslog server"),
+        (_access_log(syslog=_SYSLOG), f"listener[0].access_log[0].file: {_TWO}[[listener.access_log]]"),
+        (_access_log(file="", syslog=_SYSLOG, gzip=1), f"listener[0].access_log[0].gzip: {_UNBUFFERED}"),
+        (_access_log(file="", syslog=_SYSLOG, buffer=1), f"listener[0].access_log[0].buffer: {_UNBUFFERED}"),
+        (_access_log(file="", syslog=_SYSLOG, flush=Duration(1)), f"listener[0].access_log[0].flush: {_UNBUFFERED}"),
+        (_access_log(file="", syslog=_tagged("a-b")), f"listener[0].access_log[0].syslog.tag: {_TAG}"),
+        (
+            _with(log=Log(file="/a", syslog=_SYSLOG)),
+            "log.file: there is a syslog server already; write one of them in [[log.also]]",
+        ),
+        (_with(log=Log(syslog=_tagged("x" * 33))), "log.syslog.tag: syslog tag length exceeds 32"),
+        (
+            _with(log=Log(also=(LogTarget(file=""),))),
+            "log.also[0].file: empty; write a path, or leave it out for standard error",
+        ),
+        (
+            _with(log=Log(also=(LogTarget(syslog=msgspec.structs.replace(_SYSLOG, severity="crit")),))),
+            "log.also[0].syslog.severity: each event has its own; leave it out",
+        ),
         (_access_log(format="$x"), 'listener[0].access_log[0].format: unknown "x" variable'),
         (_access_log(condition="$"), f"listener[0].access_log[0].if: {_NO_NAME}"),
         (
@@ -302,6 +330,20 @@ _SIZE = "write for example 65536, 64k or 1m"
         (
             _location(headers=(Header(name="X-A", value="a\nb"),)),
             "http[0].location[0].header[0]: not what a header can say; write it on one line",
+        ),
+        (_location(body="$nothing_at_all"), 'http[0].location[0].body: unknown "nothing_at_all" variable'),
+        (_location(body="$uri" * 65), "http[0].location[0].body: 65 variables; at most 64 in one text"),
+        (
+            _location(headers=(Header(name="X-A", value="${host"),)),
+            'http[0].location[0].header[0]: the closing bracket in "host" variable is missing',
+        ),
+        (
+            _location(keepalive_timeout=Duration(1e12)),
+            "http[0].location[0].keepalive_timeout: too long; write 0s or a time up to ten years",
+        ),
+        (
+            _location(keepalive_requests=-1),
+            "http[0].location[0].keepalive_requests: -1 is too few; write 0 or more",
         ),
         (_http(keepalive_requests=-1), "http[0].keepalive_requests: -1 is too few; write 0 or more"),
         (
@@ -532,6 +574,51 @@ def test_names_that_are_looked_up_again(discovery: Discovery | None, server: dic
     member = msgspec.structs.replace(_server("name:1"), **server)
     faults = validate(_pool(servers=(member,), discovery=discovery), {})
     assert [str(fault).partition("; ")[0] for fault in faults] == [f"pool.a.{fault}".partition("; ")[0]]
+
+
+_ASKED = Discovery(source="dns", resolver=(Address("::1", 53),))
+
+
+@pytest.mark.parametrize(
+    ("discovery", "server", "faults"),
+    [
+        (_ASKED, {}, []),
+        (_ASKED, {"service": "_https._udp", "weight": 7, "backup": False}, []),
+        (None, {}, ["servers[0].service: the pool has no discovery; give it one, with a resolver"]),
+        (
+            _DNS,
+            {},
+            [
+                "servers[0].service: the system gives no SRV records; "
+                'write DNS servers to ask, for example resolver = ["10.96.0.10:53"]'
+            ],
+        ),
+        (_ASKED, {"resolve": False}, ["servers[0].resolve: a service is always looked up again; leave it out"]),
+        (
+            _ASKED,
+            {"address": Address("name", 6443)},
+            ['servers[0].address: a service has no port, its SRV records have one; write "name"'],
+        ),
+        (
+            _ASKED,
+            {"address": Address("10.0.0.1", 0)},
+            ["servers[0].address: 10.0.0.1 has no SRV records; write a name"],
+        ),
+        (_ASKED, {"service": "a..b"}, ['servers[0]: "a..b.name" is not a host name']),
+        (_ASKED, {"service": "x" * 63}, [f'servers[0]: "_{"x" * 63}._tcp.name" is not a host name']),
+    ],
+)
+def test_services(discovery: Discovery | None, server: dict[str, Any], faults: list[str]) -> None:
+    one = msgspec.structs.replace(Server(address=Address("name", 0), service="https"), **server)
+    found = validate(_pool(servers=(one, _server("other:1")), discovery=discovery), {})
+    assert [str(fault) for fault in found] == [f"pool.a.{fault}" for fault in faults]
+
+
+def test_a_service_twice() -> None:
+    servers = [Server(address=Address(host, 0), service=how) for host, how in (("NAME", "s"), ("name", "_s._tcp"))]
+    (fault,) = validate(_pool(servers=(*servers, _server("name:1")), discovery=_ASKED), {})
+    what = "pool.a.servers[1].address: _s._tcp.name is in the pool already; write it once, with a weight"
+    assert str(fault) == what
 
 
 def test_names_that_may_be_looked_up_again() -> None:

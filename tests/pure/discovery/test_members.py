@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.discovery.members import TooManyServers, changes, found, merge, sweep
+from kubelb.discovery.targets import Target
 from kubelb.snapshot import Pool, Server, Snapshot, State
 
 SLOTS = 6
@@ -123,6 +124,10 @@ def a_pool_of_names(fixed: str, *hosts: str) -> Snapshot:
     return Snapshot(version=1, listeners=(), pools=(pool,))
 
 
+def at(*hosts: str) -> list[Target]:
+    return [Target(hosts)]
+
+
 def hosts_of(snapshot: Snapshot) -> list[str]:
     return [server.address[0] for pool in snapshot.pools for server in pool.servers if not server.removed]
 
@@ -135,7 +140,7 @@ def test_a_name_has_the_addresses_that_were_found_last(first: list[str], later: 
     running = a_pool_of_names("last:1")
     for hosts in (first, *later):
         before = running
-        running = found(before, "p", "name:1", hosts, 20, now=3.0)
+        running = found(before, "p", "name:1", at(*hosts), 20, now=3.0)
         assert hosts_of(running) == ["10.9.0.1", *sorted(set(hosts)), "10.9.0.2"]
         assert running.version == before.version + (hosts_of(before) != hosts_of(running))
         assert (running is before) == (hosts_of(before) == hosts_of(running))
@@ -144,29 +149,28 @@ def test_a_name_has_the_addresses_that_were_found_last(first: list[str], later: 
         known = {server.address: server.slot for server in before.pools[0].servers}
         assert all(known.get(server.address, server.slot) == server.slot for server in running.pools[0].servers)
         assert {server.weight for server in running.pools[0].servers if server.name == "name:1"} == {5}
-        added, removed = changes(before, running, "p")
+        added, removed, altered = changes(before, running, "p")
+        assert altered == []
         assert len(added) - len(removed) == len(hosts_of(running)) - len(hosts_of(before))
 
 
 def test_one_that_is_found_begins_then() -> None:
-    server = found(a_pool_of_names("last:1"), "p", "name:1", ["10.0.0.1"], 20, now=3.0).pools[0].servers[1]
+    server = found(a_pool_of_names("last:1"), "p", "name:1", at("10.0.0.1"), 20, now=3.0).pools[0].servers[1]
     assert (server.slot, server.name, server.address, server.since) == (3, "name:1", ("10.0.0.1", 1), 3.0)
 
 
 def test_names_of_no_pool_and_pools_without_the_name_change_nothing() -> None:
     running = a_pool_of_names("last:1", "10.0.0.1")
-    assert found(running, "q", "name:1", ["10.0.0.2"], 20, now=0) is running
-    assert found(running, "p", "first:1", ["10.0.0.2"], 20, now=0) is running
+    assert found(running, "q", "name:1", at("10.0.0.2"), 20, now=0) is running
+    assert found(running, "p", "first:1", at("10.0.0.2"), 20, now=0) is running
 
 
 def test_more_addresses_than_slots() -> None:
     running = a_pool_of_names("last:1", "10.0.0.1")
-    assert hosts_of(found(running, "p", "name:1", ["10.0.0.2", "10.0.0.3"], 5, now=0))[1:3] == [
-        "10.0.0.2",
-        "10.0.0.3",
-    ]
+    two = at("10.0.0.2", "10.0.0.3")
+    assert hosts_of(found(running, "p", "name:1", two, 5, now=0))[1:3] == ["10.0.0.2", "10.0.0.3"]
     with pytest.raises(TooManyServers):
-        found(running, "p", "name:1", ["10.0.0.2", "10.0.0.3"], 4, now=0)
+        found(running, "p", "name:1", two, 4, now=0)
 
 
 def test_a_reload_keeps_the_addresses_of_names() -> None:
@@ -184,7 +188,7 @@ def test_a_pool_of_names_without_addresses_is_not_swept_but_one_that_is_gone_is(
     with_p = Snapshot(version=1, listeners=(), pools=(empty,))
     running = merge(a_snapshot({"q": ["a:1"]}), with_p, SLOTS)
     assert [pool.name for pool in sweep(running, lambda slot: 0).pools] == ["p"]
-    one = found(with_p, "p", "name:1", ["10.0.0.1"], SLOTS, now=0)
+    one = found(with_p, "p", "name:1", at("10.0.0.1"), SLOTS, now=0)
     gone = merge(one, a_snapshot({"q": ["a:1"]}), SLOTS)
-    assert found(gone, "p", "name:1", ["10.0.0.2"], SLOTS, now=0) is gone
+    assert found(gone, "p", "name:1", at("10.0.0.2"), SLOTS, now=0) is gone
     assert [pool.name for pool in sweep(gone, lambda slot: 0).pools] == ["q"]

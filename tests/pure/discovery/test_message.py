@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from kubelb.discovery.message import BadMessage, Kind, Reply, encode_name, question, read_reply
+from kubelb.discovery.message import BadMessage, Kind, Reply, Service, encode_name, question, read_reply
 
 ASKED = question(0x1234, "api.Example.org", Kind.A)
 POINTER = b"\xc0\x0c"
@@ -167,6 +167,101 @@ def test_anything_behind_a_question(rest: bytes, count: int) -> None:
     message = ASKED[:2] + struct.pack(">HHHHH", 0x8180, 1, count, 0, 0) + ASKED[12:] + rest
     try:
         reply = read_reply(message, ASKED)
+    except BadMessage:
+        return
+    assert reply is not None
+
+
+SERVICES_ASKED = question(0x1234, "_https._tcp.example.org", Kind.SRV)
+EXAMPLE_ORG = struct.pack(">H", 0xC000 | 12 + len(b"\x06_https\x04_tcp"))
+"""A pointer into the name in that question."""
+
+services = st.builds(
+    Service, st.integers(0, 0xFFFF), st.integers(0, 0xFFFF), st.integers(1, 0xFFFF), names.map(str.lower)
+)
+
+
+def a_service(priority: int, weight: int, port: int, host: bytes, ttl: int = 60) -> bytes:
+    return a_record(POINTER, 33, struct.pack(">HHH", priority, weight, port) + host, ttl)
+
+
+def services_of(*records: bytes) -> Reply | None:
+    return read_reply(a_reply(*records, asked=SERVICES_ASKED), SERVICES_ASKED)
+
+
+@given(st.lists(st.tuples(services, ttls), max_size=20))
+def test_services_and_for_how_long(found: list[tuple[Service, int]]) -> None:
+    records = [a_service(*service[:3], encode_name(service.host), ttl) for service, ttl in found]
+    expected = Reply(0, False, (), min((ttl for _, ttl in found), default=0), tuple(service for service, _ in found))
+    assert services_of(*records) == expected
+
+
+def test_pointers_in_the_host_of_a_service() -> None:
+    reply = services_of(a_service(1, 2, 3, b"\x01A" + EXAMPLE_ORG), a_service(4, 5, 6, EXAMPLE_ORG))
+    assert reply is not None
+    assert reply.services == (Service(1, 2, 3, "a.example.org"), Service(4, 5, 6, "example.org"))
+
+
+def test_aliases_of_services() -> None:
+    alias = a_record(POINTER, 5, encode_name("b"), 7)
+    record = a_record(encode_name("b"), 33, b"\0\1\0\2\0\3" + encode_name("c"))
+    assert services_of(alias, record) == Reply(0, False, (), 7, (Service(1, 2, 3, "c"),))
+
+
+def test_services_that_there_are_not() -> None:
+    assert services_of(a_service(1, 2, 3, b"\0"), a_service(1, 2, 0, b"\1a\0")) == Reply(0, False, (), 60)
+
+
+HOST_AT = len(a_reply(asked=SERVICES_ASKED)) + len(a_service(0, 0, 0, b""))
+
+
+@pytest.mark.parametrize(
+    ("record", "what"),
+    [
+        (a_record(POINTER, 33, b""), "ends within a name"),
+        (a_record(POINTER, 33, b"\0\0\0\0\0") + b"\0\0", "not as long as its record"),
+        (a_record(POINTER, 33, b"\0\0\0\0\0\1"), "ends within a name"),
+        (a_service(1, 2, 3, b"\1a\0\0"), "not as long as its record"),
+        (a_service(1, 2, 3, b"\5a\0"), "a name without an end"),
+        (a_service(1, 2, 3, struct.pack(">H", 0xC000 | HOST_AT)), "does not lead back"),
+        (a_service(1, 2, 3, b"\3a b\0"), "no host name"),
+        (a_service(1, 2, 3, b"\3a.b\0"), "no host name"),
+        (a_service(1, 2, 3, b"\3a\n\x1b\0"), "no host name"),
+        (a_service(1, 2, 3, b"\2\xc3\xa4\0"), "no host name"),
+    ],
+)
+def test_services_that_make_no_sense(record: bytes, what: str) -> None:
+    with pytest.raises(BadMessage, match=what):
+        services_of(record)
+
+
+SERVICES = a_reply(
+    a_record(POINTER, 5, encode_name("b.c")),
+    a_record(b"\x01b\x01c\0", 33, b"\0\1\0\2\0\3\1a" + EXAMPLE_ORG),
+    asked=SERVICES_ASKED,
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(SERVICES) - 1), st.integers(0, 255)), max_size=8))
+def test_a_damaged_answer_of_services_is_an_answer_none_or_bad(damage: list[tuple[int, int]]) -> None:
+    message = bytearray(SERVICES)
+    for at, byte in damage:
+        message[at] = byte
+    try:
+        reply = read_reply(bytes(message), SERVICES_ASKED)
+    except BadMessage:
+        return
+    assert reply is None or len(reply.services) <= 1
+    for service in reply.services if reply else ():
+        assert service.port
+        assert question(1, service.host, Kind.A)
+
+
+@given(st.binary(max_size=300), st.integers(1, 0xFFFF))
+def test_anything_behind_a_question_of_services(rest: bytes, count: int) -> None:
+    head = SERVICES_ASKED[:2] + struct.pack(">HHHHH", 0x8180, 1, count, 0, 0) + SERVICES_ASKED[12:]
+    try:
+        reply = read_reply(head + rest, SERVICES_ASKED)
     except BadMessage:
         return
     assert reply is not None

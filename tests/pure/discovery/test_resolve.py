@@ -10,7 +10,18 @@ import pytest
 from kubelb import snapshot
 from kubelb.config.access import Rule, parse_network
 from kubelb.config.faults import ConfigFault, Key, Place
-from kubelb.config.model import Config, Discovery, Health, Listener, Log, Pool, Server
+from kubelb.config.model import (
+    AccessLog,
+    Config,
+    Discovery,
+    Health,
+    Listener,
+    Log,
+    LogTarget,
+    Pool,
+    Server,
+    Syslog,
+)
 from kubelb.config.values import Address, Duration, parse_address
 from kubelb.discovery.resolve import resolve
 
@@ -184,3 +195,40 @@ def test_names_that_are_looked_up_later_are_not_asked_for() -> None:
     assert [server.name for server in pool.servers] == ["one:1", "10.0.0.1:1"]
     assert pool.names == (snapshot.Server(slot=0, name="no:6443", address=("", 6443), weight=2, since=7.0),)
     assert pool.order == ("no:6443", "one:1", "10.0.0.1:1")
+
+
+def _syslog(server: str) -> Syslog:
+    return Syslog(server=parse_address(server), tag="t")
+
+
+def _logging(first: str, also: str, access: str) -> Config:
+    log = Log(level="debug", syslog=_syslog(first), access=True, also=(LogTarget(), LogTarget(syslog=_syslog(also))))
+    access_logs = (AccessLog(file="/a"), AccessLog(syslog=_syslog(access), format="x"))
+    return Config(log=log, listeners=(Listener(listen=(Address("::1", 1),), pool="a", access_logs=access_logs),))
+
+
+def test_syslog_servers_have_their_first_address() -> None:
+    made, plain = (
+        resolve(config, lookup=_lookup)
+        for config in (
+            _logging("two:514", "unix:/dev/log", "one:9"),
+            _logging("10.0.0.9:514", "unix:/dev/log", "10.0.0.1:9"),
+        )
+    )
+    assert (made.log, made.listeners) == (plain.log, plain.listeners)
+    assert made.log.syslog == _syslog("10.0.0.9:514")
+
+
+def test_syslog_servers_that_nobody_knows() -> None:
+    places: dict[Key, Place] = {
+        ("log",): Place("F", 1, "error_log"),
+        ("log", "also", 1): Place("F", 2, "error_log"),
+        ("listener", 0, "access_log", 1): Place("F", 3, "access_log"),
+    }
+    with pytest.raises(ConfigFault) as caught:
+        resolve(_logging("x:1", "y:1", "z:1"), places, _lookup)
+    assert sorted(str(fault).partition(" does")[0] for fault in caught.value.faults) == [
+        'F:1: error_log: "x"',
+        'F:2: error_log: "y"',
+        'F:3: access_log: "z"',
+    ]

@@ -91,7 +91,7 @@ def test_an_earlier_call_of_the_turn_may_unwatch(loop: Loop) -> None:
 
 
 def test_a_fault_keeps_nothing_else_from_being_done(loop: Loop, capfd: pytest.CaptureFixture[str]) -> None:
-    log.set_up("info", "test")
+    log.set_up("test")
     done: list[str] = []
     loop.at(0.0, lambda: 1 / 0)  # type: ignore[arg-type]
     turn(loop, lambda: 1 / 0, lambda: done.append("after"))  # type: ignore[arg-type]

@@ -143,5 +143,5 @@ SCENARIOS = {
 
 
 if __name__ == "__main__":
-    log.set_up("info", "confined")
+    log.set_up("confined")
     print(json.dumps(SCENARIOS[sys.argv[1]]()))

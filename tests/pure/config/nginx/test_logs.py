@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import AccessLog, Config, Loaded, Log
+from kubelb.config.model import AccessLog, Config, Loaded, Log, LogTarget, Syslog
 from kubelb.config.nginx.syntax import Directive, NginxOptions
 from kubelb.config.nginx.translate import translate
-from kubelb.config.values import Duration
+from kubelb.config.values import Address, Duration
 
 
 def _directive(line: int, name: str, *args: str, block: tuple[Directive, ...] | None = None) -> Directive:
@@ -74,6 +75,12 @@ def test_parameters(parameters: tuple[str, ...], settings: AccessLog) -> None:
     assert _log("logs/a", "f", *parameters) == made
 
 
+def test_a_syslog_server() -> None:
+    server = Syslog(server=Address("unix:/dev/log", 0), tag="nginx", facility="user", severity="debug")
+    target = "syslog:server=unix:/dev/log,facility=user,severity=debug"
+    assert _log(target, "f", "if=$status") == AccessLog(syslog=server, format="$status", condition="$status")
+
+
 @pytest.mark.parametrize("path", ["/dev/stdout", "/dev/stderr", "/var/log/a"])
 def test_absolute_paths_stay(path: str) -> None:
     assert _log(path, "F").file == path
@@ -97,7 +104,12 @@ def test_absolute_paths_stay(path: str) -> None:
         (("/a", "f", "if="), "an empty condition logs nobody; write access_log off"),
         (("off", "f"), 'invalid parameter "f"'),
         (("/$pid", "f"), "a path with variables is not supported; write one file for all"),
-        (("syslog:server=::1", "f"), "syslog is not supported; write a file, or stderr for whoever collects that"),
+        (("syslog:", "f"), 'unknown syslog parameter ""'),
+        (("syslog:server=[::1]",), "log format is not specified"),
+        (("syslog:server=[::1]", "f", "buffer=1k"), "logs to syslog cannot be buffered"),
+        (("syslog:server=[::1]", "f", "gzip"), "logs to syslog cannot be buffered"),
+        (("syslog:server=[::1]", "f", "flush=1s"), 'no buffer is defined for access_log "syslog:server=[::1]"'),
+        (("syslog:server=[::1]", "f", "buffer=1k", "flush=1s"), "logs to syslog cannot be buffered"),
         (("memory:1m", "f"), "a log in memory is not supported; write a file or stderr"),
         (("", "f"), "empty; write a path"),
     ],
@@ -177,6 +189,10 @@ def test_they_have_their_places() -> None:
     assert [loaded.places["listener", i, "access_log", 0].line for i in (0, 1)] == [4, 4]
 
 
+_SYSLOG = "syslog:server=127.0.0.1"
+_SERVER = Syslog(server=Address("127.0.0.1", 514), tag="nginx")
+
+
 @pytest.mark.parametrize(
     ("logs", "log"),
     [
@@ -185,6 +201,19 @@ def test_they_have_their_places() -> None:
         ([("/dev/stderr", "warn")], Log(level="warning")),
         ([("logs/e",)], Log(level="error", file="/p/logs/e")),
         ([("/e", "crit"), ("/e", "debug")], Log(level="debug", file="/e")),
+        ([("/e", "debug_core", "debug_stream")], Log(level="debug", file="/e")),
+        ([("/e", "warn"), ("stderr", "info")], Log(level="warning", file="/e", also=(LogTarget(),))),
+        ([(_SYSLOG, "info")], Log(syslog=_SERVER, also=(LogTarget(level="error"),))),
+        ([(_SYSLOG, "info"), ("/e",)], Log(syslog=_SERVER, also=(LogTarget(level="error", file="/e"),))),
+        (
+            [("stderr", "info"), (_SYSLOG,), (f"{_SYSLOG},tag=t", "warn")],
+            Log(
+                also=(
+                    LogTarget(level="error", syslog=_SERVER),
+                    LogTarget(level="warning", syslog=msgspec.structs.replace(_SERVER, tag="t")),
+                )
+            ),
+        ),
     ],
 )
 def test_the_error_log(logs: list[tuple[str, ...]], log: Log) -> None:
@@ -193,13 +222,32 @@ def test_the_error_log(logs: list[tuple[str, ...]], log: Log) -> None:
     assert not loaded.warnings
 
 
-def test_a_second_error_log_elsewhere_is_warned_of() -> None:
-    logs = _directive(3, "error_log", "/e", "warn"), _directive(4, "error_log", "stderr", "info")
-    loaded = _loaded(_server(10), main=logs)
-    assert loaded.config.log == Log(level="info", file="/e")
-    assert loaded.warnings == ('F:4: error_log: nothing is written to "stderr", logs go to "/e"',)
+def test_each_error_log_has_its_place() -> None:
+    logs = (
+        _directive(3, "error_log", "/e"),
+        _directive(4, "error_log", "/e", "info"),
+        _directive(5, "error_log", "/f"),
+    )
+    places = _loaded(_server(10), main=logs).places
+    assert (places["log",].line, places["log", "also", 0].line) == (3, 5)
 
 
-@pytest.mark.parametrize("target", ["syslog:server=unix:/dev/log", "memory:32m"])
-def test_error_logs_that_are_refused(target: str) -> None:
-    assert _fault(_server(10), main=(_directive(3, "error_log", target),)).startswith("F:3: error_log: ")
+def test_a_severity_of_events_has_no_effect() -> None:
+    loaded = _loaded(_server(10), main=(_directive(3, "error_log", f"{_SYSLOG},severity=debug"),))
+    assert loaded.config.log.syslog == _SERVER
+    assert loaded.warnings == ("F:3: error_log: severity has no effect here, each event has its own",)
+
+
+@pytest.mark.parametrize(
+    ("args", "fault"),
+    [
+        (("memory:32m",), "a log in memory takes a debugger to be read; write a file, stderr or syslog"),
+        (("",), "empty; write a path"),
+        (("syslog:server=127.0.0.1:0",), 'invalid port in syslog server "127.0.0.1:0"'),
+        ((_SYSLOG, "info", "warn"), 'duplicate log level "warn"'),
+        ((_SYSLOG, "debug_core", "warn"), 'duplicate log level "warn"'),
+    ],
+)
+def test_error_logs_that_are_refused(args: tuple[str, ...], fault: str) -> None:
+    directive = _directive(3, "error_log", *args)
+    assert _fault(_server(10), main=(directive,)) == _fault(_server(10), directive) == f"F:3: error_log: {fault}"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import RUNTIME_DIR, Config, HttpServer, Listener, Loaded, Process
+from kubelb.config.model import RUNTIME_DIR, Config, HttpServer, Listener, Loaded, LogTarget, Process
 from kubelb.config.nginx.process import parse_mask
 from kubelb.config.nginx.syntax import COMMAND_LINE, Directive, NginxOptions
 from kubelb.config.nginx.translate import translate
@@ -102,6 +102,8 @@ def test_where_logs_go_that_no_directive_sends_anywhere() -> None:
     assert _translated(error_log="").config.log.file is None
     assert _translated(_directive("error_log", "stderr"), error_log="e").config.log.file is None
     assert _translated(_directive("error_log", "f"), error_log="e").config.log.file == "/p/f"
+    (also,) = _translated(_directive("error_log", "syslog:server=127.0.0.1"), error_log="e").config.log.also
+    assert also == LogTarget(level="error", file="/p/e")
 
 
 def test_a_fault_of_the_command_line_has_no_line() -> None:

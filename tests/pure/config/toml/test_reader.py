@@ -172,7 +172,7 @@ def test_everything() -> None:
         (
             "[log]\nfoo = 1\nlevel = 'loud'\n",
             [
-                "F:2: log.foo: unknown key; known here: level, file, access",
+                "F:2: log.foo: unknown key; known here: level, file, syslog, access, also",
                 'F:3: log.level: not "loud"; write "debug", "info", "warning" or "error"',
             ],
         ),
@@ -199,6 +199,19 @@ def test_everything() -> None:
                 'F:4: pool."a b".servers[1]: port out of range in "a:99999"; a port is a number from 1 to 65535',
                 'F:5: pool."a b".servers[2].address: missing; write "host:port"',
                 'F:6: pool."a b".servers[3]: not 7; write a table',
+            ],
+        ),
+        (
+            "[pool.a]\nservers = [\n  { address = 'a', service = '' },\n  { address = 1, service = 's' },\n"
+            "  { address = 'a:', service = 's' },\n  { service = 's' },\n"
+            "  { address = 'a:1', service = 1 },\n  'a' ]\n",
+            [
+                'F:3: pool.a.servers[0].address: no port in "a"; write host:port or [ipv6]:port',
+                'F:4: pool.a.servers[1].address: not 1; write "name"',
+                'F:5: pool.a.servers[2].address: port out of range in "a:"; a port is a number from 1 to 65535',
+                'F:6: pool.a.servers[3].address: missing; write "host:port"',
+                "F:7: pool.a.servers[4].service: not 1; write text in quotes",
+                'F:8: pool.a.servers[5]: no port in "a"; write host:port or [ipv6]:port',
             ],
         ),
         (
@@ -240,6 +253,15 @@ def test_faults(text: str, faults: list[str]) -> None:
     with pytest.raises(ConfigFault) as caught:
         parse_toml(text, "F")
     assert [str(fault) for fault in caught.value.faults] == faults
+
+
+def test_a_service_has_no_port() -> None:
+    text = "[pool.a]\nservers = [{ address = 'a.example.org', service = 'https' }]\n"
+    server = Server(address=Address("a.example.org", 0), service="https")
+    assert parse_toml(text, "F").config.pools["a"].servers == (server,)
+    assert server.name == "_https._tcp.a.example.org"
+    assert Server(address=Address("a", 0), service="_https._udp").name == "_https._udp.a"
+    assert Server(address=Address("a", 0), service="_https").name == "__https._tcp.a"
 
 
 def test_an_empty_text_is_the_defaults() -> None:

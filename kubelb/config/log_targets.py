@@ -1,0 +1,27 @@
+"""The targets of the log, and syslog servers as messages are sent to them; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kubelb.config.faults import Key
+from kubelb.config.model import Log, LogTarget, Syslog
+from kubelb.syslog.message import Peer
+
+
+def log_targets(log: Log) -> Iterator[tuple[Key, LogTarget]]:
+    """Each with where its settings are."""
+    first, *others = log.targets
+    yield ("log",), first
+    yield from ((("log", "also", i), target) for i, target in enumerate(others))
+
+
+def peer(syslog: Syslog, hostname: str) -> Peer:
+    """``hostname`` is the machine's; the server is an address by now."""
+    server = syslog.server
+    return Peer(
+        address=(server.host, server.port) if server.path is None else server.path,
+        facility=syslog.facility,
+        tag=syslog.tag,
+        hostname=hostname.lower() if syslog.hostname else "",
+    )
