@@ -12,7 +12,10 @@ from typing import Literal
 import msgspec
 
 from kubelb.config.access import Network, Rule
-from kubelb.config.model import AccessLog, Assignment, Balance, Limit, Log, Variable
+from kubelb.config.model.listeners import Limit
+from kubelb.config.model.logs import AccessLog, Log
+from kubelb.config.model.pools import Balance
+from kubelb.config.model.variables import Assignment, Variable
 
 SocketAddress = tuple[str, int]
 """A numeric host and a port; a host with a colon is IPv6, unless it is ``unix:`` and a path, with port 0."""
@@ -103,7 +106,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     order: tuple[str, ...] = ()
     """Where there are such, all names as configured."""
     keepalive: float = 0.0
-    """Of server connections, seconds; as in :class:`kubelb.config.model.Pool`."""
+    """Of server connections, seconds; as in :class:`kubelb.config.model.pools.Pool`."""
     user_timeout: float = 0.0
     """Seconds."""
     slow_start: float = 0.0
@@ -127,7 +130,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: float | None = None
     """Seconds; None: no limit."""
     half_close: bool = True
-    """This and the next ones are as in :class:`kubelb.config.model.Listener`."""
+    """This and the next ones are as in :class:`kubelb.config.model.listeners.Listener`."""
     upload_rate: str = "0"
     download_rate: str = "0"
     max_tries: int = 0

@@ -49,8 +49,9 @@ PURE = {
         "cli": "figures nginx_argv top_model",
         "config": (
             "access cp_hosts expression faults flags_reader http_head http_variables log_format log_targets "
-            "lookup model naming overrides own_variables proxying validate values variables virtual"
+            "lookup naming overrides own_variables proxying validate values variables virtual"
         ),
+        "config/model": "config http listeners logs pools settings variables",
         "config/nginx": (
             "checks directives http limits listen logs process proxy ranges reception resolver stream "
             "syntax syslog translate upstream variables words"

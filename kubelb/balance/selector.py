@@ -10,7 +10,7 @@ from kubelb.balance.hashing import ConsistentHash, Hash
 from kubelb.balance.least_conn import LeastConn
 from kubelb.balance.random_two import Random, RandomTwo
 from kubelb.balance.round_robin import RoundRobin
-from kubelb.config.model import Balance
+from kubelb.config.model.pools import Balance
 from kubelb.snapshot import Pool, Server
 
 

@@ -16,7 +16,8 @@ import click
 
 import kubelb
 from kubelb.config.flags_reader import Flags
-from kubelb.config.model import RUNTIME_DIR, OnDown
+from kubelb.config.model.config import RUNTIME_DIR
+from kubelb.config.model.pools import OnDown
 from kubelb.config.overrides import Overrides, parse_probing, parse_rebalance, parse_threads, parse_workers
 from kubelb.config.sources import Sources
 from kubelb.config.values import parse_duration

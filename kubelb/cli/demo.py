@@ -24,7 +24,9 @@ from kubelb.cli import adminclient
 from kubelb.cli.demo_view import Picture, View
 from kubelb.cli.stopping import Stopping, stop_signals
 from kubelb.config.flags_reader import POOL
-from kubelb.config.model import Admin, Config, Listener, Pool, Server
+from kubelb.config.model.config import Admin, Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import Pool, Server
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, parse_address
 from kubelb.control.status import Status

@@ -19,7 +19,7 @@ from typing import Final
 import kubelb
 from kubelb.cli.nginx_argv import FILE, Command, UsageFault, parse
 from kubelb.config.faults import ConfigFault, Fault, printable
-from kubelb.config.model import Config, Loaded
+from kubelb.config.model.config import Config, Loaded
 from kubelb.config.nginx.reader import files_of
 from kubelb.config.nginx.syntax import COMMAND_LINE, PREFIX, NginxOptions
 from kubelb.config.sources import Sources, load

@@ -16,7 +16,7 @@ from kubelb import log
 from kubelb.cli.check import show_faults
 from kubelb.config.faults import ConfigFault, Places, fault_at
 from kubelb.config.log_targets import log_targets, peer
-from kubelb.config.model import Log, LogTarget
+from kubelb.config.model.logs import Log, LogTarget
 from kubelb.config.overrides import NO_OVERRIDES, Overrides
 from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve

@@ -10,7 +10,9 @@ import ipaddress
 from typing import Final
 
 from kubelb.config.faults import ConfigFault, Fault, Key, Place, fault_of
-from kubelb.config.model import PASSIVE, Config, Listener, Loaded, Pool, Server
+from kubelb.config.model.config import Config, Loaded
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import PASSIVE, Pool, Server
 from kubelb.config.values import Address, Duration, parse_address, same_host
 
 VARIABLE: Final = "CP_HOSTS"

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 from kubelb.config.faults import ConfigFault, Fault, Places, fault_at
 from kubelb.config.files import read_bytes
-from kubelb.config.model import Config, Health
+from kubelb.config.model.config import Config
+from kubelb.config.model.pools import Health
 
 _TOKEN = re.compile(rb"\s*[!-~]+\s*")
 

@@ -9,7 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from kubelb.config.faults import ConfigFault, Fault, Key, Place, fault_of
-from kubelb.config.model import Balance, Config, Listener, Loaded, Pool, Server
+from kubelb.config.model.config import Config, Loaded
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import Balance, Pool, Server
 from kubelb.config.values import Address, parse_address, parse_duration
 
 POOL = "kube-apiserver"

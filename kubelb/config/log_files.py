@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from kubelb.config.faults import Fault, Key, Places, fault_at
 from kubelb.config.log_targets import log_targets
-from kubelb.config.model import Config
+from kubelb.config.model.config import Config
 
 STANDARD = ("/dev/stdout", "/dev/stderr")
 """What the process has open already: it may be systemd's journal, a socket that cannot be opened by name."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from kubelb.config.expression import Expression, Variable, plain
-from kubelb.config.model import Escape
+from kubelb.config.model.logs import Escape
 from kubelb.config.variables import Ended, Worker, session_variables
 
 _UNSAFE = re.compile(rb'[\x00-\x1f"\\\x7f-\xff]')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kubelb.config.faults import Key
-from kubelb.config.model import Log, LogTarget, Syslog
+from kubelb.config.model.logs import Log, LogTarget, Syslog
 from kubelb.syslog.message import Peer
 
 

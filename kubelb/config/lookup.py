@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from kubelb.config.access import Network, parse_network
-from kubelb.config.model import Variable
+from kubelb.config.model.variables import Variable
 from kubelb.config.regex.compiled import compile_regex
 from kubelb.inet import packed, unmapped
 

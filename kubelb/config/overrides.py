@@ -11,7 +11,9 @@ import msgspec
 
 from kubelb.config.faults import ConfigFault, Fault, Key, Place, fault_of, suggest
 from kubelb.config.flags_reader import flag
-from kubelb.config.model import Config, Health, Loaded, LogLevel, OnDown, Pool, ProbeKind, Rebalance
+from kubelb.config.model.config import Config, Loaded
+from kubelb.config.model.logs import LogLevel
+from kubelb.config.model.pools import Health, OnDown, Pool, ProbeKind, Rebalance
 from kubelb.config.rules.health import USED_BY, fitting
 from kubelb.config.values import Duration, parse_duration, parse_path
 

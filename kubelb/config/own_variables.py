@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from kubelb.config.expression import Expression, Variable, mentioned
 from kubelb.config.lookup import FINDERS, Find, Found
-from kubelb.config.model import Variable as Settings
+from kubelb.config.model.variables import Variable as Settings
 from kubelb.config.regex.compiled import DIGITS, compile_regex
 
 T = TypeVar("T")

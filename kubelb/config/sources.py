@@ -15,7 +15,7 @@ from kubelb.config.credentials import credential_faults
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.flags_reader import Flags, read_flags
 from kubelb.config.log_files import log_file_faults
-from kubelb.config.model import Loaded
+from kubelb.config.model.config import Loaded
 from kubelb.config.naming import nameless
 from kubelb.config.nginx.reader import read_nginx
 from kubelb.config.nginx.syntax import NginxOptions

@@ -7,7 +7,9 @@ from ipaddress import ip_address
 from typing import Final
 
 from kubelb.config.faults import Fault, Key, Places, fault_at, fault_of
-from kubelb.config.model import Binding, Config, Listener, Pool, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Binding, Listener
+from kubelb.config.model.pools import Pool, Server
 from kubelb.config.naming import reached_pools
 from kubelb.config.rules.discovery import discovery_problems
 from kubelb.config.rules.health import health_problems, rebalance_problems

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from kubelb.config.lookup import map_finder
-from kubelb.config.model import HttpServer, Variable
+from kubelb.config.model.http import HttpServer
+from kubelb.config.model.variables import Variable
 from kubelb.config.values import Address
 
 _HOST: Final = re.compile(r"(\[[^]:]*(?::[^]]*)?\]|[^:]*)(?::.*)?", re.DOTALL)

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from kubelb.config import model
+from kubelb.config.model import pools as configured
 from kubelb.config.values import Address
 from kubelb.health.machine import Condition
 from kubelb.snapshot import GOOD, Pool, Server, Snapshot, State
@@ -28,7 +28,7 @@ class Event(NamedTuple):
 
 
 def decide(
-    snapshot: Snapshot, conditions: Mapping[int, Condition], settings: Mapping[str, model.Pool], now: float
+    snapshot: Snapshot, conditions: Mapping[int, Condition], settings: Mapping[str, configured.Pool], now: float
 ) -> Snapshot:
     """The snapshot as the servers' conditions, by slot, would have it.
 
@@ -47,7 +47,7 @@ def _working(pool: Pool) -> list[tuple[object, ...]]:
     ]
 
 
-def _pool(pool: Pool, conditions: Mapping[int, Condition], settings: model.Pool, now: float) -> Pool:
+def _pool(pool: Pool, conditions: Mapping[int, Condition], settings: configured.Pool, now: float) -> Pool:
     judged = [_judged(server, conditions.get(server.slot), now) for server in pool.servers]
     good = {server.slot for server in judged if server.state in GOOD}
     servers = tuple(
@@ -79,7 +79,7 @@ def _judged(server: Server, condition: Condition | None, now: float) -> Server:
     )
 
 
-def _cut_at(server: Server, settings: model.Pool, others: bool) -> float | None:
+def _cut_at(server: Server, settings: configured.Pool, others: bool) -> float | None:
     """When its sessions are to be reset; ``others``: they have somewhere else to go.
 
     Where nothing else is up nobody's session is cut, it may be the probes that are broken: unless the server has been

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from kubelb import log
-from kubelb.config.model import Discovery, Pool, Server
+from kubelb.config.model.pools import Discovery, Pool, Server
 from kubelb.config.rules.discovery import is_looked_up_again
 from kubelb.control.loop import Loop, Timer
 from kubelb.discovery.dns import Found, LookupFault, look_up, look_up_service

@@ -16,7 +16,7 @@ from kubelb import __version__
 from kubelb.config.access import allowed, parse_access
 from kubelb.config.http_head import Head
 from kubelb.config.http_variables import Asked, Connections, compile_http
-from kubelb.config.model import Header, HttpServer, Location
+from kubelb.config.model.http import Header, HttpServer, Location
 from kubelb.config.values import Duration
 from kubelb.config.variables import Client, Ended, Opening, Worker
 

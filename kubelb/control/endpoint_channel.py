@@ -25,7 +25,7 @@ from waitress.task import WSGITask
 from waitress.utilities import RequestHeaderFieldsTooLarge, build_http_date
 
 from kubelb.config.http_head import Head, parse_head
-from kubelb.config.model import HttpServer
+from kubelb.config.model.http import HttpServer
 from kubelb.config.values import Duration
 from kubelb.config.variables import Client
 from kubelb.control.endpoint import Request

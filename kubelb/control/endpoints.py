@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kubelb.config.http_head import Head
-from kubelb.config.model import HttpServer
+from kubelb.config.model.http import HttpServer
 from kubelb.config.variables import Worker
 from kubelb.config.virtual import Virtual
 from kubelb.control import endpoint, endpoint_channel

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from kubelb import log
-from kubelb.config import model
+from kubelb.config.model import pools as configured
 from kubelb.control.decide import decide, news
 from kubelb.control.loop import Loop, Timer
 from kubelb.control.watch import Watch
@@ -43,7 +43,7 @@ class _Subject(NamedTuple):
 
     pool: str
     server: Server
-    health: model.Health
+    health: configured.Health
 
 
 class Keeper:
@@ -53,7 +53,7 @@ class Keeper:
         self,
         loop: Loop,
         snapshot: Snapshot,
-        settings: Mapping[str, model.Pool],
+        settings: Mapping[str, configured.Pool],
         table: Table,
         row: Row,
         publish: Publish,
@@ -62,7 +62,7 @@ class Keeper:
         self.snapshot = snapshot
         self._loop = loop
         # A pool that is leaving may have been configured before this process was born.
-        self._settings = {pool.name: model.Pool(servers=()) for pool in snapshot.pools} | dict(settings)
+        self._settings = {pool.name: configured.Pool(servers=()) for pool in snapshot.pools} | dict(settings)
         self._table = table
         self._row = row
         self._publish = publish
@@ -86,7 +86,7 @@ class Keeper:
                 self._watches[slot].start()
         self._plan_sweep()
 
-    def reload(self, wanted: Snapshot, settings: Mapping[str, model.Pool]) -> None:
+    def reload(self, wanted: Snapshot, settings: Mapping[str, configured.Pool]) -> None:
         """Go on with these members and settings. Raises :class:`~kubelb.discovery.members.TooManyServers`."""
         snapshot = merge(self.snapshot, wanted, SLOTS - 1)
         self._settings |= settings
@@ -202,7 +202,7 @@ class Keeper:
             self._publish(snapshot)
 
 
-def _subjects(snapshot: Snapshot, settings: Mapping[str, model.Pool]) -> Iterator[_Subject]:
+def _subjects(snapshot: Snapshot, settings: Mapping[str, configured.Pool]) -> Iterator[_Subject]:
     for pool in snapshot.pools:
         health = settings[pool.name].health
         if health.probe != "off":

@@ -16,8 +16,8 @@ from kubelb import log
 from kubelb.balance import rebalance
 from kubelb.balance.ramp import ramps
 from kubelb.balance.rebalance import Closing
-from kubelb.config.model import Pool as Settings
-from kubelb.config.model import Rebalance
+from kubelb.config.model.pools import Pool as Settings
+from kubelb.config.model.pools import Rebalance
 from kubelb.control.loop import Loop, Timer
 from kubelb.snapshot import Pool, Server, Snapshot
 from kubelb.stats import Count, Table

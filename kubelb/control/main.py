@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubelb import log, stats
-from kubelb.config.model import Config
+from kubelb.config.model.config import Config
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
 from kubelb.config.toml.reader import parse_toml

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import msgspec
 
 from kubelb.config.faults import ConfigFault, Fault, fault_at
-from kubelb.config.model import Binding, Config, Loaded, Log
+from kubelb.config.model.config import Config, Loaded
+from kubelb.config.model.listeners import Binding
+from kubelb.config.model.logs import Log
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve

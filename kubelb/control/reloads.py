@@ -14,7 +14,8 @@ from contextlib import contextmanager
 
 from kubelb import log
 from kubelb.config.faults import ConfigFault, Fault
-from kubelb.config.model import Binding, Config
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Binding
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
 from kubelb.config.toml.writer import write_toml

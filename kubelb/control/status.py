@@ -14,7 +14,7 @@ from kubelb import __version__
 from kubelb import snapshot as snapshots
 from kubelb.balance.passive import Streak, failing
 from kubelb.balance.ramp import ramps
-from kubelb.config.model import Balance
+from kubelb.config.model.pools import Balance
 from kubelb.config.values import Address
 from kubelb.stats import Count
 

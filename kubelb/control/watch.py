@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable
 
-from kubelb.config.model import Health
+from kubelb.config.model.pools import Health
 from kubelb.control.look import Look
 from kubelb.control.loop import Loop, Timer
 from kubelb.health.machine import Condition, Evidence, Kind

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from kubelb.config.model import Discovery
+from kubelb.config.model.pools import Discovery
 from kubelb.config.values import Address
 from kubelb.discovery.message import (
     MAX_MESSAGE,

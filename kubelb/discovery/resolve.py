@@ -13,22 +13,25 @@ from typing import Any, TypeVar
 import msgspec
 
 from kubelb import snapshot
-from kubelb.config import model
 from kubelb.config.access import Network, parse_access, parse_network, parse_trusted
 from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.logs import AccessLog, Log, LogTarget
+from kubelb.config.model.pools import Pool, Server
 from kubelb.config.naming import is_named_by_variables, reached_pools
 from kubelb.config.rules.discovery import is_looked_up_again
 from kubelb.config.rules.process import max_clients
 from kubelb.config.validate import MAX_SERVERS
 from kubelb.config.values import Address
 
-L = TypeVar("L", bound="model.LogTarget | model.AccessLog")
+L = TypeVar("L", bound="LogTarget | AccessLog")
 Lookup = Callable[..., Any]
 """As :func:`socket.getaddrinfo`."""
 
 
 def resolve(
-    config: model.Config, places: Places | None = None, lookup: Lookup = socket.getaddrinfo, now: float = 0.0
+    config: Config, places: Places | None = None, lookup: Lookup = socket.getaddrinfo, now: float = 0.0
 ) -> snapshot.Snapshot:
     """Version 1 of the snapshot: slots count from 1 over all pools, and a name has one server for each address it
     resolves to, in the order of ``lookup`` (nginx's ``ngx_inet_resolve_host``, src/core/ngx_inet.c).
@@ -63,7 +66,7 @@ class _Resolver:
         self._lookup = lookup
         self._now = now
 
-    def pool(self, name: str, pool: model.Pool) -> snapshot.Pool:
+    def pool(self, name: str, pool: Pool) -> snapshot.Pool:
         servers = [
             server
             for i, configured in enumerate(pool.servers)
@@ -84,7 +87,7 @@ class _Resolver:
             reset_spread=float(pool.health.reset_spread),
         )
 
-    def listeners(self, config: model.Config) -> Iterator[snapshot.Listener]:
+    def listeners(self, config: Config) -> Iterator[snapshot.Listener]:
         """One for each address, in configured order: sockets are bound in the same one."""
         for i, listener in enumerate(config.listeners):
             trusted = self._networks(listener.trusted_proxies, ("listener", i, "trusted_proxies"))
@@ -95,7 +98,7 @@ class _Resolver:
             for address in listener.listen:
                 yield _listener(listener, address, trusted, pools, logs)
 
-    def log(self, log: model.Log) -> model.Log:
+    def log(self, log: Log) -> Log:
         """With the address of each syslog server."""
         also = tuple(self._log(target, ("log", "also", i)) for i, target in enumerate(log.also))
         return msgspec.structs.replace(self._log(log, ("log",)), also=also)
@@ -119,12 +122,12 @@ class _Resolver:
                 found += [parse_network(host.partition("%")[0]) for host in hosts]
         return tuple(found)
 
-    def _servers(self, server: model.Server, key: Key) -> Iterator[snapshot.Server]:
+    def _servers(self, server: Server, key: Key) -> Iterator[snapshot.Server]:
         for address in self._addresses(server.address, key):
             self.slots += 1
             yield self._server(server, self.slots, address)
 
-    def _server(self, server: model.Server, slot: int, address: snapshot.SocketAddress) -> snapshot.Server:
+    def _server(self, server: Server, slot: int, address: snapshot.SocketAddress) -> snapshot.Server:
         return snapshot.Server(
             slot=slot,
             name=server.name,
@@ -153,11 +156,11 @@ class _Resolver:
 
 
 def _listener(
-    listener: model.Listener,
+    listener: Listener,
     address: Address,
     trusted: tuple[Network, ...],
     pools: tuple[str, ...],
-    access_logs: tuple[model.AccessLog, ...],
+    access_logs: tuple[AccessLog, ...],
 ) -> snapshot.Listener:
     return snapshot.Listener(
         address=str(address),

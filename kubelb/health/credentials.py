@@ -11,7 +11,7 @@ import ssl
 import stat
 from pathlib import Path
 
-from kubelb.config.model import Health
+from kubelb.config.model.pools import Health
 
 _Stamp = tuple[int, ...] | None
 """Inode, size and time of change of a file; None: it cannot be seen."""

@@ -18,7 +18,7 @@ from enum import Enum, auto
 from selectors import EVENT_READ
 
 from kubelb.config.faults import printable
-from kubelb.config.model import Health
+from kubelb.config.model.pools import Health
 from kubelb.config.values import Address
 from kubelb.health import http
 from kubelb.health.credentials import ClientTls, OwnFault, read_token

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kubelb import log
 from kubelb.config.faults import ConfigFault, Fault
-from kubelb.config.model import Config
+from kubelb.config.model.config import Config
 from kubelb.config.values import Address
 from kubelb.discovery.members import TooManyServers, merge
 from kubelb.snapshot import Snapshot

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kubelb.config.faults import ConfigFault, Fault
-from kubelb.config.model import Binding
+from kubelb.config.model.listeners import Binding
 from kubelb.config.values import Address
 
 _SOCKET, _TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP

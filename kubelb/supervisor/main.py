@@ -14,7 +14,7 @@ import signal
 import time
 
 from kubelb import log
-from kubelb.config.model import Config
+from kubelb.config.model.config import Config
 from kubelb.snapshot import Snapshot
 from kubelb.supervisor import holdings, plan, signals
 from kubelb.supervisor.init import FIRST, Init

@@ -18,7 +18,7 @@ import msgspec
 from kubelb import log
 from kubelb.config.credentials import credential_faults
 from kubelb.config.faults import ConfigFault, Places, fault_at
-from kubelb.config.model import Config, Process
+from kubelb.config.model.config import Config, Process
 
 
 class Identity(NamedTuple):

@@ -17,7 +17,8 @@ from socket import socket
 from kubelb import log
 from kubelb.config.faults import ConfigFault
 from kubelb.config.log_files import make_log_file
-from kubelb.config.model import Binding, Config
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Binding
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
 from kubelb.control import main as control

@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import Binding, Config
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Binding
 from kubelb.config.values import Address, parse_address
 from kubelb.config.virtual import Virtual
 from kubelb.supervisor.listeners import close_for_good, listen, listen_unix, settle

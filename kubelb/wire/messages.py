@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kubelb.config.model import Binding
+from kubelb.config.model.listeners import Binding
 from kubelb.config.variables import Opening
 from kubelb.snapshot import Listener, Server, Snapshot, SocketAddress
 

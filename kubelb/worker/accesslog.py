@@ -21,7 +21,7 @@ import msgspec
 
 from kubelb import log
 from kubelb.config.log_format import compile_condition, compile_format
-from kubelb.config.model import AccessLog as Settings
+from kubelb.config.model.logs import AccessLog as Settings
 from kubelb.config.variables import Ended, Opening, Worker, address_text, knowing
 from kubelb.inbox import contained
 from kubelb.relay.session import End, Session

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from kubelb import log
-from kubelb.config.model import Limit
+from kubelb.config.model.listeners import Limit
 from kubelb.config.variables import Client, Worker, address_text, compile_key
 from kubelb.crowds import Crowds
 from kubelb.snapshot import Listener

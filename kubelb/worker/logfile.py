@@ -14,7 +14,7 @@ from datetime import datetime
 
 from kubelb import log
 from kubelb.config.log_files import STANDARD, open_log
-from kubelb.config.model import AccessLog
+from kubelb.config.model.logs import AccessLog
 
 
 class LogFile:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from kubelb import log
 from kubelb.config.log_targets import peer
-from kubelb.config.model import Syslog
+from kubelb.config.model.logs import Syslog
 from kubelb.syslog.sender import Sender
 
 

@@ -18,7 +18,9 @@ from typing import Any
 
 import psutil
 
-from kubelb.config.model import Config, Health, Listener, Pool, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import Health, Pool, Server
 from kubelb.config.values import Address
 from kubelb.snapshot import State
 from kubelb.standin import certificates

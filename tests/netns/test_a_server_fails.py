@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kubelb.config.model import Health
+from kubelb.config.model.pools import Health
 from kubelb.config.values import Duration
 from tests.netns.rig import (
     NAMES,

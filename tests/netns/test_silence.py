@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kubelb.config.model import PASSIVE
+from kubelb.config.model.pools import PASSIVE
 from kubelb.config.values import Duration
 from tests.netns.rig import NAMES, B, Cluster, but, of, proxied
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from kubelb.balance.eligible import eligible
 from kubelb.balance.passive import Streak, after_failure, failing
 from kubelb.balance.selector import make_selector
-from kubelb.config.model import Balance
+from kubelb.config.model.pools import Balance
 from kubelb.config.values import Address
 from kubelb.config.variables import Client, Worker, compile_key
 from kubelb.snapshot import Pool, Server, SocketAddress

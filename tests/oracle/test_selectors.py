@@ -15,7 +15,7 @@ from socket import socket
 import pytest
 from msgspec.structs import replace
 
-from kubelb.config.model import Balance
+from kubelb.config.model.pools import Balance
 from kubelb.snapshot import Pool, Server, SocketAddress
 from tests.oracle.pools import FAIL_TIMEOUT, Kubelb, a_client, a_pool, behind_nginx
 from tests.support.identity import IdentityServers, ask, keep, leave

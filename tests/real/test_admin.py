@@ -19,8 +19,10 @@ import pytest
 
 from kubelb import __version__, stats
 from kubelb.cli import adminclient
-from kubelb.config.model import PASSIVE, Config, HttpServer, Location
-from kubelb.config.model import Pool as PoolSettings
+from kubelb.config.model.config import Config
+from kubelb.config.model.http import HttpServer, Location
+from kubelb.config.model.pools import PASSIVE
+from kubelb.config.model.pools import Pool as PoolSettings
 from kubelb.config.overrides import NO_OVERRIDES
 from kubelb.config.sources import Sources
 from kubelb.config.values import Address

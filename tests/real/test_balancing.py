@@ -13,7 +13,7 @@ from typing import Literal
 import psutil
 import pytest
 
-from kubelb.config.model import Balance, Server
+from kubelb.config.model.pools import Balance, Server
 from kubelb.config.values import Address, Duration
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from kubelb.cli import adminclient
-from kubelb.config.model import Config, Discovery, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.pools import Discovery, Server
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
-from tests.support.identity import ask, keep, leave
+from tests.support.identity import asked, keep, leave
 from tests.support.nameserver import NameServer, a_name_server
 from tests.support.proxy import EchoServers, Proxy, a_config, echoes, reserved, running
 
@@ -42,7 +43,7 @@ class Rig:
         return [server.address.partition(":")[0] for server in self.proxy.servers()]
 
     def reached(self) -> set[str]:
-        return {asked(self.proxy).partition(":")[0] for _ in range(8)}
+        return {asked(self.proxy.address).partition(":")[0] for _ in range(8)}
 
     def resolves_to(self, *hosts: str) -> None:
         self.names.hosts[NAME] = hosts
@@ -60,14 +61,6 @@ class Rig:
         pool = msgspec.structs.replace(self.config.pools["pool"], **settings)
         self.file.write_text(write_toml(msgspec.structs.replace(self.config, pools={"pool": pool})))
         assert adminclient.reload(self.proxy.runtime_dir) == ()
-
-
-def asked(proxy: Proxy) -> str:
-    """The server reached; "" where there is none."""
-    try:
-        return ask(proxy.address)
-    except ConnectionResetError:
-        return ""
 
 
 @contextmanager
@@ -171,7 +164,7 @@ def test_a_start_without_an_answer(tmp_path: Path) -> None:
     with a_rig(tmp_path, A, silent=True) as rig:
         rig.proxy.log.wait_for("lookup_failed")
         assert rig.members() == []
-        assert asked(rig.proxy) == ""
+        assert asked(rig.proxy.address) == ""
         rig.names.silent = False
         rig.resolves_to(A)
 
@@ -240,7 +233,7 @@ def test_without_a_resolver_the_system_is_asked(tmp_path: Path) -> None:
         pool = msgspec.structs.replace(config.pools["pool"], discovery=discovery)
         with running(tmp_path, config=msgspec.structs.replace(config, pools={"pool": pool})) as proxy:
             proxy.log.wait_for("members_changed")
-            eventually(lambda: asked(proxy).startswith("127.0.0.1:"), "it is reached")
+            eventually(lambda: asked(proxy.address).startswith("127.0.0.1:"), "it is reached")
 
 
 def test_nginxs_resolve(tmp_path: Path) -> None:
@@ -254,6 +247,6 @@ def test_nginxs_resolve(tmp_path: Path) -> None:
             f"server {{ listen 127.0.0.1:{listen[1]}; proxy_pass api; }} }}"
         )
         with running(tmp_path, "--nginx-conf", str(conf)) as proxy:
-            eventually(lambda: asked(proxy) == f"{A}:{port}", "the name's is reached")
+            eventually(lambda: asked(proxy.address) == f"{A}:{port}", "the name's is reached")
             names.hosts[NAME] = [B]
-            eventually(lambda: asked(proxy) == f"{B}:{port}", "the other one is reached")
+            eventually(lambda: asked(proxy.address) == f"{B}:{port}", "the other one is reached")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kubelb.config.model import Server
+from kubelb.config.model.pools import Server
 from kubelb.config.values import Address, Duration
 from kubelb.standin import certificates
 from kubelb.standin.kubeconfig import kubeconfig

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kubelb.config.model import Limit
+from kubelb.config.model.listeners import Limit
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.identity import keep, leave, refusing

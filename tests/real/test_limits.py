@@ -15,7 +15,7 @@ from typing import Literal
 import psutil
 import pytest
 
-from kubelb.config.model import Server
+from kubelb.config.model.pools import Server
 from kubelb.config.values import Address
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset

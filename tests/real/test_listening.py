@@ -11,7 +11,8 @@ import pytest
 
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
-from kubelb.config.model import Binding, Config, Listener
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Binding, Listener
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.snapshot import SocketAddress

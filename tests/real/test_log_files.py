@@ -23,7 +23,8 @@ from structlog.testing import capture_logs
 
 from kubelb.cli import adminclient
 from kubelb.config.log_files import log_file_faults
-from kubelb.config.model import AccessLog, Config, Log, Process
+from kubelb.config.model.config import Config, Process
+from kubelb.config.model.logs import AccessLog, Log
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Duration
 from kubelb.config.variables import Client, Opening, Worker

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from kubelb.cli import adminclient
-from kubelb.config.model import Admin, Config, Health, Server
+from kubelb.config.model.config import Admin, Config
+from kubelb.config.model.pools import Health, Server
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.control.tally import ENDS

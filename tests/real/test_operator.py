@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from kubelb import __version__
 from kubelb.cli import adminclient
-from kubelb.config import model
+from kubelb.config.model import pools as configured
 from kubelb.config.values import Address
 from kubelb.control.admin import Admin, Operations
 from kubelb.control.commands import Command, Reply, Stop
@@ -266,7 +266,7 @@ def test_what_probes_have_found(tmp_path: Path) -> None:
         servers = stack.enter_context(EchoServers())
         (nobody,) = stack.enter_context(refusing(["127.0.0.1"]))
         config = a_config(stack.enter_context(reserved()), [*servers.addresses, nobody])
-        probed = replace(config.pools["pool"], health=model.Health(probe="tcp"))
+        probed = replace(config.pools["pool"], health=configured.Health(probe="tcp"))
         proxy = stack.enter_context(running(tmp_path, config=replace(config, pools={"pool": probed})))
         eventually(lambda: all(server.probe for server in proxy.servers()), "all are probed")
         text = operate(proxy, "status")[1]
@@ -292,7 +292,7 @@ def test_whom_nobody_knows_is_one_line(tmp_path: Path) -> None:
 
 def test_a_name_stands_for_all_its_addresses(tmp_path: Path) -> None:
     with reserved() as (_, port), reserved("127.0.0.2", port) as second:
-        servers = [model.Server(address=Address("localhost", port)), model.Server(address=Address(*second))]
+        servers = [configured.Server(address=Address("localhost", port)), configured.Server(address=Address(*second))]
         with a_proxy(tmp_path, servers) as proxy:
             addresses = [server.address for server in proxy.servers() if server.name == f"localhost:{port}"]
             code, text, _ = operate(proxy, "drain", f"localhost:{port}")

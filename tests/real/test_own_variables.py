@@ -12,7 +12,10 @@ import msgspec
 import pytest
 
 from kubelb.cli import adminclient
-from kubelb.config.model import PASSIVE, AccessLog, Assignment, Config, MapRegex, Pool, Server, Variable
+from kubelb.config.model.config import Config
+from kubelb.config.model.logs import AccessLog
+from kubelb.config.model.pools import PASSIVE, Pool, Server
+from kubelb.config.model.variables import Assignment, MapRegex, Variable
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address
 from kubelb.snapshot import SocketAddress

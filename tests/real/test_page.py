@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from kubelb.cli import adminclient
-from kubelb.config.model import Admin, Health
+from kubelb.config.model.config import Admin
+from kubelb.config.model.pools import Health
 from kubelb.config.values import Address, Duration
 from kubelb.control.commands import Drain
 from kubelb.snapshot import SocketAddress

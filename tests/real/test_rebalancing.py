@@ -12,7 +12,9 @@ from types import TracebackType
 import pytest
 
 from kubelb.cli import adminclient
-from kubelb.config.model import Config, Health, Listener, Pool, Rebalance, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import Health, Pool, Rebalance, Server
 from kubelb.config.values import Address, Duration
 from kubelb.control.commands import Drain, Undrain
 from kubelb.snapshot import SocketAddress

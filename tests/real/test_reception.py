@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from kubelb.cli import adminclient
 from kubelb.config.access import parse_access, parse_network
-from kubelb.config.model import Config
+from kubelb.config.model.config import Config
 from kubelb.config.toml.writer import write_toml
 from kubelb.proxyproto import HeaderFault, decode
 from kubelb.snapshot import SocketAddress

@@ -13,7 +13,8 @@ import pytest
 
 from kubelb.cli import adminclient
 from kubelb.cli.reload import reload
-from kubelb.config.model import Config, Health, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.pools import Health, Server
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.control.commands import Drain

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from kubelb.config.model import Discovery, Server
+from kubelb.config.model.pools import Discovery, Server
 from kubelb.config.values import Address, Duration
 from tests.support.eventually import eventually
-from tests.support.identity import ask, keep, leave, refusing
+from tests.support.identity import asked, keep, leave, refusing
 from tests.support.nameserver import NameServer, a_name_server
 from tests.support.proxy import EchoServers, Proxy, a_config, echoes, reserved, running
 
@@ -36,7 +36,7 @@ class Rig:
 
     def reached(self, times: int = 8) -> Counter[str]:
         """How often each was, of so many times."""
-        return Counter(asked(self.proxy) for _ in range(times))
+        return Counter(asked(self.proxy.address) for _ in range(times))
 
     def says(self, *records: tuple[int, int, int, str]) -> None:
         """Priority, weight, port and host of each."""
@@ -62,14 +62,6 @@ class Rig:
             if name == f"{HOSTS[host]}:{port}":
                 return client
             leave(client)
-
-
-def asked(proxy: Proxy) -> str:
-    """The server reached; "" where there is none."""
-    try:
-        return ask(proxy.address)
-    except ConnectionResetError:
-        return ""
 
 
 @contextmanager
@@ -253,7 +245,7 @@ def test_nginxs_service_with_a_resolver_of_its_upstream(tmp_path: Path) -> None:
             f"server {{ listen 127.0.0.1:{listen[1]}; proxy_pass api; }} }}"
         )
         with running(tmp_path, "--nginx-conf", str(conf)) as proxy:
-            eventually(lambda: asked(proxy) == f"{HOSTS[A]}:{port}", "its own resolver is asked")
+            eventually(lambda: asked(proxy.address) == f"{HOSTS[A]}:{port}", "its own resolver is asked")
             names.hosts[C], names.services[SERVICE] = [HOSTS[C]], [(1, 1, port, C)]
-            eventually(lambda: asked(proxy) == f"{HOSTS[C]}:{port}", "and asked again")
+            eventually(lambda: asked(proxy.address) == f"{HOSTS[C]}:{port}", "and asked again")
             assert others.asked == []

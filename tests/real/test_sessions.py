@@ -15,7 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from kubelb.config.model import PASSIVE, Config, Listener, Pool, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import PASSIVE, Pool, Server
 from kubelb.config.values import Address
 from kubelb.snapshot import SocketAddress
 from kubelb.wire.messages import AskSessions, SessionList

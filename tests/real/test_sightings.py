@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kubelb.config.model import Health
+from kubelb.config.model.pools import Health
 from kubelb.config.values import Duration
 from kubelb.crowds import Crowds
 from kubelb.relay.session import End

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kubelb.config.model import Header, HttpServer, Location
+from kubelb.config.model.http import Header, HttpServer, Location
 from kubelb.config.values import Address, Duration
 from kubelb.config.virtual import Virtual
 from kubelb.control.admin import Admin, Operations

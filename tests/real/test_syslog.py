@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from kubelb.cli import adminclient
-from kubelb.config.model import AccessLog, Config, Log, LogTarget, Syslog
+from kubelb.config.model.config import Config
+from kubelb.config.model.logs import AccessLog, Log, LogTarget, Syslog
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, parse_address
 from kubelb.snapshot import SocketAddress

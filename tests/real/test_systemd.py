@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from kubelb.cli import adminclient
-from kubelb.config.model import Config, Health
+from kubelb.config.model.config import Config
+from kubelb.config.model.pools import Health
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Duration
 from kubelb.snapshot import SocketAddress

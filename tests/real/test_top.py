@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kubelb.config.model import Config
+from kubelb.config.model.config import Config
 from tests.support.eventually import eventually
 from tests.support.identity import keep, leave, name_of
 from tests.support.proxy import KUBELB, EchoServers, Proxy, a_config, a_proxy, echoes, reserved, running, suspended

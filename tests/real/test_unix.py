@@ -18,7 +18,10 @@ import msgspec
 import pytest
 
 from kubelb.cli import adminclient
-from kubelb.config.model import Config, Health, HttpServer, Listener, Location
+from kubelb.config.model.config import Config
+from kubelb.config.model.http import HttpServer, Location
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import Health
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.control.commands import Drain

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from kubelb.cli import adminclient
-from kubelb.config.model import Admin, Config, HttpServer, Location
+from kubelb.config.model.config import Admin, Config
+from kubelb.config.model.http import HttpServer, Location
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.snapshot import SocketAddress

@@ -12,7 +12,7 @@ import pytest
 
 from kubelb import __version__
 from kubelb.cli import adminclient
-from kubelb.config.model import HttpServer, Location
+from kubelb.config.model.http import HttpServer, Location
 from kubelb.config.values import Address
 from kubelb.control.commands import Drain, Undrain
 from kubelb.control.status import Status

@@ -98,6 +98,14 @@ def ask(address: tuple[str, int], source: str | None = None) -> str:
     return name
 
 
+def asked(address: tuple[str, int]) -> str:
+    """As :func:`ask`; "" also where the client is reset."""
+    try:
+        return ask(address)
+    except ConnectionResetError:
+        return ""
+
+
 def keep(address: tuple[str, int], source: str | None = None) -> tuple[socket.socket, str]:
     """Connect as :func:`ask` does, but stay connected; :func:`leave` ends it."""
     client = socket.create_connection(address, timeout=30, source_address=(source, 0) if source else None)

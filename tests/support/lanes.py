@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from kubelb.config.model import Balance
+from kubelb.config.model.pools import Balance
 from kubelb.snapshot import Listener, Pool, Server, Snapshot, SocketAddress
 from kubelb.stats import Count, Table
 from kubelb.wire.messages import Sighting

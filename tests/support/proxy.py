@@ -22,7 +22,9 @@ from typing import IO, Any
 import psutil
 
 from kubelb.cli import adminclient
-from kubelb.config.model import PASSIVE, Balance, Config, Listener, Pool, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import PASSIVE, Balance, Pool, Server
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.control.status import Server as ServerStatus

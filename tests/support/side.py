@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from kubelb.config.model import Admin
+from kubelb.config.model.config import Admin
 from kubelb.config.values import Address
 from kubelb.snapshot import SocketAddress
 from tests.support.proxy import DEADLINE, Proxy, a_proxy, reserved

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from kubelb.config.access import parse_access
 from kubelb.config.http_variables import compile_http
-from kubelb.config.model import Header, HttpServer, Location
+from kubelb.config.model.http import Header, HttpServer, Location
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_count, parse_listen, parse_time, walk
 from kubelb.config.rules.http import check_header
 from kubelb.config.values import Address

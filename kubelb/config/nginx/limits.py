@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from kubelb.config.faults import Key, Place
-from kubelb.config.model import Limit, LogLevel
+from kubelb.config.model.listeners import Limit
+from kubelb.config.model.logs import LogLevel
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, only_argument, parse_count, read_flag
 from kubelb.config.proxying import parse_size
 from kubelb.config.rules.limits import MAX_CONNECTIONS

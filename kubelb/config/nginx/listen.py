@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from kubelb.config.model import Binding
+from kubelb.config.model.listeners import Binding
 from kubelb.config.nginx.syntax import parse_count, parse_listen, parse_time
 from kubelb.config.proxying import parse_size
 from kubelb.config.values import Address, is_unix

@@ -16,7 +16,7 @@ import msgspec
 
 from kubelb.config.faults import Key
 from kubelb.config.log_format import compile_condition, compile_format
-from kubelb.config.model import AccessLog, Escape, Log, LogLevel, LogTarget, Syslog
+from kubelb.config.model.logs import AccessLog, Escape, Log, LogLevel, LogTarget, Syslog
 from kubelb.config.nginx.syntax import Directive, Notes, parse_count, parse_time
 from kubelb.config.nginx.syslog import PREFIX as SYSLOG
 from kubelb.config.nginx.syslog import parse_syslog

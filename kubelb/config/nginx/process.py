@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kubelb.config.model import RUNTIME_DIR, Process
+from kubelb.config.model.config import RUNTIME_DIR, Process
 from kubelb.config.nginx.directives import HARMLESS
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_count, parse_time, walk
 

@@ -17,7 +17,7 @@ from crossplane.errors import NgxParserDirectiveError
 
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.files import MAX_BYTES, read_bytes
-from kubelb.config.model import Loaded
+from kubelb.config.model.config import Loaded
 from kubelb.config.nginx.syntax import COMMAND_LINE, Directive, NginxOptions
 from kubelb.config.nginx.translate import translate
 from kubelb.config.nginx.words import Statement, TextFault, statements

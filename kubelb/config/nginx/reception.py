@@ -43,7 +43,7 @@ class Reception:
         }
 
     def settings(self, accept_proxy_protocol: bool) -> dict[str, Any]:
-        """Those of :class:`kubelb.config.model.Listener`, for addresses that take headers or those that do not."""
+        """Those of a :class:`~kubelb.config.model.listeners.Listener`, where addresses take headers or where not."""
         if accept_proxy_protocol:
             return {"proxy_protocol_timeout": _TIMEOUT, **self._settings, "accept_proxy_protocol": True}
         return {name: value for name, value in self._settings.items() if name != "proxy_protocol_timeout"}
@@ -95,7 +95,7 @@ class Content:
     def __init__(self, pool_of: Callable[[Directive], str], worker: Worker) -> None:
         """``pool_of`` gives the name of the pool that a ``proxy_pass`` means; ``worker`` knows the variables."""
         self.settings: dict[str, Any] = {}
-        """Those of :class:`kubelb.config.model.Listener`; none as long as nothing is said."""
+        """Those of :class:`kubelb.config.model.listeners.Listener`; none as long as nothing is said."""
         self._pool_of = pool_of
         self._worker = worker
         self._returned = False

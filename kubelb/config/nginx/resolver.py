@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kubelb.config.model import Discovery, Pool
+from kubelb.config.model.pools import Discovery, Pool
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, only_argument, parse_time
 from kubelb.config.values import Address, Duration, is_numeric, parse_address
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kubelb.config.faults import Place
-from kubelb.config.model import PASSIVE, Binding, Listener, Pool, Server, Variable
+from kubelb.config.model.listeners import Binding, Listener
+from kubelb.config.model.pools import PASSIVE, Pool, Server
+from kubelb.config.model.variables import Variable
 from kubelb.config.naming import is_named_by_variables, possible_names
 from kubelb.config.nginx.checks import checks
 from kubelb.config.nginx.limits import Limiting

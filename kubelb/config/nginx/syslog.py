@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from kubelb.config.model import Syslog
+from kubelb.config.model.logs import Syslog
 from kubelb.config.nginx.syntax import parse_count
 from kubelb.config.values import Address, is_unix, parse_address
 from kubelb.inet import packed, shown

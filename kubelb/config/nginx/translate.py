@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kubelb.config.faults import ConfigFault, Fault, Place
-from kubelb.config.model import Config, Loaded
+from kubelb.config.model.config import Config, Loaded
 from kubelb.config.nginx.http import Endpoints
 from kubelb.config.nginx.logs import ErrorLogs
 from kubelb.config.nginx.process import Processes

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kubelb.config.model import PASSIVE, Balance, Pool, Server
+from kubelb.config.model.pools import PASSIVE, Balance, Pool, Server
 from kubelb.config.nginx.checks import checks
 from kubelb.config.nginx.resolver import Resolving
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_count, parse_time

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from kubelb.config.expression import Expression
 from kubelb.config.faults import Key, Place
 from kubelb.config.lookup import MapKeys, parse_geo_network, parse_percent, show_geo_network
-from kubelb.config.model import Assignment, MapRegex, Part, Variable
+from kubelb.config.model.variables import Assignment, MapRegex, Part, Variable
 from kubelb.config.nginx.directives import HARMLESS
 from kubelb.config.nginx.ranges import Ranges
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, handle, parse_count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kubelb.config.faults import Key
-from kubelb.config.model import Discovery, Pool, Server
+from kubelb.config.model.pools import Discovery, Pool, Server
 from kubelb.config.rules.rule import Problem, duration_problems
 from kubelb.config.values import is_numeric
 

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from kubelb.config.faults import Key, Places, fault_of
-from kubelb.config.model import Health, Pool, ProbeKind, Rebalance
+from kubelb.config.model.pools import Health, Pool, ProbeKind, Rebalance
 from kubelb.config.rules.rule import HASHING, Problem, count_problems, duration_problems
 from kubelb.config.values import is_numeric, parse_path
 

@@ -11,7 +11,7 @@ from kubelb.config.access import parse_access
 from kubelb.config.faults import Key
 from kubelb.config.http_variables import compile_http
 from kubelb.config.lookup import MapKeys
-from kubelb.config.model import Header, HttpServer, Location
+from kubelb.config.model.http import Header, HttpServer, Location
 from kubelb.config.rules.rule import Problem, duration_problems, text_problems
 from kubelb.config.values import Address
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from kubelb.config.faults import Key
-from kubelb.config.model import Limit, Listener
+from kubelb.config.model.listeners import Limit, Listener
 from kubelb.config.rules.rule import Problem, text_problems
 from kubelb.config.variables import Worker, compile_key
 

@@ -8,7 +8,7 @@ from typing import Final
 from kubelb.config.faults import Key
 from kubelb.config.log_format import compile_condition, compile_format
 from kubelb.config.log_targets import log_targets
-from kubelb.config.model import AccessLog, Log, Syslog
+from kubelb.config.model.logs import AccessLog, Log, Syslog
 from kubelb.config.rules.rule import Problem, duration_problems, text_problems
 from kubelb.config.variables import Worker
 from kubelb.syslog.message import check_tag

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from kubelb.config.model import Config
+from kubelb.config.model.config import Config
 from kubelb.config.rules.rule import Problem
 
 _MAX_CPU: Final = 1023

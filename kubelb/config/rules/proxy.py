@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kubelb.config.faults import Key, fault_of
-from kubelb.config.model import Listener
+from kubelb.config.model.listeners import Listener
 from kubelb.config.proxying import compile_rate, compile_source
 from kubelb.config.rules.rule import Problem, duration_problems
 from kubelb.config.variables import Worker

@@ -7,7 +7,7 @@ from functools import partial
 
 from kubelb.config.access import parse_access, parse_trusted
 from kubelb.config.faults import Key
-from kubelb.config.model import Listener
+from kubelb.config.model.listeners import Listener
 from kubelb.config.naming import is_named_by_variables
 from kubelb.config.rules.rule import Problem, duration_problems, text_problems
 from kubelb.config.variables import Worker, compile_answer, compile_key

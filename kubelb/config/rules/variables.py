@@ -11,7 +11,9 @@ from typing import Final
 from kubelb.config.expression import Expression
 from kubelb.config.faults import Key, fault_of
 from kubelb.config.lookup import check_map_keys, parse_geo_network, parse_percent
-from kubelb.config.model import Config, Listener, MapRegex, Variable
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.variables import MapRegex, Variable
 from kubelb.config.own_variables import Cycle, Own, compile_own, texts_of
 from kubelb.config.regex.compiled import DIGITS, compile_regex
 from kubelb.config.rules.rule import Problem, text_problems

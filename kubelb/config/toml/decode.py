@@ -15,7 +15,8 @@ from typing import Any, Literal
 import msgspec
 
 from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at, fault_of, suggest
-from kubelb.config.model import Config, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.pools import Server
 from kubelb.config.values import Address, Duration, parse_address, parse_duration
 
 _Name = typing.NewType("_Name", str)

@@ -9,7 +9,7 @@ import tomli
 
 from kubelb.config.faults import ConfigFault, Fault, Key, Place
 from kubelb.config.files import read_text
-from kubelb.config.model import Loaded
+from kubelb.config.model.config import Loaded
 from kubelb.config.toml.decode import decode_config
 from kubelb.config.toml.lines import key_lines
 

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from kubelb.config.faults import toml_key, toml_text
-from kubelb.config.model import Config, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.pools import Server
 from kubelb.config.values import Address, Duration
 
 _ALWAYS = ("balance", "connect_timeout", "every")

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from kubelb.config.model import Balance
+from kubelb.config.model.pools import Balance
 from kubelb.snapshot import Pool, Server, State
 
 BALANCES: tuple[Balance, ...] = ("round_robin", "least_conn", "hash", "consistent_hash", "random", "random_two")

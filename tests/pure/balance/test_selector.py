@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kubelb.balance.eligible import eligible
 from kubelb.balance.selector import make_selector
-from kubelb.config.model import Balance
+from kubelb.config.model.pools import Balance
 from kubelb.snapshot import Pool, Server
 from tests.pure.balance.pools import BALANCES, a_pool, any_servers, keys, loads, seeds, subsets, weights
 

@@ -6,36 +6,12 @@ import typing
 
 from hypothesis import strategies as st
 
-from kubelb.config.model import (
-    AccessLog,
-    Admin,
-    Assignment,
-    Balance,
-    Binding,
-    Config,
-    Discovery,
-    Escape,
-    Header,
-    Health,
-    HttpServer,
-    Limit,
-    Listener,
-    Location,
-    Log,
-    LogLevel,
-    LogTarget,
-    MapRegex,
-    OnDown,
-    Part,
-    Pool,
-    ProbeKind,
-    Process,
-    Rebalance,
-    Server,
-    Syslog,
-    Variable,
-    VariableKind,
-)
+from kubelb.config.model.config import Admin, Config, Process
+from kubelb.config.model.http import Header, HttpServer, Location
+from kubelb.config.model.listeners import Binding, Limit, Listener
+from kubelb.config.model.logs import AccessLog, Escape, Log, LogLevel, LogTarget, Syslog
+from kubelb.config.model.pools import Balance, Discovery, Health, OnDown, Pool, ProbeKind, Rebalance, Server
+from kubelb.config.model.variables import Assignment, MapRegex, Part, Variable, VariableKind
 from kubelb.config.values import Address, Duration
 from kubelb.syslog.message import FACILITIES, SEVERITIES
 

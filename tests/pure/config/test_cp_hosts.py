@@ -6,7 +6,9 @@ import pytest
 
 from kubelb.config.cp_hosts import read_cp_hosts
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import PASSIVE, Config, Listener, Pool, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import PASSIVE, Pool, Server
 from kubelb.config.values import Address, Duration
 
 

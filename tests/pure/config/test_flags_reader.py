@@ -6,7 +6,9 @@ import pytest
 
 from kubelb.config.faults import ConfigFault
 from kubelb.config.flags_reader import POOL, Flags, read_flags
-from kubelb.config.model import Config, Listener, Pool, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import Pool, Server
 from kubelb.config.validate import validate
 from kubelb.config.values import Address, Duration
 

@@ -19,7 +19,7 @@ from kubelb.config.lookup import (
     parse_percent,
     split_finder,
 )
-from kubelb.config.model import Part, Variable
+from kubelb.config.model.variables import Part, Variable
 
 labels = st.sampled_from(["a", "b", "c", ""])
 names = st.lists(labels, max_size=4).map(".".join)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from kubelb.config.model import Assignment, Config, Listener, MapRegex, Part, Pool, Variable
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import Pool
+from kubelb.config.model.variables import Assignment, MapRegex, Part, Variable
 from kubelb.config.naming import nameless, reached_pools
 from kubelb.config.validate import unused_pools
 from kubelb.config.values import Address

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 
 from kubelb.config.faults import ConfigFault, Key, Place
-from kubelb.config.model import PASSIVE, Config, Health, Listener, Loaded, Log, Pool, ProbeKind, Rebalance, Server
+from kubelb.config.model.config import Config, Loaded
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.logs import Log
+from kubelb.config.model.pools import PASSIVE, Health, Pool, ProbeKind, Rebalance, Server
 from kubelb.config.overrides import (
     NO_OVERRIDES,
     Overrides,

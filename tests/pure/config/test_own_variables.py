@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.config.log_format import compile_format
-from kubelb.config.model import Config, Listener, MapRegex, Part, Pool, Server, Variable
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import Pool, Server
+from kubelb.config.model.variables import MapRegex, Part, Variable
 from kubelb.config.own_variables import Cycle, compile_own
 from kubelb.config.validate import validate
 from kubelb.config.values import Address

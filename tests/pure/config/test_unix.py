@@ -6,7 +6,9 @@ import pytest
 
 from kubelb.config.cp_hosts import read_cp_hosts
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import Admin, Binding, Config, Listener, Pool, Server
+from kubelb.config.model.config import Admin, Config
+from kubelb.config.model.listeners import Binding, Listener
+from kubelb.config.model.pools import Pool, Server
 from kubelb.config.validate import validate
 from kubelb.config.values import Address, Duration
 

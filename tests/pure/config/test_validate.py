@@ -11,26 +11,11 @@ import pytest
 
 from kubelb import stats
 from kubelb.config.faults import Key, Place
-from kubelb.config.model import (
-    PASSIVE,
-    AccessLog,
-    Admin,
-    Config,
-    Discovery,
-    Header,
-    Health,
-    HttpServer,
-    Limit,
-    Listener,
-    Location,
-    Log,
-    LogTarget,
-    Pool,
-    ProbeKind,
-    Rebalance,
-    Server,
-    Syslog,
-)
+from kubelb.config.model.config import Admin, Config
+from kubelb.config.model.http import Header, HttpServer, Location
+from kubelb.config.model.listeners import Limit, Listener
+from kubelb.config.model.logs import AccessLog, Log, LogTarget, Syslog
+from kubelb.config.model.pools import PASSIVE, Discovery, Health, Pool, ProbeKind, Rebalance, Server
 from kubelb.config.validate import MAX_RELAY_THREADS, MAX_SERVERS, exposed_admin, unused_pools, validate
 from kubelb.config.values import Address, Duration, parse_address
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelb.config.model import HttpServer
+from kubelb.config.model.http import HttpServer
 from kubelb.config.values import Address
 from kubelb.config.virtual import Virtual, host_name
 

@@ -7,8 +7,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelb.config import model
-from kubelb.config.model import OnDown
+from kubelb.config.model import pools as configured
+from kubelb.config.model.pools import OnDown
 from kubelb.config.values import Duration
 from kubelb.control.decide import DRAINED, decide, news
 from kubelb.health.machine import Condition
@@ -18,8 +18,10 @@ NOW = 1000.0
 LISTENER = Listener(address="127.0.0.1:6443", pool="api", connect_timeout=2.0)
 
 
-def settings(on_down: OnDown = "reset", drain_timeout: float = 60.0) -> Mapping[str, model.Pool]:
-    pool = model.Pool(servers=(), health=model.Health(on_down=on_down), drain_timeout=Duration(drain_timeout))
+def settings(on_down: OnDown = "reset", drain_timeout: float = 60.0) -> Mapping[str, configured.Pool]:
+    pool = configured.Pool(
+        servers=(), health=configured.Health(on_down=on_down), drain_timeout=Duration(drain_timeout)
+    )
     return {"api": pool}
 
 

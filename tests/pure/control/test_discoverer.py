@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubelb.config.model import Discovery
+from kubelb.config.model.pools import Discovery
 from kubelb.config.values import Duration
 from kubelb.control.discoverer import pause
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubelb.config.http_head import Head, parse_head
-from kubelb.config.model import Header, HttpServer, Location
+from kubelb.config.model.http import Header, HttpServer, Location
 from kubelb.config.values import Duration
 from kubelb.config.variables import Client, Worker
 from kubelb.control.answers import respond

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from kubelb.config.model import Balance
+from kubelb.config.model.pools import Balance
 from kubelb.control.metrics import Usage, exposition
 from kubelb.control.status import Clients, Pool, Probe, Server, Status
 from kubelb.control.tally import (

@@ -10,18 +10,10 @@ import pytest
 from kubelb import snapshot
 from kubelb.config.access import Rule, parse_network
 from kubelb.config.faults import ConfigFault, Key, Place
-from kubelb.config.model import (
-    AccessLog,
-    Config,
-    Discovery,
-    Health,
-    Listener,
-    Log,
-    LogTarget,
-    Pool,
-    Server,
-    Syslog,
-)
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.logs import AccessLog, Log, LogTarget, Syslog
+from kubelb.config.model.pools import Discovery, Health, Pool, Server
 from kubelb.config.values import Address, Duration, parse_address
 from kubelb.discovery.resolve import resolve
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kubelb.config.model import Balance, Log
+from kubelb.config.model.logs import Log
+from kubelb.config.model.pools import Balance
 from kubelb.snapshot import Listener, Pool, Probe, Server, Snapshot, State
 from kubelb.wire.messages import (
     AskSessions,

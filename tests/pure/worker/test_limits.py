@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from kubelb.config.model import Limit
+from kubelb.config.model.listeners import Limit
 from kubelb.config.variables import Client, Worker
 from kubelb.crowds import Crowds
 from kubelb.snapshot import Listener

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from kubelb.config.model import Health, ProbeKind
+from kubelb.config.model.pools import Health, ProbeKind
 from kubelb.config.values import Duration
 from kubelb.control.loop import Loop
 from kubelb.control.watch import Told, Watch

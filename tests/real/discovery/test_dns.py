@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kubelb.config.model import Discovery
+from kubelb.config.model.pools import Discovery
 from kubelb.config.values import Address, Duration
 from kubelb.discovery.dns import Found, LookupFault, look_up, look_up_service
 from kubelb.discovery.targets import Target

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from kubelb.config.model import Health, ProbeKind
+from kubelb.config.model.pools import Health, ProbeKind
 from kubelb.health.probes import Outcome, Prober, Result
 from kubelb.snapshot import SocketAddress
 from kubelb.standin import certificates
@@ -521,7 +521,7 @@ def test_an_own_file_that_cannot_be_used_is_named(
 
 AT_A_TERMINAL = """
 import os, sys
-from kubelb.config.model import Health
+from kubelb.config.model.pools import Health
 from kubelb.health.probes import Prober
 terminal, cert, key = sys.argv[1:]
 os.open(terminal, os.O_RDWR)

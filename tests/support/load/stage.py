@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 import psutil
 
-from kubelb.config.model import Config, Health, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.pools import Health, Server
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.snapshot import SocketAddress

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import AccessLog, Config, Loaded, Log, LogTarget, Syslog
+from kubelb.config.model.config import Config, Loaded
+from kubelb.config.model.logs import AccessLog, Log, LogTarget, Syslog
 from kubelb.config.nginx.syntax import Directive, NginxOptions
 from kubelb.config.nginx.translate import translate
 from kubelb.config.values import Address, Duration

@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import RUNTIME_DIR, Config, HttpServer, Listener, Loaded, LogTarget, Process
+from kubelb.config.model.config import RUNTIME_DIR, Config, Loaded, Process
+from kubelb.config.model.http import HttpServer
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.logs import LogTarget
 from kubelb.config.nginx.process import parse_mask
 from kubelb.config.nginx.syntax import COMMAND_LINE, Directive, NginxOptions
 from kubelb.config.nginx.translate import translate

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.config.lookup import geo_finder
-from kubelb.config.model import Variable
+from kubelb.config.model.variables import Variable
 from kubelb.config.nginx.ranges import Ranges
 
 FIRST = int(IPv4Address("10.0.255.240"))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelb.config.model import Syslog
+from kubelb.config.model.logs import Syslog
 from kubelb.config.nginx.syslog import parse_syslog
 from kubelb.config.values import Address, is_numeric, parse_address
 from kubelb.syslog.message import FACILITIES, SEVERITIES, Facility, Severity

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import Loaded
+from kubelb.config.model.config import Loaded
 from kubelb.config.nginx.directives import HARMLESS
 from kubelb.config.nginx.syntax import Directive
 from kubelb.config.nginx.translate import translate

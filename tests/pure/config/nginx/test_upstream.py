@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kubelb.config.faults import ConfigFault
-from kubelb.config.model import Discovery, Loaded
+from kubelb.config.model.config import Loaded
+from kubelb.config.model.pools import Discovery
 from kubelb.config.nginx.resolver import NO_EFFECT
 from kubelb.config.nginx.syntax import Directive
 from kubelb.config.nginx.translate import translate

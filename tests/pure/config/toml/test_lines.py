@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 
 from kubelb.config.faults import Key
-from kubelb.config.model import Config
+from kubelb.config.model.config import Config
 from kubelb.config.toml.lines import key_lines
 from kubelb.config.toml.writer import write_toml
 from tests.pure.config.configs import configs

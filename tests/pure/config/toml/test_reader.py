@@ -9,18 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubelb.config.faults import ConfigFault, Fault
-from kubelb.config.model import (
-    AccessLog,
-    Config,
-    Health,
-    HttpServer,
-    Listener,
-    Location,
-    Log,
-    Pool,
-    Rebalance,
-    Server,
-)
+from kubelb.config.model.config import Config
+from kubelb.config.model.http import HttpServer, Location
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.logs import AccessLog, Log
+from kubelb.config.model.pools import Health, Pool, Rebalance, Server
 from kubelb.config.toml.reader import parse_toml
 from kubelb.config.values import Address, Duration
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from kubelb.config.model import PASSIVE, Config, Listener, Pool, Rebalance, Server
+from kubelb.config.model.config import Config
+from kubelb.config.model.listeners import Listener
+from kubelb.config.model.pools import PASSIVE, Pool, Rebalance, Server
 from kubelb.config.toml.reader import parse_toml
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
