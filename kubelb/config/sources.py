@@ -17,7 +17,6 @@ from kubelb.config.flags_reader import Flags, read_flags
 from kubelb.config.log_files import log_file_faults
 from kubelb.config.model.config import Loaded
 from kubelb.config.naming import nameless
-from kubelb.config.nginx.reader import read_nginx
 from kubelb.config.nginx.syntax import NginxOptions
 from kubelb.config.overrides import NO_OVERRIDES, Overrides, override, read_environment, unknown_variables, variable
 from kubelb.config.toml.reader import read_toml
@@ -68,6 +67,9 @@ def _read(sources: Sources) -> Loaded:
     if sources.config is not None:
         return read_toml(sources.config)
     if sources.nginx_conf is not None:
+        # With crossplane it is 2 MB, which a proxy that has a file of its own can do without.
+        from kubelb.config.nginx.reader import read_nginx
+
         return read_nginx(sources.nginx_conf, sources.nginx)
     if sources.flags.given():
         return read_flags(sources.flags)
