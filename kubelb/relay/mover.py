@@ -25,6 +25,7 @@ from kubelb.relay.session import End, Flow, Ledger, LimitedFlow, Session, reset_
 from kubelb.relay.splice import REFUSALS
 
 _OPEN, _BLOCKED, _SHUT = State.OPEN, State.BLOCKED, State.SHUT
+_INTEREST = states.INTEREST
 _IN = select.EPOLLIN
 _GONE = select.EPOLLERR | select.EPOLLHUP
 _LIMITED = select.EPOLLRDNORM
@@ -60,7 +61,8 @@ class Mover:
         self._bulk = bulk
         self._fell_back = fell_back
         self._rest = rest
-        self._closing: list[Session] = []
+        self.closing: list[Session] = []
+        """Whose sockets :meth:`reap` closes."""
 
     def adopt(self, session: Session) -> None:
         """From now on the session is this mover's."""
@@ -133,7 +135,8 @@ class Mover:
             self._drain(into)
             if not self.holds(flow):
                 return
-        if isinstance(flow, LimitedFlow) and flow.state is _OPEN:
+        if flow.limited and flow.state is _OPEN:
+            assert isinstance(flow, LimitedFlow)
             self._read_limited(flow)
         elif mask & select.EPOLLPRI:
             self._read_past_urgent(flow)
@@ -152,12 +155,12 @@ class Mover:
 
     def _read_to_the_end(self, flow: Flow) -> None:
         """The end has arrived, so what is before it is all there: no need to wait for another event."""
-        while flow.state is _OPEN and self.holds(flow):
-            count = self._step(flow)
-            if count is None:
-                return
+        while flow.state is _OPEN and (count := self._step(flow)) is not None:
             if count == 0:
                 self._shut(flow)
+                return
+            if not self.holds(flow):
+                return
 
     def _read_past_urgent(self, flow: Flow) -> None:
         """Move what a plain read gives. Splice never gets past TCP's urgent data, and calls it the end before a FIN.
@@ -241,7 +244,7 @@ class Mover:
     def _shut(self, flow: Flow) -> None:
         flow.state = states.after(flow.state, Event.END)
         session = flow.session
-        if session.over or not session.half_close:
+        if flow.back.state is _SHUT or not session.half_close:
             self.end(session, End.CLOSED)
             return
         try:
@@ -257,7 +260,7 @@ class Mover:
         self._watch(flow.back)
 
     def _watch(self, flow: Flow) -> None:
-        wanted = states.INTEREST[flow.state][flow.back.state]
+        wanted = _INTEREST[flow.state][flow.back.state]
         if flow.limited and flow.state is _OPEN:
             wanted |= _LIMITED
         if flow.watched < 0:
@@ -331,13 +334,13 @@ class Mover:
         if cut:
             for sock in (session.client, session.server):
                 reset_on_close(sock)
-        self._closing.append(session)
+        self.closing.append(session)
         self._ledger.ended(session, end)
 
     def reap(self) -> None:
         """Close the sockets of the sessions that ended since the last call."""
-        while self._closing:
-            session = self._closing.pop()
+        while self.closing:
+            session = self.closing.pop()
             session.client.close()
             session.server.close()
             session.part()

@@ -170,10 +170,6 @@ class Session:
         up.session = down.session = self
 
     @property
-    def over(self) -> bool:
-        return self.up.state is State.SHUT and self.down.state is State.SHUT
-
-    @property
     def moved_at(self) -> float:
         """When bytes last moved, in either direction."""
         return max(self.up.moved_at, self.down.moved_at)

@@ -75,10 +75,12 @@ class RelayThread:
         self._ledger = ledger
         self._share = share
         self._alone_cpus = alone_cpus
+        self.now = time.monotonic()
+        """Seconds of the monotonic clock, as of the last poll."""
         self._mover = Mover(
             Pool(SHARED, zero_copy),
             self,
-            time.monotonic(),
+            self.now,
             bulk=self._lend_bulk,
             fell_back=self._fell_back,
             rest=self._rest,
@@ -98,11 +100,6 @@ class RelayThread:
         self.changed: Callable[[], None] = lambda: None
         """Called when :attr:`splices` or :attr:`alone` has changed."""
         self.watch(self._inbox.fileno(), select.EPOLLIN, lambda mask: self._inbox.run())
-
-    @property
-    def now(self) -> float:
-        """Seconds of the monotonic clock, as of the last poll."""
-        return self._mover.now
 
     @property
     def splices(self) -> bool:
@@ -183,7 +180,7 @@ class RelayThread:
         self._mover.epoll.unregister(fd)
 
     def set_deadline(self, entry: Waiting, seconds: float) -> None:
-        self._put(entry, self._mover.now + seconds)
+        self._put(entry, self.now + seconds)
 
     def _put(self, entry: Session | Waiting, deadline: float) -> None:
         self._wheel.put(entry, deadline)
@@ -206,17 +203,18 @@ class RelayThread:
     def run(self) -> None:
         """Until :meth:`stop`."""
         mover, poll, monotonic, handle = self._mover, self._mover.epoll.poll, time.monotonic, self._handle
-        now = mover.now
+        now = self.now
         while not self._stopped:
             # Seconds the poll may wait; -1: for ever.
             patience = -1 if self._look_at == _NEVER else max(0.0, self._look_at - now)
             events = poll(patience, _EVENTS)
-            now = mover.now = monotonic()
+            self.now = mover.now = now = monotonic()
             self.busy = len(events) > 1
             mover.handle(events, handle)
             if events and not self._moving:
                 self._begin_moving()
-            mover.reap()
+            if mover.closing:
+                mover.reap()
             if now >= self._look_at:
                 self._keep_time()
 
@@ -227,12 +225,12 @@ class RelayThread:
 
     def _begin_moving(self) -> None:
         self._moving = True
-        self._count_at = self._mover.now + _COUNTING
+        self._count_at = self.now + _COUNTING
         self._look_at = min(self._look_at, self._count_at)
 
     def _keep_time(self) -> None:
         """Do what is due, and find out when the next thing is."""
-        now = self._mover.now
+        now = self.now
         if now >= self._count_at:
             self._count(now)
         for entry in self._wheel.due(now):
@@ -254,8 +252,8 @@ class RelayThread:
     def _maybe_idle(self, session: Session) -> None:
         assert session.idle_timeout is not None
         deadline = session.moved_at + session.idle_timeout
-        if deadline > self._mover.now or session in self._lent:
-            self._wheel.put(session, max(deadline, self._mover.now + 1 / 64))
+        if deadline > self.now or session in self._lent:
+            self._wheel.put(session, max(deadline, self.now + 1 / 64))
         elif self._mover.holds(session.up):
             self._mover.end(session, End.IDLE)
 

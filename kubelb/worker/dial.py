@@ -61,10 +61,12 @@ class _Attempt(NamedTuple):
 class Dial:
     """One client on its way to a server; ``wheel_key`` is the relay thread's."""
 
-    __slots__ = (
-        "_begun", "_books", "_client", "_client_watched", "_exhausted", "_from", "_listener", "_manner", "_most",
-        "_thread", "_tried", "_tries", "_view", "_waited", "_waiting", "wheel_key",
-    )  # fmt: skip
+    _tried: tuple[int, ...] = ()
+    _tries: tuple[Try, ...] = ()
+    _waiting: tuple[_Attempt, ...] = ()
+    _waited = False
+    _client_watched = False
+    wheel_key = 0
 
     def __init__(
         self,
@@ -88,13 +90,7 @@ class Dial:
         self._manner = manner
         self._most = most_tries(listener, view.usable)
         """So many servers are tried."""
-        self._tried: tuple[int, ...] = ()
-        self._tries: tuple[Try, ...] = ()
-        self._waiting: tuple[_Attempt, ...] = ()
-        self._waited = False
-        self._client_watched = False
         self._begun = thread.now
-        self.wheel_key = 0
 
     def begin(self) -> None:
         """Once; from then on the dial goes on by itself until it is over."""
@@ -109,7 +105,7 @@ class Dial:
         while len(self._tried) < self._most and (position := view.pick(self._from, self._tried, now)) is not None:
             server = view.pool.servers[position]
             try:
-                sock = self._socket(server)
+                sock = connection(server.address) if self._manner is None else self._socket(server, self._manner)
             except CannotBind as error:
                 view.release(server)
                 self._cannot_bind(error)
@@ -134,15 +130,14 @@ class Dial:
             self._refuse()
         return False
 
-    def _socket(self, server: Server) -> SocketType:
+    def _socket(self, server: Server, manner: Manner) -> SocketType:
         sock = connection(server.address)
-        if self._manner is not None:
-            self._manner.receive(sock)
-            try:
-                self._manner.bind(sock, self._from)
-            except CannotBind:
-                sock.close()
-                raise
+        manner.receive(sock)
+        try:
+            manner.bind(sock, self._from)
+        except CannotBind:
+            sock.close()
+            raise
         return sock
 
     def _cannot_bind(self, error: CannotBind) -> None:

@@ -198,7 +198,7 @@ class Still:
         self.exhausted += 1
 
     def at(self, now: float) -> None:
-        self.thread._mover.now = now
+        self.thread.now = self.thread._mover.now = now
 
     def expire(self, now: float) -> None:
         self.at(now)

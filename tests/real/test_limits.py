@@ -20,6 +20,7 @@ from kubelb.config.values import Address
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset
 from tests.support.proxy import DEADLINE, a_proxy, echoes
+from tests.support.users import open_to_all
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -73,8 +74,7 @@ def as_nobody_with(soft: int, hard: int) -> Callable[[], None]:
 def test_without_privileges_it_makes_do_with_the_hard_limit(tmp_path: Path, servers: IdentityServers) -> None:
     (tmp_path / "run").mkdir()
     os.chown(tmp_path / "run", 65534, 65534)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    open_to_all(tmp_path)
     with a_proxy(tmp_path, servers.addresses, prepare=as_nobody_with(256, 1024), max_open_files=2048) as proxy:
         assert {limit(child) for child in proxy.children()} == {(1024, 1024)}
         assert len(proxy.log.events("max_open_files_lowered", wanted=2048, allowed=1024)) == 1

@@ -34,6 +34,7 @@ from tests.support.eventually import eventually
 from tests.support.holes import a_hole
 from tests.support.identity import IdentityServers, keep, leave, name_of, refusing, reset
 from tests.support.proxy import DEADLINE, KUBELB, Proxy, a_config, reserved, running
+from tests.support.users import open_to_all
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -440,8 +441,7 @@ def test_a_session_that_was_handed_over_is_logged_as_one(tmp_path: Path, servers
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_files_are_given_to_whom_the_workers_run_as(tmp_path: Path, servers: IdentityServers) -> None:
     (server, *_) = servers.addresses
-    for parent in (tmp_path, *tmp_path.parents[:3]):
-        parent.chmod(parent.stat().st_mode | 0o055)
+    open_to_all(tmp_path)
     with a_rig(tmp_path, [server], AccessLog(file="a", format=PLAIN), process=Process(user="nobody")) as rig:
         client = meet(rig.address)
         (line,) = rig.wait_for("a", 1)

@@ -13,7 +13,7 @@ from kubelb.cli.check import check
 from kubelb.config.sources import Sources
 from kubelb.standin import certificates
 from tests.support.proxy import DEADLINE, KUBELB
-from tests.support.users import as_nobody
+from tests.support.users import as_nobody, open_to_all
 
 _RKE = Path(__file__).parent.parent / "corpus" / "nginx" / "valid" / "rke.conf"
 
@@ -134,8 +134,8 @@ def test_a_file_that_is_closed_to_us(files: Path, tmp_path: Path, capsys: pytest
     token.write_text("secret")
     token.chmod(0)
     file = _config(tmp_path, f'token_file = "{token}"\nca_file = "{files}/ca.crt"')
-    for directory in {files, *files.parents, tmp_path, *tmp_path.parents}:
-        directory.chmod(directory.stat().st_mode | 0o055)
+    open_to_all(files)
+    open_to_all(tmp_path)
     file.chmod(0o644)
     with as_nobody():
         assert check(Sources(config=str(file))) == 1

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.identity import name_of
 from tests.support.proxy import DEADLINE, KUBELB, reserved
+from tests.support.users import open_to_all
 
 SERVER = ("--server", "127.0.0.1:9")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -42,8 +43,7 @@ def runtime_dir(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "run"
     directory.mkdir()
     directory.chmod(0o777)
-    for parent in directory.parents[:3]:
-        parent.chmod(parent.stat().st_mode | 0o055)
+    open_to_all(directory)
     yield directory
     assert list(directory.iterdir()) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _NOBODY = 65534
 
@@ -20,3 +21,11 @@ def as_nobody() -> Iterator[None]:
     finally:
         if root:
             os.seteuid(0)
+
+
+def open_to_all(directory: Path) -> None:
+    """Have everybody reach what is in it."""
+    for closed in (directory, *directory.parents):
+        mode = closed.stat().st_mode
+        if mode & 0o055 != 0o055:
+            closed.chmod(mode | 0o055)
