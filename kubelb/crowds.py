@@ -8,7 +8,8 @@ that set over all rows, and steps back if that is too many; two who come at the 
 
 from __future__ import annotations
 
-from hashlib import blake2b
+# As hashlib has it, which would load OpenSSL beside it: 2 MB.
+from _blake2 import blake2b
 
 from kubelb.stats import CELLS, Table
 

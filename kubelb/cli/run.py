@@ -20,6 +20,7 @@ from kubelb.config.model.logs import Log, LogTarget
 from kubelb.config.overrides import NO_OVERRIDES, Overrides
 from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve
+from kubelb.health.probes import prepare
 from kubelb.outlets import Target
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.main import Supervisor
@@ -58,6 +59,7 @@ def run(
         supervisor = Supervisor(loaded.config, snapshot, Origin(image, sources, overrides, predecessor))
     except ConfigFault as error:
         return show(error)
+    prepare(pool.health for pool in loaded.config.pools.values())
     # What is there now is never garbage: a collection in a child would only make it copy the pages.
     gc.collect()
     gc.freeze()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from difflib import get_close_matches
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -79,5 +78,7 @@ def _variable(name: str, variables: Mapping[str, Variable[T]], later: Collection
         return variables[name]
     if name in later:
         raise ValueError(f'"{name}" is not known yet at that time; known are {", ".join(sorted(variables))}')
+    from difflib import get_close_matches  # Few make mistakes.
+
     close = get_close_matches(name, variables, 1)
     raise ValueError(f'unknown "{name}" variable' + (f'; did you mean "{close[0]}"?' if close else ""))

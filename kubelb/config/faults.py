@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -76,7 +75,9 @@ def fault_of(error: ValueError) -> Fault:
 
 def suggest(name: str, known: Sequence[str], prefix: str = "") -> str:
     """What would be right instead of an unknown name; ``prefix`` is what all have in common, which tells nothing."""
-    close = difflib.get_close_matches(name[len(prefix) :], [other[len(prefix) :] for other in known], 1)
+    from difflib import get_close_matches  # Few make mistakes.
+
+    close = get_close_matches(name[len(prefix) :], [other[len(prefix) :] for other in known], 1)
     return f'did you mean "{prefix}{close[0]}"?' if close else f"known here: {', '.join(known)}"
 
 

@@ -11,20 +11,22 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
-from selectors import EVENT_READ
+from typing import TYPE_CHECKING
 
 from kubelb.config.faults import printable
 from kubelb.config.model.pools import Health
 from kubelb.config.values import Address
 from kubelb.health import http
-from kubelb.health.credentials import ClientTls, OwnFault, read_token
+from kubelb.health.credentials import OwnFault, read_token
 from kubelb.health.http import PeerFault
-from kubelb.health.steps import Steps, connected, patiently, receive, require_silence, send, unconnected
+from kubelb.health.steps import Steps, connected, receive, require_silence, send, unconnected
 from kubelb.snapshot import SocketAddress
+
+if TYPE_CHECKING:
+    from kubelb.health.tls import ClientTls
 
 MAX_REASON = 120
 """Characters."""
@@ -128,7 +130,7 @@ class Prober:
         self._address = address
         self._health = health
         self._name = (health.server_name or host).encode("idna").decode("ascii")
-        self._tls = ClientTls(health)
+        self._tls = _tls(health)
         self._kept: socket.socket | None = None
 
     def begin(self) -> Attempt:
@@ -136,7 +138,7 @@ class Prober:
         sock, self._kept = self._kept, None
         if sock is None:
             return self.begin_anew()
-        if isinstance(sock, ssl.SSLSocket) and not self._tls.is_current(sock.context):
+        if self._tls is not None and not self._tls.is_current(sock):
             sock.close()
             return self.begin_anew()
         return Attempt(lambda: sock, self._on_kept, self._keep, kept=True)
@@ -157,20 +159,15 @@ class Prober:
 
     def _open(self) -> socket.socket:
         """An unconnected socket, with TLS around it where that is spoken."""
-        if self._health.probe in ("tcp", "http"):
+        if self._tls is None:
             return unconnected(self._address)
-        context = self._tls.context()
-        # Wrapped before it connects: wrapping looks at the connection, and might find it gone already.
-        return context.wrap_socket(
-            unconnected(self._address), do_handshake_on_connect=False, server_hostname=self._name.rstrip(".")
-        )
+        return self._tls.unconnected(self._address, self._name.rstrip("."))
 
     def _on_new(self, sock: socket.socket) -> Steps[tuple[Result, bool]]:
         yield from connected(sock, self._address)
         seen = "connected"
-        if isinstance(sock, ssl.SSLSocket):
-            yield from patiently(sock.do_handshake, EVENT_READ)
-            seen = sock.version() or ""
+        if self._tls is not None:
+            seen = yield from self._tls.handshake(sock)
         if self._health.probe in ("tcp", "tls"):
             return Result(Outcome.PASSED, seen), False
         return (yield from self._ask(sock))
@@ -191,6 +188,21 @@ class Prober:
         if not self._health.server_name and self._address[1]:
             return str(Address(self._name, self._address[1]))
         return f"[{self._name}]" if ":" in self._name else self._name
+
+
+def prepare(settings: Iterable[Health]) -> None:
+    """Load what such probes take: before a fork its memory is shared."""
+    for health in settings:
+        _tls(health)
+
+
+def _tls(health: Health) -> ClientTls | None:
+    if health.probe not in ("tls", "https"):
+        return None
+    # With OpenSSL it is a few MB, which others can do without.
+    from kubelb.health.tls import ClientTls
+
+    return ClientTls(health)
 
 
 def _judged(health: Health, answer: http.Answer) -> Result:
@@ -217,12 +229,6 @@ def _outcome(fault: Exception) -> Outcome:
 
 
 def _words(fault: Exception) -> str:
-    if isinstance(fault, ssl.SSLCertVerificationError):
-        return f"TLS: certificate verify failed: {fault.verify_message}"
-    if isinstance(fault, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-        return "TLS: connection closed"
-    if isinstance(fault, ssl.SSLError):
-        return f"TLS: {(fault.reason or str(fault)).replace('_', ' ').lower()}"
     if isinstance(fault, OSError) and fault.errno is not None:
         # What an SSLSocket says of a connection that was reset before it had to read or write.
         code = errno.ECONNRESET if fault.errno == errno.ENOTCONN else fault.errno

@@ -1,8 +1,7 @@
 """The steps of a probe on a non-blocking socket, as generators that yield the events they have to wait for.
 
 They run in control's main thread, inside an :class:`kubelb.health.probes.Attempt`, which owns the socket. A server's
-failure comes out as :class:`OSError` (of which :class:`ssl.SSLError` is one) or
-:class:`kubelb.health.http.PeerFault`.
+failure comes out as :class:`OSError` or :class:`kubelb.health.http.PeerFault`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import ssl
 from collections.abc import Callable, Generator
 from functools import partial
 from selectors import EVENT_READ, EVENT_WRITE
@@ -23,6 +21,15 @@ from kubelb.snapshot import SocketAddress, target
 T = TypeVar("T")
 Steps = Generator[int, None, T]
 """Yields the events of its socket that it waits for; going on without them does no harm."""
+
+
+class Waiting(Exception):
+    """A socket can do that only after ``event``, which is not the one of a plain socket: TLS has to talk first."""
+
+    def __init__(self, event: int) -> None:
+        super().__init__(event)
+        self.event = event
+
 
 _AT_ONCE = 16 * 1024
 """Bytes; what a TLS record holds (RFC 8446, 5.1), so that none is left behind where the selector does not see it."""
@@ -69,10 +76,8 @@ def patiently(operation: Callable[[], T], event: int) -> Steps[T]:
     while True:
         try:
             return operation()
-        except ssl.SSLWantReadError:
-            yield EVENT_READ
-        except ssl.SSLWantWriteError:
-            yield EVENT_WRITE
+        except Waiting as waiting:
+            yield waiting.event
         except BlockingIOError:
             yield event
 
@@ -81,7 +86,7 @@ def require_silence(sock: socket.socket) -> None:
     """Raises where a connection that was not in use has ended, or said something of its own accord."""
     try:
         data = sock.recv(1)
-    except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+    except (Waiting, BlockingIOError):
         return
     raise PeerFault("spoke without being asked" if data else "closed the idle connection")
 
