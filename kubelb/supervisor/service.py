@@ -10,7 +10,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from socket import socket
 
@@ -90,11 +90,23 @@ class Service:
         for index in range(len(have), wanted):
             self.family.add(plan.worker_name(index), self.threads)
         self.family.leave(leaving := have[wanted:])
+        self._relocate(leaving)
+
+    def _relocate(self, leaving: Iterable[Place]) -> None:
+        """Their sessions go to the workers that stay."""
+        takers = len(self.family.workers()) * self.threads
         for place in leaving:
-            self.family.hand_over(place, wanted * self.threads, self.family.spread)
+            self.family.hand_over(place, takers, self.family.spread)
 
     def spawn_due(self, now: float) -> None:
-        for place in plan.to_spawn(self.family.places.values(), self.ending.phase, now):
+        due = plan.to_spawn(self.family.places.values(), self.ending.phase, now)
+        self._spawn_all(due, now)
+        if self.ending.phase is Phase.RUNNING and any(place.name != CONTROL for place in due):
+            # Whoever was to take these may have died.
+            self._relocate(self.family.leaving)
+
+    def _spawn_all(self, due: Iterable[Place], now: float) -> None:
+        for place in due:
             try:
                 self._spawn(place, now)
             except OSError as error:

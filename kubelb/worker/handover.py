@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import select
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from socket import SocketType
 
@@ -31,23 +31,37 @@ _UNDER_WAY = 16
 class Giver:
     """Gives all sessions of a relay thread away, to several takers by turns."""
 
-    def __init__(self, thread: RelayThread, books: Books, channels: Sequence[Channel]) -> None:
-        """The channels are this object's from now on."""
+    def __init__(self, thread: RelayThread, books: Books) -> None:
         self._thread = thread
         self._books = books
         self._waiting: deque[Session] = deque()
-        self._takers = [_Taker(channel) for channel in channels]
-        self._turns = cycle(self._takers)
+        self._takers: list[_Taker] = []
+        self._turns: Iterator[_Taker] = iter(())
         self._numbers = 0
 
-    def begin(self) -> None:
-        if not self._takers:
+    def begin(self, channels: Sequence[Channel]) -> None:
+        """To those behind these channels, which are this object's from now on; others get no more.
+
+        More than once where somebody who was to take sessions is gone.
+        """
+        if not channels:
             reason = "out of file descriptors; raise max_open_files"
             log.get().warning("sessions_not_handed_over", reason=reason, count=self._books.clients)
             return
+        before, self._takers = self._takers, [_Taker(channel) for channel in channels]
+        self._turns = cycle(self._takers)
         for taker in self._takers:
             self._thread.watch(taker.channel.fileno(), select.EPOLLIN, lambda mask, taker=taker: self._told(taker))  # type: ignore[misc]
+        for taker in before:
+            self._drop_idle(taker)
+        self._waiting.clear()
         self._thread.hand_over(self._give)
+
+    def _drop_idle(self, taker: _Taker) -> None:
+        """One that gets no more, unless it has still to say what it has taken."""
+        if taker not in self._takers and not taker.sent:
+            self._thread.unwatch(taker.channel.fileno())
+            taker.channel.close()
 
     def _give(self, session: Session) -> None:
         self._waiting.append(session)
@@ -98,6 +112,7 @@ class Giver:
                 self._given(session)
             else:
                 self._keep(session, "it was not taken")
+            self._drop_idle(taker)
             self._go_on()
 
     def _given(self, session: Session) -> None:
@@ -119,8 +134,9 @@ class Giver:
         """It is gone: whoever is left gets what it has not taken, or we keep that."""
         self._thread.unwatch(taker.channel.fileno())
         taker.channel.close()
-        self._takers.remove(taker)
-        self._turns = cycle(self._takers)
+        if taker in self._takers:
+            self._takers.remove(taker)
+            self._turns = cycle(self._takers)
         for session in taker.sent.values():
             self._wait(session)
         if self._takers:

@@ -67,6 +67,7 @@ class Lane:
         self._ways: dict[str, Callable[[SocketType, Client], None]] = {}
         """By listening address: where an accepted client goes."""
         self._acceptors: dict[str, Acceptor] = {}
+        self._giver = Giver(self.thread, self.books)
         self._takings: list[Taking] = []
         self._leaving = False
         self.see(snapshot)
@@ -176,7 +177,7 @@ class Lane:
         """Give the sessions to the relay threads behind these channels, which are this lane's from now on."""
         # Others have channels to the same: each begins with another one, else the first would get more.
         first = self._row.index % max(1, len(channels))
-        Giver(self.thread, self.books, [*channels[first:], *channels[:first]]).begin()
+        self._giver.begin([*channels[first:], *channels[:first]])
 
     def receive(self, channel: Channel) -> None:
         """Take sessions from there; the channel is this lane's from now on."""

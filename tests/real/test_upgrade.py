@@ -208,6 +208,8 @@ def test_a_new_one_that_dies_while_it_takes_over_leaves_the_sessions(
             assert proxy.supervisor == old
         assert all(map(echoes, clients))
         eventually(lambda: len(set(proxy.workers()) - set(workers)) == 2, "there are workers that accept again")
+        eventually(lambda: not set(proxy.workers()) & set(workers), "which have the sessions of those before")
+        assert all(map(echoes, clients))
         assert ask(proxy.address)
         assert proxy.upgrade() != old.pid
 
