@@ -165,6 +165,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     max_clients: int | None = None
     """Of a relay thread at a time; None: as many as there are descriptors for."""
     log: Log = Log()
+    request_logs: tuple[AccessLog, ...] = ()
+    """Of the health endpoints, in the order of :func:`kubelb.config.log_targets.request_logs`."""
     variables: dict[str, Variable] = {}
     """The configuration's own."""
 

@@ -32,6 +32,7 @@ LAYERS = {
     "config": 1,
     "snapshot.py": 2,
     "wire": 3,
+    "accesslog": 4,
     "balance": 4,
     "discovery": 4,
     "health": 4,
@@ -80,7 +81,7 @@ IMPURE = {
     *("asyncio", "ctypes", "fcntl", "logging", "mmap", "os", "pathlib", "queue", "secrets", "select", "selectors"),
     *("signal", "socket", "ssl", "structlog", "subprocess", "sys", "tempfile", "threading", "time", "uuid"),
 }
-THREADS = re.compile(r"relay/alone|worker/main|worker/accesslog|control/\w+|cli/demo\w*|cli/top|standin/\w+")
+THREADS = re.compile(r"relay/alone|worker/main|accesslog/scribe|control/\w+|cli/demo\w*|cli/top|standin/\w+")
 PLACES = {
     "click": re.compile(r"cli/\w+"),
     "crossplane": re.compile(r"config/nginx/reader"),
@@ -213,4 +214,6 @@ def test_the_proxy_does_without_what_only_commands_show() -> None:
     code = "import sys, kubelb.cli.app, kubelb.cli.run; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "structlog" in loaded
-    assert not {"asyncio", "crossplane", "prometheus_client", "rich", "trustme"} & set(loaded)
+    third_parties = {"crossplane", "prometheus_client", "rich", "trustme"}
+    others = {"asyncio", "difflib", "hashlib", "ssl", "kubelb.config.nginx.reader", "kubelb.health.tls"}
+    assert not (third_parties | others) & set(loaded)

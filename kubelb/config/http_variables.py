@@ -29,6 +29,17 @@ class Connections(NamedTuple):
     waiting: int
 
 
+class Given(NamedTuple):
+    """What has gone out."""
+
+    head: int
+    """Bytes of the answer's head."""
+    body: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    """Names in lower case, with underscores for hyphens."""
+    is_complete: bool
+
+
 class Asked(NamedTuple):
     """A request, and all that is known once the status of its answer is."""
 
@@ -46,6 +57,10 @@ class Asked(NamedTuple):
     """Since it began."""
     connected: float
     """Seconds since its connection came."""
+    is_pipelined: bool = False
+    """Whether it came before the answer to the one before."""
+    given: Given | None = None
+    """Once there is an answer."""
 
 
 _SPACES: Final = re.compile(rb" *")
@@ -76,14 +91,24 @@ def _remote_user(asked: Asked) -> bytes | None:
     return user if colon else None
 
 
+def _length(asked: Asked) -> bytes:
+    """To nginx a request of HTTP/0.9 is over with its line."""
+    head = asked.head
+    return b"%d" % (head.length if head.fault or head.version > (0, 9) else len(head.line) + 2)
+
+
+def _sent(asked: Asked) -> bytes:
+    return b"%d" % (asked.given.head + asked.given.body if asked.given else 0)
+
+
 def _joined(name: bytes, between: bytes) -> Variable[Asked]:
     return lambda asked: between.join(asked.head.all(name)) or None
 
 
 _NAMED: Final[Mapping[str, Variable[Asked]]] = {
-    "args": lambda asked: asked.head.query,
-    "body_bytes_sent": lambda asked: b"0",
-    "bytes_sent": lambda asked: b"0",
+    "args": lambda asked: asked.head.query or None,
+    "body_bytes_sent": lambda asked: b"%d" % (asked.given.body if asked.given else 0),
+    "bytes_sent": _sent,
     "connection_requests": lambda asked: b"%d" % asked.number,
     "connection_time": lambda asked: b"%.3f" % asked.connected,
     "connections_active": lambda asked: b"%d" % asked.connections.active,
@@ -98,20 +123,28 @@ _NAMED: Final[Mapping[str, Variable[Asked]]] = {
     "http_x_forwarded_for": _joined(b"x_forwarded_for", b", "),
     "https": lambda asked: b"",
     "is_args": lambda asked: b"?" if asked.head.query else b"",
-    "query_string": lambda asked: asked.head.query,
+    "query_string": lambda asked: asked.head.query or None,
     "remote_user": _remote_user,
     "request": lambda asked: asked.head.line,
-    "request_completion": lambda asked: b"",
+    "request_completion": lambda asked: b"OK" if asked.given and asked.given.is_complete else b"",
     "request_id": lambda asked: asked.identity.hex().encode(),
-    "request_length": lambda asked: b"%d" % asked.head.length,
+    "request_length": _length,
     "request_method": lambda asked: asked.head.method,
     "request_time": lambda asked: b"%.3f" % asked.seconds,
     "request_uri": lambda asked: asked.head.target,
     "scheme": lambda asked: b"http",
     "server_name": lambda asked: asked.server_name.encode(),
-    "server_protocol": lambda asked: asked.head.protocol,
+    "server_protocol": lambda asked: asked.head.protocol or None,
     "uri": lambda asked: asked.head.path,
 }
+
+_ABSENT: Final = (
+    *("gzip_ratio", "proxy_host", "proxy_port", "request_body", "ssl_cipher", "ssl_ciphers", "ssl_client_verify"),
+    *("ssl_protocol", "ssl_server_name", "ssl_session_id", "ssl_session_reused", "upstream_addr"),
+    *("upstream_bytes_received", "upstream_bytes_sent", "upstream_cache_status", "upstream_connect_time"),
+    *("upstream_header_time", "upstream_response_length", "upstream_response_time", "upstream_status"),
+)
+"""Of other modules of nginx's, which say nothing of an answer that is made here."""
 
 
 def _of_session(variable: Variable[Ended]) -> Variable[Asked]:
@@ -121,6 +154,16 @@ def _of_session(variable: Variable[Ended]) -> Variable[Asked]:
 def _header(name: str) -> Variable[Asked]:
     wanted = name.encode()
     return lambda asked: asked.head.first(wanted)
+
+
+def _told(name: str) -> Variable[Asked]:
+    wanted = name.encode()
+
+    def value(asked: Asked) -> bytes | None:
+        headers = asked.given.headers if asked.given else ()
+        return b", ".join([text for one, text in headers if one == wanted]) or None
+
+    return value
 
 
 def _argument(name: str) -> Variable[Asked]:
@@ -169,13 +212,18 @@ _PREFIXES: Final[Mapping[str, Callable[[str], Variable[Asked]]]] = {
 class _Variables(Mapping[str, Variable[Asked]]):
     """All that have a name of their own, and those of which it tells an argument, a cookie or a header."""
 
-    def __init__(self, named: Mapping[str, Variable[Asked]]) -> None:
+    def __init__(
+        self,
+        named: Mapping[str, Variable[Asked]],
+        prefixes: Mapping[str, Callable[[str], Variable[Asked]]] = _PREFIXES,
+    ) -> None:
         self._named = named
+        self._prefixes = prefixes
 
     def __getitem__(self, name: str) -> Variable[Asked]:
         if name in self._named:
             return self._named[name]
-        for prefix, make in _PREFIXES.items():
+        for prefix, make in self._prefixes.items():
             if name.startswith(prefix):
                 return make(name[len(prefix) :])
         raise KeyError(name)
@@ -189,8 +237,25 @@ class _Variables(Mapping[str, Variable[Asked]]):
 
 @lru_cache(maxsize=4)
 def http_variables(worker: Worker) -> Mapping[str, Variable[Asked]]:
+    """Those of an answer."""
+    return _Variables(_named(worker))
+
+
+@lru_cache(maxsize=4)
+def logged_variables(worker: Worker) -> Mapping[str, Variable[Asked]]:
+    """Those of a line of a log."""
+    pipe: Variable[Asked] = lambda asked: b"p" if asked.is_pipelined else b"."  # noqa: E731
+    return _Variables({**_named(worker), "pipe": pipe}, {**_PREFIXES, "sent_http_": _told})
+
+
+def _named(worker: Worker) -> dict[str, Variable[Asked]]:
     of_sessions = session_variables(worker)
-    return _Variables({**_NAMED, **{name: _of_session(of_sessions[name]) for name in _OF_SESSIONS}})
+    absent: Variable[Asked] = lambda asked: None  # noqa: E731
+    return {
+        **_NAMED,
+        **{name: _of_session(of_sessions[name]) for name in _OF_SESSIONS},
+        **dict.fromkeys(_ABSENT, absent),
+    }
 
 
 @lru_cache(maxsize=1024)

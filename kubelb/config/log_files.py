@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 
 from kubelb.config.faults import Fault, Key, Places, fault_at
-from kubelb.config.log_targets import log_targets
+from kubelb.config.log_targets import log_targets, request_logs
 from kubelb.config.model.config import Config
 
 STANDARD = ("/dev/stdout", "/dev/stderr")
@@ -33,6 +33,9 @@ def _log_files(config: Config) -> Iterator[tuple[Key, str]]:
         for j, log in enumerate(listener.access_logs):
             if log.syslog is None:
                 yield ("listener", i, "access_log", j, "file"), log.file
+    for key, log in request_logs(config.http):
+        if log.syslog is None:
+            yield (*key, "file"), log.file
 
 
 def make_log_file(path: str, user: str | None) -> str | None:

@@ -1,18 +1,22 @@
 """Lines of an access log: a format and its escaping, as nginx's ``log_format`` has them; pure.
 
-Source: ``ngx_stream_log_escape`` (nginx's src/stream/ngx_stream_log_module.c) and ``ngx_escape_json``
-(src/core/ngx_string.c).
+Sources: ``ngx_stream_log_escape`` (nginx's src/stream/ngx_stream_log_module.c), ``ngx_escape_json``
+(src/core/ngx_string.c), and for requests ``ngx_http_log_compile_format`` (src/http/modules/ngx_http_log_module.c).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
 from kubelb.config.expression import Expression, Variable, plain
+from kubelb.config.http_variables import Asked, http_variables, logged_variables
 from kubelb.config.model.logs import Escape
 from kubelb.config.variables import Ended, Worker, session_variables
+
+T = TypeVar("T")
 
 _UNSAFE = re.compile(rb'[\x00-\x1f"\\\x7f-\xff]')
 _JSON_UNSAFE = re.compile(rb'[\x00-\x1f"\\]')
@@ -53,8 +57,18 @@ _NOBODY: Final = Worker("", 0)
 
 def compile_format(text: str, escape: Escape, worker: Worker = _NOBODY, syslog: bool = False) -> Expression[Ended]:
     """A line without its end, of a file or for ``syslog``. Raises :class:`ValueError`, saying what would be right."""
-    escaped = one_line if syslog and escape == "none" else _ESCAPES[escape]
-    return Expression(text, _named(worker), escaped)
+    return Expression(text, _named(worker), _escaped(escape, syslog))
+
+
+def compile_request_format(
+    text: str, escape: Escape, worker: Worker = _NOBODY, syslog: bool = False
+) -> Expression[Asked]:
+    """The same of a request for health."""
+    return Expression(text, logged_variables(worker), _escaped(escape, syslog))
+
+
+def _escaped(escape: Escape, syslog: bool) -> Callable[[bytes | None], bytes]:
+    return one_line if syslog and escape == "none" else _ESCAPES[escape]
 
 
 def _named(worker: Worker) -> dict[str, Variable[Ended]]:
@@ -67,5 +81,28 @@ def compile_condition(text: str, worker: Worker = _NOBODY) -> Callable[[Ended], 
 
     Raises :class:`ValueError`, saying what would be right.
     """
-    expression = Expression(text, session_variables(worker))
-    return lambda ended: expression(ended) not in (b"", b"0")
+    return _condition(Expression(text, session_variables(worker)))
+
+
+def compile_request_condition(text: str, worker: Worker = _NOBODY) -> Callable[[Asked], bool]:
+    """The same of a request for health."""
+    return _condition(Expression(text, http_variables(worker)))
+
+
+def _condition(expression: Expression[T]) -> Callable[[T], bool]:
+    return lambda record: expression(record) not in (b"", b"0")
+
+
+class Texts(NamedTuple):
+    """How the texts of access logs are judged: each raises :class:`ValueError`, saying what would be right."""
+
+    check_format: Callable[[str, Escape], object]
+    check_condition: Callable[[str], object]
+
+
+OF_REQUESTS: Final = Texts(compile_request_format, compile_request_condition)
+
+
+def of_sessions(worker: Worker) -> Texts:
+    """``worker`` knows the variables."""
+    return Texts(partial(compile_format, worker=worker), partial(compile_condition, worker=worker))

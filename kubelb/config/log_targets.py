@@ -1,11 +1,13 @@
-"""The targets of the log, and syslog servers as messages are sent to them; pure."""
+"""The targets of the log, the access logs of health endpoints, and syslog servers as messages are sent to them;
+pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kubelb.config.faults import Key
-from kubelb.config.model.logs import Log, LogTarget, Syslog
+from kubelb.config.model.http import HttpServer
+from kubelb.config.model.logs import AccessLog, Log, LogTarget, Syslog
 from kubelb.syslog.message import Peer
 
 
@@ -14,6 +16,15 @@ def log_targets(log: Log) -> Iterator[tuple[Key, LogTarget]]:
     first, *others = log.targets
     yield ("log",), first
     yield from ((("log", "also", i), target) for i, target in enumerate(others))
+
+
+def request_logs(http: Sequence[HttpServer]) -> Iterator[tuple[Key, AccessLog]]:
+    """The same of the access logs of health endpoints."""
+    for i, server in enumerate(http):
+        yield from ((("http", i, "access_log", k), log) for k, log in enumerate(server.access_logs))
+        for j, location in enumerate(server.locations):
+            for k, log in enumerate(location.access_logs or ()):
+                yield ("http", i, "location", j, "access_log", k), log
 
 
 def peer(syslog: Syslog, hostname: str) -> Peer:

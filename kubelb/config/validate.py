@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from kubelb.config.faults import Fault, Key, Places, fault_at, fault_of
+from kubelb.config.log_format import of_sessions
 from kubelb.config.model.config import Config
 from kubelb.config.model.listeners import Binding, Listener
 from kubelb.config.model.pools import Pool, Server
@@ -109,7 +110,7 @@ def _listener_problems(key: Key, listener: Listener, config: Config, worker: Wor
     yield from limit_problems(key, listener, worker)
     yield from proxy_problems(key, listener, worker)
     for i, log in enumerate(listener.access_logs):
-        yield from access_log_problems((*key, "access_log", i), log, worker)
+        yield from access_log_problems((*key, "access_log", i), log, of_sessions(worker))
 
 
 def _binding_problems(key: Key, binding: Binding) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ class Virtual:
 
     def __init__(self, servers: Sequence[HttpServer], address: Address) -> None:
         """At least one of ``servers`` listens there."""
+        self.address = address
         self.servers = tuple(server for server in servers if address in server.listen)
         numbers: dict[str, str] = {}
         for number, server in enumerate(self.servers):

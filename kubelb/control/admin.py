@@ -27,6 +27,8 @@ from waitress.task import WSGITask
 
 from kubelb import log
 from kubelb.config.faults import ConfigFault
+from kubelb.config.model.http import HttpServer
+from kubelb.config.model.logs import AccessLog
 from kubelb.config.virtual import Virtual
 from kubelb.control import web
 from kubelb.control.answers import Application, Environ, StartResponse, in_json, plain, respond, use_instead
@@ -44,6 +46,8 @@ _ADMIN_CONNECTIONS = 32
 """As many more are kept for admin.sock."""
 _ADMIN_THREADS = 3
 """Answer on admin.sock: a reload and a list of sessions may take their time, and keep nobody else waiting."""
+_LAST_LINES = 1.0
+"""Seconds that the last lines of the access logs may take to be written."""
 _SETTINGS = {
     "ident": "kubelb",
     "channel_timeout": 75,
@@ -122,7 +126,20 @@ class Admin:
         # Only now: the thread may have seen the flag first, and pulling a closed trigger writes to a stranger's file.
         for server in self._servers:
             server.task_dispatcher.shutdown()
+        self.write_out()
         wasyncore.close_all(self._map)
+
+    def see(self, http: Sequence[HttpServer], logs: Sequence[AccessLog]) -> None:
+        """Where requests are logged from now on: as :meth:`kubelb.control.endpoints.Endpoints.see`."""
+        self._endpoints.see(http, logs)
+
+    def reopen(self) -> None:
+        """From any thread: open the files of the access logs anew."""
+        self._endpoints.log.reopen()
+
+    def write_out(self) -> None:
+        """At the end: the last lines of the access logs."""
+        self._endpoints.log.close(_LAST_LINES)
 
     def accept_no_more(self) -> None:
         """From any thread: whoever else has the sockets does. Who has been accepted gets an answer."""

@@ -15,8 +15,9 @@ from datetime import datetime
 from kubelb import __version__
 from kubelb.config.access import allowed, parse_access
 from kubelb.config.http_head import Head
-from kubelb.config.http_variables import Asked, Connections, compile_http
+from kubelb.config.http_variables import Asked, Connections, Given, compile_http
 from kubelb.config.model.http import Header, HttpServer, Location
+from kubelb.config.model.logs import AccessLog
 from kubelb.config.values import Duration
 from kubelb.config.variables import Client, Ended, Opening, Worker
 
@@ -100,6 +101,10 @@ class Answer:
     """Whether the connection ends with it."""
     wait: Duration | None = None
     """How long the connection is then kept for the next request; None: that is not for the answer to say."""
+    is_silent: bool = False
+    """The connection is closed without a word; the status is for the log alone."""
+    access_logs: tuple[AccessLog, ...] = ()
+    """Where the request is logged."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ class Request:
     """Since it began."""
     connected: float = 0.0
     """Seconds since its connection came."""
+    is_pipelined: bool = False
+    """Whether it came before the answer to the one before."""
 
 
 class _Teller:
@@ -132,7 +139,7 @@ class _Teller:
     def text(self, text: str, status: int) -> bytes:
         if "$" not in text:
             return text.encode()
-        return compile_http(text, self._worker)(self._asked(status))
+        return compile_http(text, self._worker)(asked(self._server, self._request, self._figures, status))
 
     def header(self, text: str, status: int) -> str:
         """What might end its line is encoded as in a URL: a path or a user's name may have that."""
@@ -141,38 +148,44 @@ class _Teller:
             value = value.replace(byte, b"%%%02X" % byte[0])
         return value.decode(errors="surrogateescape")
 
-    def _asked(self, status: int) -> Asked:
-        request, figures = self._request, self._figures
-        opening = Opening(request.client, 0.0, ())
-        return Asked(
-            head=request.head,
-            so_far=Ended(opening, status, now=0.0, at=request.at, bytes_up=0, bytes_down=0),
-            server_name=_first_name(self._server.server_names),
-            connections=Connections(figures.active, figures.reading, figures.writing, figures.waiting),
-            number=request.number,
-            identity=request.identity,
-            seconds=request.seconds,
-            connected=request.connected,
-        )
+
+def asked(server: HttpServer, request: Request, figures: Figures, status: int, given: Given | None = None) -> Asked:
+    """All that has a name."""
+    opening = Opening(request.client, 0.0, ())
+    return Asked(
+        head=request.head,
+        so_far=Ended(opening, status, now=0.0, at=request.at, bytes_up=0, bytes_down=0),
+        server_name=_first_name(server.server_names),
+        connections=Connections(figures.active, figures.reading, figures.writing, figures.waiting),
+        number=request.number,
+        identity=request.identity,
+        seconds=request.seconds,
+        connected=request.connected,
+        is_pipelined=request.is_pipelined,
+        given=given,
+    )
 
 
 def _first_name(names: Sequence[str]) -> str:
     return names[0].removeprefix(".") if names else ""
 
 
-def answer(server: HttpServer, request: Request, figures: Figures, worker: Worker) -> Answer | None:
-    """What a request gets; None: the connection is closed without a word.
+def answer(server: HttpServer, request: Request, figures: Figures, worker: Worker) -> Answer:
+    """What a request gets.
 
     To one with a fault ``server`` is the one that answers for the name as far as that is known.
     """
     head = request.head
     teller = _Teller(server, request, figures, worker)
     if head.fault or head.method in (b"TRACE", b"CONNECT"):
-        return _carrying(replace(_page(head.fault or 405), is_last=True), server.headers, teller)
+        refusal = replace(_page(head.fault or 405), is_last=True, access_logs=server.access_logs)
+        return _carrying(refusal, server.headers, teller)
     location = find(server.locations, head.path.decode(errors="surrogateescape"))
     given = _answer(location, server, request, figures, teller)
-    if given is None:
-        return None
+    logs = None if location is None else location.access_logs
+    given = replace(given, access_logs=server.access_logs if logs is None else logs)
+    if given.is_silent:
+        return given
     given = _carrying(given, (location and location.headers) or server.headers, teller)
     return _lasting(given, location, server, request)
 
@@ -190,7 +203,7 @@ def _lasting(given: Answer, location: Location | None, server: HttpServer, reque
 
 def _answer(
     location: Location | None, server: HttpServer, request: Request, figures: Figures, teller: _Teller
-) -> Answer | None:
+) -> Answer:
     rules = (location and location.access) or server.access
     method = request.head.method
     if not allowed([parse_access(rule) for rule in rules], request.client.remote[0]):
@@ -216,7 +229,7 @@ def find(locations: Iterable[Location], path: str) -> Location | None:
     return max(fitting, key=lambda one: (one.exact, len(one.path)), default=None)
 
 
-def _fixed(location: Location, request: Request, teller: _Teller) -> Answer | None:
+def _fixed(location: Location, request: Request, teller: _Teller) -> Answer:
     status, text = location.status, location.body
     if status in _REDIRECTS:
         url = teller.header(text, status)
@@ -224,7 +237,7 @@ def _fixed(location: Location, request: Request, teller: _Teller) -> Answer | No
     if status < 400 or text:
         return _text(status, teller.text(text, status), location.content_type)
     if status in _SILENT:
-        return None
+        return Answer(_line(status), is_last=True, is_silent=True)
     return _page(status) if status in _TITLES else Answer(_line(status))
 
 

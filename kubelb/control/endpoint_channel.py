@@ -14,7 +14,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,15 +25,16 @@ from waitress.task import WSGITask
 from waitress.utilities import RequestHeaderFieldsTooLarge, build_http_date
 
 from kubelb.config.http_head import Head, parse_head
+from kubelb.config.http_variables import Given
 from kubelb.config.model.http import HttpServer
-from kubelb.config.values import Duration
 from kubelb.config.variables import Client
-from kubelb.control.endpoint import Request
+from kubelb.control.endpoint import Answer, Request
 
 REQUEST: Final = "kubelb.request"
 """In the environment of a request: the :class:`Request`."""
-LAST: Final = "kubelb.last"
-"""To call with whether the connection ends with the answer, and with how long it is kept else, if that is to say."""
+SETTLE: Final = "kubelb.settle"
+"""To call with the :class:`Answer`, and with what is then to be called once it is given: with the request as it is
+at that time, and with what has gone out."""
 _numbers: Final = itertools.count(1)
 
 
@@ -41,6 +42,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
     """waitress finds where a request ends, and judges its body; its head is read as nginx does."""
 
     head = Head(b"", 0)
+    is_pipelined = False
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
@@ -68,28 +70,59 @@ class _Task(WSGITask):  # type: ignore[misc]
     is_last = True
     logged_write_no_body = True
     """304 has the length of a body that it does not have, and that is no news."""
+    over: Callable[[Request, Given], None] | None = None
+    head_length = 0
+    is_complete = False
+
+    def service(self) -> None:
+        try:
+            super().service()
+        finally:
+            if self.over is not None:
+                self.over(self._request(), self._given())
+
+    def finish(self) -> None:
+        super().finish()
+        self.is_complete = True
+
+    def _given(self) -> Given:
+        if not self.wrote_header:
+            return Given(0, 0, (), is_complete=False)
+        body = self.content_bytes_written if self.has_body else 0
+        headers = [*self.response_headers, ("Connection", self._connection)]
+        told = ((name.lower().replace("-", "_").encode(), value.encode("latin-1")) for name, value in headers)
+        return Given(self.head_length, body, tuple(told), self.is_complete)
 
     def get_environment(self) -> dict[str, Any]:
-        channel, request, now = self.channel, self.request, time.monotonic()
-        channel.answered += 1
-        self.head = request.judged()
+        self.channel.answered += 1
+        self.head = self.request.judged()
+        self.client, self.identity = self.channel.client(), os.urandom(16)
         # waitress has been shown another line, and sends no body to HEAD.
-        request.command = self.head.method.decode()
-        asked = Request(
+        self.request.command = self.head.method.decode()
+        return {"REQUEST_METHOD": self.request.command, REQUEST: self._request(), SETTLE: self._settle}
+
+    def _request(self) -> Request:
+        """As it is now."""
+        channel, now = self.channel, time.monotonic()
+        return Request(
             head=self.head,
-            client=channel.client(),
+            client=self.client,
             at=datetime.now().astimezone(),
             number=channel.answered,
-            identity=os.urandom(16),
-            seconds=now - request.begun,
+            identity=self.identity,
+            seconds=now - self.request.begun,
             connected=now - channel.connected_at,
+            is_pipelined=self.request.is_pipelined,
         )
-        return {"REQUEST_METHOD": request.command, REQUEST: asked, LAST: self._set_last}
 
-    def _set_last(self, is_last: bool, wait: Duration | None) -> None:
-        self.is_last = is_last
-        if wait is not None:
-            self.channel.keepalive_timeout = wait
+    def _settle(self, answer: Answer, over: Callable[[Request, Given], None] | None) -> None:
+        self.is_last, self.over = answer.is_last, over
+        if answer.wait is not None:
+            self.channel.keepalive_timeout = answer.wait
+
+    @property
+    def _connection(self) -> str:
+        return "close" if self.is_last else "keep-alive"
 
     def build_response_header(self) -> bytes:
         """``ngx_http_header_filter``: one of HTTP/0.9 has none."""
@@ -102,15 +135,16 @@ class _Task(WSGITask):  # type: ignore[misc]
             ("Server", self.channel.server.adj.ident),
             ("Date", build_http_date(self.start_time)),
             *((name, value) for name, value in self.response_headers if status != 204 or name != "Content-Length"),
-            ("Connection", "close" if self.is_last else "keep-alive"),
+            ("Connection", self._connection),
         ]
         lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in headers)]
-        return "".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1")
+        made = "".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1")
+        self.head_length = len(made)
+        return made
 
 
 class EndpointChannel(HTTPChannel):  # type: ignore[misc]
     task_class = error_task_class = _Task
-    parser_class = _Parser
     settings: HttpServer
     """Of a class for each address (:func:`channel_class`)."""
 
@@ -120,6 +154,12 @@ class EndpointChannel(HTTPChannel):  # type: ignore[misc]
         self.keepalive_timeout = self.settings.keepalive_timeout
         self.connected_at = self._begun = self._moved = time.monotonic()
         super().__init__(*arguments, **options)
+
+    def parser_class(self, settings: Any) -> _Parser:
+        """waitress makes one for each request."""
+        parser = _Parser(settings)
+        parser.is_pipelined = bool(self.requests)
+        return parser
 
     def client(self) -> Client:
         local = self.socket.getsockname()

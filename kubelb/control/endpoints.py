@@ -8,17 +8,22 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from kubelb.config.http_head import Head
+from kubelb.config.http_variables import Given
 from kubelb.config.model.http import HttpServer
+from kubelb.config.model.logs import AccessLog
+from kubelb.config.values import Address
 from kubelb.config.variables import Worker
 from kubelb.config.virtual import Virtual
 from kubelb.control import endpoint, endpoint_channel
 from kubelb.control.answers import Application, Environ, StartResponse, respond
-from kubelb.control.endpoint import Figures, Request
-from kubelb.control.endpoint_channel import LAST, REQUEST, EndpointChannel, channel_class
+from kubelb.control.endpoint import Answer, Figures, Request
+from kubelb.control.endpoint_channel import REQUEST, SETTLE, EndpointChannel, channel_class
+from kubelb.control.requestlog import RequestLog
 from kubelb.control.status import Clients
 
 
@@ -28,6 +33,8 @@ class Endpoints:
         self._clients = clients
         self._here = Worker(os.uname().nodename, os.getpid())
         self._servers: list[Any] = []
+        self._virtuals: dict[Address, Virtual] = {}
+        self.log = RequestLog(self._here)
         self._accepted = 0
         self._numbers = itertools.count(1)
 
@@ -44,18 +51,30 @@ class Endpoints:
         server.adj.channel_timeout = math.inf
         self._servers.append(server)
 
+    def see(self, http: Sequence[HttpServer], logs: Sequence[AccessLog]) -> None:
+        """A reload may change where requests are logged; ``logs`` as in :meth:`RequestLog.see`."""
+        self.log.see(http, logs)
+        listened = {address for server in http for address in server.listen}
+        self._virtuals |= {address: Virtual(http, address) for address in listened & self._virtuals.keys()}
+
     def application(self, virtual: Virtual) -> Application:
+        self._virtuals[virtual.address] = virtual
+
         def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
             figures = self._figures(next(self._numbers))
             request: Request = environ[REQUEST]
-            answer = endpoint.answer(_server(virtual, request.head), request, figures, self._here)
-            if answer is None:
+            server = _server(self._virtuals[virtual.address], request.head)
+            answer = endpoint.answer(server, request, figures, self._here)
+            environ[SETTLE](answer, partial(self._over, answer, server, figures) if answer.access_logs else None)
+            if answer.is_silent:
                 # waitress closes a connection whose application raises an OSError.
                 raise ConnectionAbortedError
-            environ[LAST](answer.is_last, answer.wait)
             return respond(answer, environ, start_response)
 
         return application
+
+    def _over(self, answer: Answer, server: HttpServer, figures: Figures, request: Request, given: Given) -> None:
+        self.log.record(answer.access_logs, endpoint.asked(server, request, figures, int(answer.status[:3]), given))
 
     def close_overdue(self, most: int) -> float:
         """As :func:`kubelb.control.endpoint_channel.close_overdue`. On the ``admin`` thread, between its polls."""

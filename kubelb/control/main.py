@@ -9,7 +9,9 @@ take long, reading the configuration anew, is done on the thread of whoever asks
 
 from __future__ import annotations
 
+import os
 import selectors
+import signal
 import socket
 import threading
 import time
@@ -35,6 +37,7 @@ from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions
 from kubelb.control.upgrades import UNDER_WAY, Upgrades
 from kubelb.control.web import Views
 from kubelb.discovery.targets import Target
+from kubelb.inbox import Call
 from kubelb.snapshot import Snapshot
 from kubelb.wire.channel import Channel
 from kubelb.wire.messages import (
@@ -95,6 +98,7 @@ class _Control:
         self._setup = setup
         self._channel = setup.channel
         config = setup.config if setup.reloaded is None else parse_toml(setup.reloaded, "reloaded").config
+        self._config = config
         self._loop = Loop()
         pools = config.pools
         self._keeper = Keeper(self._loop, setup.snapshot, pools, setup.table, setup.row, self._publish)
@@ -113,8 +117,10 @@ class _Control:
             self._discoverer,
             setup.row,
             self._upgrades,
+            self._follow,
         )
         self._admin: Admin | None = None
+        self._heeds = False
 
     def run(self) -> None:
         setup = self._setup
@@ -130,7 +136,9 @@ class _Control:
             sessions=self._sessions,
             stop=self._stop,
         )
-        with Admin(setup.admin, setup.http, operations, clients, side) as self._admin:
+        self._admin = Admin(setup.admin, setup.http, operations, clients, side)
+        self._follow(self._config, setup.snapshot)
+        with self._admin:
             self._channel.send(Ready())
             self._keeper.start()
             self._leveller.start()
@@ -138,7 +146,28 @@ class _Control:
             self._loop.run()
         self._discoverer.stop()
         self._keeper.stop()
+        self._heed(None)
         self._loop.close()
+
+    def _follow(self, config: Config, snapshot: Snapshot) -> None:
+        """On the main thread: what of a configuration is the health endpoints' and may change."""
+        if self._admin is not None:
+            self._admin.see(config.http, snapshot.request_logs)
+        if snapshot.request_logs:
+            self._heed(self._end_at_once)
+
+    def _heed(self, end: Call | None) -> None:
+        """What a SIGTERM is to have done, on the loop; None: the signal ends the process."""
+        if end is not None or self._heeds:
+            signal.signal(signal.SIGTERM, (lambda number, frame: self._loop.post(end)) if end else signal.SIG_DFL)
+        self._heeds = end is not None
+
+    def _end_at_once(self) -> None:
+        """By the signal that was sent, but for what is still to be written to the access logs."""
+        if self._admin is not None:
+            self._admin.write_out()
+        self._heed(None)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _told(self) -> None:
         message = self._channel.receive()
@@ -155,12 +184,17 @@ class _Control:
         elif isinstance(message, Retire):
             self._retire()
         elif isinstance(message, Reopen):
-            log.reopen()
+            self._reopen()
         elif isinstance(message, Reload):
             threading.Thread(target=self._reloads.reload_quietly, name="reload", daemon=True).start()
         elif isinstance(message, Stop | None):
             self._loop.unwatch(self._channel.fileno())
             self._leave(time.monotonic() + _LAST_WORDS)
+
+    def _reopen(self) -> None:
+        log.reopen()
+        if self._admin is not None:
+            self._admin.reopen()
 
     def _retire(self) -> None:
         """Another control decides from now on, and answers; who has been heard here still gets an answer."""

@@ -14,6 +14,7 @@ import msgspec
 
 from kubelb.config.faults import ConfigFault, Fault, fault_at
 from kubelb.config.model.config import Config, Loaded
+from kubelb.config.model.http import HttpServer
 from kubelb.config.model.listeners import Binding
 from kubelb.config.model.logs import Log
 from kubelb.config.overrides import Overrides
@@ -59,13 +60,19 @@ def _faults(loaded: Loaded, running: Config) -> Iterator[Fault]:
 
 def _fixed(config: Config) -> Config:
     """Without what can change: listeners, pools, variables, the number of workers, what is logged."""
+    http = tuple(map(_without_logs, config.http))
     level = Log().level
     also = tuple(msgspec.structs.replace(target, level=level) for target in config.log.also)
     log = msgspec.structs.replace(config.log, access=False, level=level, also=also)
     process = msgspec.structs.replace(config.process, max_connections=None)
     return msgspec.structs.replace(
-        config, pools={}, listeners=(), variables={}, workers="auto", process=process, log=log
+        config, pools={}, listeners=(), variables={}, workers="auto", process=process, log=log, http=http
     )
+
+
+def _without_logs(server: HttpServer) -> HttpServer:
+    locations = tuple(msgspec.structs.replace(location, access_logs=None) for location in server.locations)
+    return msgspec.structs.replace(server, access_logs=(), locations=locations)
 
 
 def new_addresses(running: Config, wanted: Config) -> dict[str, Binding]:

@@ -27,6 +27,7 @@ from kubelb.control.loop import Loop
 from kubelb.control.reloading import Wanted
 from kubelb.control.upgrades import UNDER_WAY, Upgrades
 from kubelb.discovery.members import TooManyServers
+from kubelb.snapshot import Snapshot
 from kubelb.stats import Count, Row
 from kubelb.wire.messages import Bind, Bound, Configured, Message, Reloading
 
@@ -47,8 +48,10 @@ class Reloads:
         discoverer: Discoverer,
         row: Row,
         upgrades: Upgrades,
+        follow: Callable[[Config, Snapshot], None],
     ) -> None:
-        """``say`` tells the supervisor, from any thread; ``row`` is control's in the shared counters.
+        """``say`` tells the supervisor, from any thread; ``row`` is control's in the shared counters; ``follow`` is
+        called on the loop with each configuration that is gone by.
 
         While one of the ``upgrades`` is under way nothing is changed.
         """
@@ -62,6 +65,7 @@ class Reloads:
         self._discoverer = discoverer
         self._row = row
         self._upgrades = upgrades
+        self._follow = follow
         self._one_at_a_time = threading.Lock()
         self._answers: queue.SimpleQueue[Bound] = queue.SimpleQueue()
 
@@ -152,6 +156,7 @@ class Reloads:
         self._leveller.reload(wanted.config.pools)
         self._discoverer.reload(wanted.config.pools)
         self._config = wanted.config
+        self._follow(wanted.config, wanted.snapshot)
         log.set_levels(wanted.config.log.levels)
         workers = wanted.config.workers if isinstance(wanted.config.workers, int) else None
         self._say(Configured(write_toml(wanted.config), workers))

@@ -15,6 +15,7 @@ import msgspec
 from kubelb import snapshot
 from kubelb.config.access import Network, parse_access, parse_network, parse_trusted
 from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at
+from kubelb.config.log_targets import request_logs
 from kubelb.config.model.config import Config
 from kubelb.config.model.listeners import Listener
 from kubelb.config.model.logs import AccessLog, Log, LogTarget
@@ -43,6 +44,7 @@ def resolve(
     listeners = tuple(resolver.listeners(config))
     pools = tuple(resolver.pool(name, pool) for name, pool in config.pools.items())
     log = resolver.log(config.log)
+    requests = tuple(resolver.target(one, key) for key, one in request_logs(config.http))
     if resolver.faults:
         raise ConfigFault(*resolver.faults)
     if resolver.slots > MAX_SERVERS:
@@ -55,6 +57,7 @@ def resolve(
         pools=pools,
         max_clients=max_clients(config),
         log=log,
+        request_logs=requests,
     )
 
 
@@ -93,17 +96,17 @@ class _Resolver:
             trusted = self._networks(listener.trusted_proxies, ("listener", i, "trusted_proxies"))
             pools = reached_pools(listener, config) if is_named_by_variables(listener.pool) else ()
             logs = tuple(
-                self._log(log, ("listener", i, "access_log", j)) for j, log in enumerate(listener.access_logs)
+                self.target(log, ("listener", i, "access_log", j)) for j, log in enumerate(listener.access_logs)
             )
             for address in listener.listen:
                 yield _listener(listener, address, trusted, pools, logs)
 
     def log(self, log: Log) -> Log:
         """With the address of each syslog server."""
-        also = tuple(self._log(target, ("log", "also", i)) for i, target in enumerate(log.also))
-        return msgspec.structs.replace(self._log(log, ("log",)), also=also)
+        also = tuple(self.target(target, ("log", "also", i)) for i, target in enumerate(log.also))
+        return msgspec.structs.replace(self.target(log, ("log",)), also=also)
 
-    def _log(self, log: L, key: Key) -> L:
+    def target(self, log: L, key: Key) -> L:
         """Of several addresses the first counts, as in nginx."""
         if log.syslog is None:
             return log

@@ -249,7 +249,8 @@ class Service:
 
     def make_log_files(self) -> None:
         """Where they have been renamed: children may not be able to. What is wrong they find, and say."""
-        files = {one.file for listener in self.snapshot.listeners for one in listener.access_logs}
+        logs = [one for listener in self.snapshot.listeners for one in listener.access_logs]
+        files = {one.file for one in (*logs, *self.snapshot.request_logs)}
         for file in files | {target.file for target in self.config.log.targets}:
             if file:
                 make_log_file(file, self.config.process.user)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from kubelb.config.model.logs import AccessLog
 from kubelb.config.model.settings import Settings
 from kubelb.config.values import Address, Duration
 
@@ -35,6 +36,8 @@ class Location(Settings, frozen=True, kw_only=True):
     keepalive_timeout: Duration | None = None
     """After its answers, in the place of the server's; None, as for the next: the server's."""
     keepalive_requests: int | None = None
+    access_logs: tuple[AccessLog, ...] | None = msgspec.field(default=None, name="access_log")
+    """In the place of the server's; None: the server's."""
 
 
 class HttpServer(Settings, frozen=True, kw_only=True):
@@ -61,4 +64,7 @@ class HttpServer(Settings, frozen=True, kw_only=True):
     """As a listener's, for all paths but those whose location has its own."""
     headers: tuple[Header, ...] = msgspec.field(default=(), name="header")
     """The same of what answers carry."""
+    access_logs: tuple[AccessLog, ...] = msgspec.field(default=(), name="access_log")
+    """And of where requests are logged; their texts have the variables of requests
+    (:data:`kubelb.config.log_format.OF_REQUESTS`)."""
     locations: tuple[Location, ...] = msgspec.field(default=(), name="location")

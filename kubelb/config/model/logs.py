@@ -29,14 +29,15 @@ class Syslog(Settings, frozen=True, kw_only=True):
 
 
 class AccessLog(Settings, frozen=True, kw_only=True):
-    """A line for each client, written when all is over, to a file or a syslog server; nginx's ``access_log``."""
+    """A line for each client or request, written when all is over, to a file or a syslog server; nginx's
+    ``access_log``."""
 
     file: str = ""
     """Its path; ``/dev/stdout`` and ``/dev/stderr`` are what the process has open as such."""
     syslog: Syslog | None = None
     """In place of a file."""
     format: str = ""
-    """A text with variables (:func:`kubelb.config.variables.session_variables`); empty: a JSON object."""
+    """A text with variables (:mod:`kubelb.config.log_format`); empty: a JSON object."""
     escape: Escape = "default"
     """How the variables' values are made safe: with ``\\xXX``, as within a JSON string, or not at all."""
     buffer: int = 0

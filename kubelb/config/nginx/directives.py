@@ -7,7 +7,7 @@ from collections.abc import Mapping
 _ACCEPT = "has no effect, kubelb's threads accept in their own way"
 _NO_FILES = "has no effect, the health endpoints serve no files"
 _ENDPOINT = "has no effect on the fixed answers of a health endpoint"
-_LOG = "has no effect, who asks a health endpoint is not logged"
+_LOG = "has no effect, what is not there is told to who asks for it"
 _HASHES = "has no effect, kubelb keeps no such table"
 
 
@@ -21,7 +21,6 @@ RIGHT: Mapping[str, str] = {
     "proxy_socket_keepalive": "on",
     "proxy_ssl": "off",
     "ssl_preread": "off",
-    "access_log": "off",
 }
 """Directives that, with this value, ask for what kubelb does anyway."""
 
@@ -55,7 +54,8 @@ _STREAM = {
 }
 _UPSTREAM = {"zone": "has no effect, all workers share the servers' state anyway"}
 _HTTP = {
-    **_each("access_log log_format log_not_found log_subrequest open_log_file_cache", _LOG),
+    **_each("log_not_found log_subrequest", _LOG),
+    "open_log_file_cache": "has no effect, log files stay open",
     "error_log": "has no effect here, only the outermost error_log counts",
     **_each("aio aio_write autoindex directio index open_file_cache root sendfile", _NO_FILES),
     "types": "has no effect, the answers of a location all have its default_type",

@@ -1,7 +1,7 @@
 """nginx's ``http {}`` into health endpoints: ``return`` and ``stub_status``; pure.
 
 What is accepted, and what an inner block inherits, is as in nginx's src/http: ngx_http_core_module.c, and in its
-folder modules the access, headers, rewrite and stub_status modules.
+folder modules the access, headers, log, rewrite and stub_status modules.
 """
 
 from __future__ import annotations
@@ -9,9 +9,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
+import msgspec
+
 from kubelb.config.access import parse_access
+from kubelb.config.faults import Key
 from kubelb.config.http_variables import compile_http
+from kubelb.config.log_format import OF_REQUESTS
 from kubelb.config.model.http import Header, HttpServer, Location
+from kubelb.config.model.logs import AccessLog
+from kubelb.config.nginx.logs import AccessLogs, Formats
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_count, parse_listen, parse_time, walk
 from kubelb.config.rules.http import check_header
 from kubelb.config.values import Address
@@ -41,21 +47,29 @@ _LISTEN_REFUSED: Final = {
 class Endpoints:
     """All of ``http {}``, in the order of the file."""
 
-    def __init__(self, notes: Notes) -> None:
+    def __init__(self, notes: Notes, prefix: str) -> None:
+        """``prefix`` is what relative paths begin at."""
         self.servers: list[HttpServer] = []
         self._notes = notes
+        self._prefix = prefix
 
     def read(self, http: Directive) -> None:
         """``server`` blocks come last: they inherit from the whole block."""
-        blocks: list[Directive] = []
-        shared = _Shared(self._notes)
-        handlers: dict[str, Handler] = {"server": blocks.append, **shared.handlers, **shared.of_connections}
+        blocks: list[tuple[Directive, Formats]] = []
+        formats = Formats(self._prefix, OF_REQUESTS, combined=True)
+        shared = _Shared(self._notes, formats)
+        handlers: dict[str, Handler] = {
+            "server": lambda block: blocks.append((block, formats.so_far())),
+            "log_format": formats.read,
+            **shared.handlers,
+            **shared.of_connections,
+        }
         walk(http.block or (), "http", handlers, self._notes)
-        for block in blocks:
-            self._server(block, shared)
+        for block, known in blocks:
+            self._server(block, known, shared)
 
-    def _server(self, block: Directive, outer: _Shared) -> None:
-        server = _Server(("http", len(self.servers)), self._notes, outer)
+    def _server(self, block: Directive, formats: Formats, outer: _Shared) -> None:
+        server = _Server(("http", len(self.servers)), self._notes, formats, outer)
         self._notes.places[server.key] = block.place()
         walk(block.block or (), "http server", server.handlers, self._notes)
         self.servers.append(server.server())
@@ -64,8 +78,10 @@ class Endpoints:
 class _Shared:
     """What an inner block inherits: lists as long as it has no entry of its own."""
 
-    def __init__(self, notes: Notes, outer: _Shared | None = None) -> None:
+    def __init__(self, notes: Notes, formats: Formats, outer: _Shared | None = None) -> None:
+        """``formats`` are those that stand before the block."""
         self._notes = notes
+        self.logs = AccessLogs(formats)
         self.content_type: str = outer.content_type if outer else "text/plain"
         self.access: tuple[str, ...] = outer.access if outer else ()
         self.headers: tuple[Header, ...] = outer.headers if outer else ()
@@ -79,16 +95,23 @@ class _Shared:
             "add_header": self._add_header,
             "allow": self._rule,
             "deny": self._rule,
+            "access_log": self.logs.read,
         }
         self.of_answers: dict[str, Handler] = {"keepalive_timeout": self._time, "keepalive_requests": self._requests}
         """For a location too."""
         self.of_connections: dict[str, Handler] = {**dict.fromkeys(_TIMES, self._time), **self.of_answers}
 
-    def of_location(self) -> dict[str, Any]:
-        """What differs from the server's."""
+    def of_location(self, key: Key) -> dict[str, Any]:
+        """What differs from the server's. ``key`` is the location's."""
         headers = self.headers if "add_header" in self.own else ()
         access = self.access if "allow" in self.own else ()
-        return {"headers": headers, "access": access, **self.own_connections}
+        logs = None if self.logs.own is None else self.placed(self.logs.own, key)
+        return {"headers": headers, "access": access, "access_logs": logs, **self.own_connections}
+
+    def placed(self, logs: list[tuple[AccessLog, Directive]], key: Key) -> tuple[AccessLog, ...]:
+        """Of what has that key."""
+        self._notes.places.update({(*key, "access_log", i): one.place() for i, (_, one) in enumerate(logs)})
+        return tuple(log for log, _ in logs)
 
     def _default_type(self, directive: Directive) -> None:
         self.content_type = directive.args[0]
@@ -123,10 +146,13 @@ class _Shared:
 class _Server:
     """One ``server`` block."""
 
-    def __init__(self, key: tuple[str, int], notes: Notes, outer: _Shared) -> None:
+    def __init__(self, key: tuple[str, int], notes: Notes, formats: Formats, outer: _Shared) -> None:
+        """``formats`` are those that stand before it."""
         self.key = key
         self._notes = notes
-        self._shared = _Shared(notes, outer)
+        self._formats = formats
+        self._outer = outer
+        self._shared = _Shared(notes, formats, outer)
         self._addresses: list[Address] = []
         self._default_on: list[Address] = []
         self._names: list[str] = []
@@ -150,15 +176,17 @@ class _Server:
             locations.append(Location(path="/", stub_status=True))
         if self._returned:
             # The server's rewrite phase comes before a location is looked for.
-            inherited = _Shared(self._notes, self._shared)
-            locations = [_answering("/", False, self._returned, inherited)]
+            inherited = _Shared(self._notes, self._formats, self._shared)
+            locations = [_answering((*self.key, "location", 0), "/", False, self._returned, inherited)]
+        logs = self._shared.placed(self._shared.logs.within(self._outer.logs), self.key)
         return HttpServer(
             listen=tuple(self._addresses),
             server_names=tuple(self._names),
             default_on=tuple(self._default_on),
             access=self._shared.access,
             headers=self._shared.headers,
-            locations=tuple(location for location in locations if location is not None),
+            access_logs=logs,
+            locations=tuple(_terse(location, logs) for location in locations if location is not None),
             **self._shared.connections,
         )
 
@@ -192,17 +220,17 @@ class _Server:
         self._returned = self._returned or _returned(directive)
 
     def _location(self, i: int, block: Directive) -> Location | None:
-        self._notes.places[(*self.key, "location", i)] = block.place()
+        key = (*self.key, "location", i)
+        self._notes.places[key] = block.place()
         try:
-            return _location(block, self._notes, self._shared)
+            return _location(key, block, self._notes, _Shared(self._notes, self._formats, self._shared))
         except ValueError as error:
             self._notes.refuse(block, str(error))
             return None
 
 
-def _location(block: Directive, notes: Notes, outer: _Shared) -> Location | None:
+def _location(key: Key, block: Directive, notes: Notes, shared: _Shared) -> Location | None:
     path, exact = _match(block.args)
-    shared = _Shared(notes, outer)
     returned: dict[str, Any] = {}
     stub_status: list[Directive] = []
 
@@ -221,17 +249,22 @@ def _location(block: Directive, notes: Notes, outer: _Shared) -> Location | None
     if returned:
         if rule := shared.own.get("allow"):
             notes.warn(rule, "has no effect, as in nginx: return answers before clients are looked at")
-        return _answering(path, exact, returned, shared)
+        return _answering(key, path, exact, returned, shared)
     if stub_status:
-        return Location(path=path, exact=exact, stub_status=True, **shared.of_location())
+        return Location(path=path, exact=exact, stub_status=True, **shared.of_location(key))
     if len(notes.faults) > faults:
         return None
     raise ValueError("nothing to answer, and files are not served; write return 200, or stub_status")
 
 
-def _answering(path: str, exact: bool, answer: dict[str, Any], shared: _Shared) -> Location:
+def _terse(location: Location, logs: tuple[AccessLog, ...]) -> Location:
+    """Without ``access_log off`` where its server has none."""
+    return location if logs or location.access_logs else msgspec.structs.replace(location, access_logs=None)
+
+
+def _answering(key: Key, path: str, exact: bool, answer: dict[str, Any], shared: _Shared) -> Location:
     """In nginx the rewrite phase, which ``return`` ends, comes before those of ``allow`` and ``stub_status``."""
-    settings = {**shared.of_location(), "access": ("allow all",) if shared.access else ()}
+    settings = {**shared.of_location(key), "access": ("allow all",) if shared.access else ()}
     return Location(path=path, exact=exact, content_type=shared.content_type, **settings, **answer)
 
 

@@ -1,7 +1,9 @@
-"""nginx's logs: ``log_format`` and ``access_log`` of ``stream {}``, and the outermost ``error_log`` directives; pure.
+"""nginx's logs: ``log_format`` and ``access_log`` of ``stream {}`` and ``http {}``, and the outermost ``error_log``
+directives; pure.
 
 What is accepted and what is refused is as in ``ngx_stream_log_set_format`` and ``ngx_stream_log_set_log`` (nginx's
-src/stream/ngx_stream_log_module.c) and ``ngx_log_set_log`` (src/core/ngx_log.c).
+src/stream/ngx_stream_log_module.c), their equals in src/http/modules/ngx_http_log_module.c, and ``ngx_log_set_log``
+(src/core/ngx_log.c).
 """
 
 from __future__ import annotations
@@ -15,14 +17,13 @@ from typing import Any, Final
 import msgspec
 
 from kubelb.config.faults import Key
-from kubelb.config.log_format import compile_condition, compile_format
+from kubelb.config.log_format import Texts
 from kubelb.config.model.logs import AccessLog, Escape, Log, LogLevel, LogTarget, Syslog
 from kubelb.config.nginx.syntax import Directive, Notes, parse_count, parse_time
 from kubelb.config.nginx.syslog import PREFIX as SYSLOG
 from kubelb.config.nginx.syslog import parse_syslog
 from kubelb.config.proxying import parse_size
 from kubelb.config.values import Duration
-from kubelb.config.variables import Worker
 from kubelb.syslog.message import Severity
 
 _LEVELS: Final[Mapping[str, LogLevel]] = {
@@ -42,6 +43,10 @@ _STANDARD_ERROR: Final = ("stderr", "/dev/stderr", "/dev/stdout")
 _STANDARD: Final = ("/dev/stderr", "/dev/stdout")
 _GZIP_BUFFER: Final = 64 << 10
 """Bytes, where none are said."""
+COMBINED: Final = (
+    '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
+)
+"""The format of ``http {}`` that is there from the start, and taken where none is named."""
 _OPEN_END = re.compile(r"\$([A-Za-z0-9_]+)$")
 
 
@@ -114,11 +119,12 @@ def _parse_levels(levels: tuple[str, ...]) -> LogLevel:
 class Formats:
     """The ``log_format`` directives, and the access logs that name them."""
 
-    def __init__(self, prefix: str, worker: Worker) -> None:
-        """``worker`` knows the variables."""
+    def __init__(self, prefix: str, texts: Texts, combined: bool = False) -> None:
+        """``combined``: there is such a format, and none has to be named."""
         self._prefix = prefix
-        self._worker = worker
-        self._formats: dict[str, tuple[str, Escape]] = {}
+        self._texts = texts
+        self._combined = combined
+        self._formats: dict[str, tuple[str, Escape]] = {"combined": (COMBINED, "default")} if combined else {}
         self._buffers: dict[str, tuple[object, ...]] = {}
 
     def read(self, directive: Directive) -> None:
@@ -130,14 +136,14 @@ class Formats:
         if texts and texts[0].startswith("escape="):
             escape = _escape(texts.pop(0)[7:])
         for text in texts:
-            compile_format(text, escape, self._worker)
+            self._texts.check_format(text, escape)
         if not any(texts):
             raise ValueError("an empty format; write what a line is to hold")
         self._formats[name] = (_joined(texts), escape)
 
     def so_far(self) -> Formats:
         """Those that stand before what is read next; with the same files."""
-        earlier = Formats(self._prefix, self._worker)
+        earlier = Formats(self._prefix, self._texts, self._combined)
         earlier._formats, earlier._buffers = dict(self._formats), self._buffers
         return earlier
 
@@ -145,13 +151,13 @@ class Formats:
         """Of ``access_log PATH FORMAT [PARAMETER...]``; its format has to stand before it."""
         path, *rest = directive.args
         place = self._place(path)
-        if not rest:
+        if not rest and not self._combined:
             raise ValueError("log format is not specified")
-        text, escape = self._format(rest[0])
+        text, escape = self._format(rest[0] if rest else "combined")
         settings: dict[str, Any] = {}
         for parameter in rest[1:]:
             _read_parameter(parameter, settings)
-        compile_condition(settings.get("condition", ""), self._worker)
+        self._texts.check_condition(settings.get("condition", ""))
         if "gzip" in settings:
             settings.setdefault("buffer", _GZIP_BUFFER)
         if "flush" in settings and "buffer" not in settings:
@@ -202,11 +208,14 @@ class AccessLogs:
         else:
             self._off = True
 
-    def within(self, outer: AccessLogs | None = None) -> list[tuple[AccessLog, Directive]]:
+    @property
+    def own(self) -> list[tuple[AccessLog, Directive]] | None:
+        """None: this block says nothing of logs."""
+        return [] if self._off else self._logs or None
+
+    def within(self, outer: AccessLogs) -> list[tuple[AccessLog, Directive]]:
         """Those that count in this block: its own, or without any those of the block around it."""
-        if self._off:
-            return []
-        return self._logs if self._logs or outer is None else outer.within()
+        return (outer.own or []) if self.own is None else self.own
 
 
 def _escape(text: str) -> Escape:

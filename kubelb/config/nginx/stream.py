@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kubelb.config.faults import Place
+from kubelb.config.log_format import of_sessions
 from kubelb.config.model.listeners import Binding, Listener
 from kubelb.config.model.pools import PASSIVE, Pool, Server
 from kubelb.config.model.variables import Variable
@@ -44,7 +45,7 @@ class Streams:
         limiting = Limiting(self._notes)
         proxying = Proxying(self._notes)
         reception = Reception(self._notes)
-        formats = Formats(self._prefix, self._notes.worker)
+        formats = Formats(self._prefix, of_sessions(self._notes.worker))
         logs = AccessLogs(formats)
         resolving = Resolving(self._notes)
         handlers: dict[str, Handler] = {

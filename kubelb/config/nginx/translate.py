@@ -47,7 +47,7 @@ class _Main:
         self._settings: dict[str, Any] = {"workers": 1}
         self._error_logs = ErrorLogs(notes, options.prefix, options.error_log)
         self._streams = Streams(notes, options.prefix)
-        self._endpoints = Endpoints(notes)
+        self._endpoints = Endpoints(notes, options.prefix)
         self.handlers = {
             "worker_processes": self._worker_processes,
             "worker_rlimit_nofile": self._worker_rlimit_nofile,

@@ -10,8 +10,11 @@ from typing import Final
 from kubelb.config.access import parse_access
 from kubelb.config.faults import Key
 from kubelb.config.http_variables import compile_http
+from kubelb.config.log_format import OF_REQUESTS
 from kubelb.config.lookup import MapKeys
 from kubelb.config.model.http import Header, HttpServer, Location
+from kubelb.config.model.logs import AccessLog
+from kubelb.config.rules.logs import access_log_problems
 from kubelb.config.rules.rule import Problem, duration_problems, text_problems
 from kubelb.config.values import Address
 
@@ -52,7 +55,7 @@ def _server_problems(key: Key, endpoint: HttpServer) -> Iterator[Problem]:
     yield from duration_problems((*key, "keepalive_timeout"), endpoint.keepalive_timeout, zero=True)
     if endpoint.keepalive_requests < 0:
         yield (*key, "keepalive_requests"), f"{endpoint.keepalive_requests} is too few", "write 0 or more"
-    yield from _shared_problems(key, endpoint.access, endpoint.headers)
+    yield from _shared_problems(key, endpoint.access, endpoint.headers, endpoint.access_logs)
     if not endpoint.locations:
         yield (*key, "location"), "no location", "give at least one, with a path"
     seen: set[tuple[str, bool]] = set()
@@ -79,14 +82,18 @@ def _location_problems(key: Key, location: Location) -> Iterator[Problem]:
     yield from duration_problems((*key, "keepalive_timeout"), location.keepalive_timeout, zero=True)
     if location.keepalive_requests is not None and location.keepalive_requests < 0:
         yield (*key, "keepalive_requests"), f"{location.keepalive_requests} is too few", "write 0 or more"
-    yield from _shared_problems(key, location.access, location.headers)
+    yield from _shared_problems(key, location.access, location.headers, location.access_logs or ())
 
 
-def _shared_problems(key: Key, access: Sequence[str], headers: Sequence[Header]) -> Iterator[Problem]:
+def _shared_problems(
+    key: Key, access: Sequence[str], headers: Sequence[Header], logs: Sequence[AccessLog]
+) -> Iterator[Problem]:
     for i, text in enumerate(access):
         yield from text_problems((*key, "access", i), partial(parse_access, text))
     for i, header in enumerate(headers):
         yield from text_problems((*key, "header", i), partial(check_header, header))
+    for i, log in enumerate(logs):
+        yield from access_log_problems((*key, "access_log", i), log, OF_REQUESTS)
 
 
 def check_header(header: Header) -> None:

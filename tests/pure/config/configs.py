@@ -178,6 +178,7 @@ locations = st.builds(
     headers=st.lists(headers, max_size=2).map(tuple),
     keepalive_timeout=st.none() | durations,
     keepalive_requests=st.none() | counts,
+    access_logs=st.none() | st.lists(access_logs, max_size=2).map(tuple),
 )
 http_servers = st.builds(
     HttpServer,
@@ -191,6 +192,7 @@ http_servers = st.builds(
     keepalive_requests=counts,
     access=st.lists(st.text(max_size=10), max_size=3).map(tuple),
     headers=st.lists(headers, max_size=2).map(tuple),
+    access_logs=st.lists(access_logs, max_size=2).map(tuple),
     locations=st.lists(locations, max_size=3).map(tuple),
 )
 processes = st.builds(

@@ -55,7 +55,7 @@ def test_without_a_host_it_is_the_servers_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["$nothing", "$", "$1", "${host", "$bytes_received", "$upstream_addr", "$sent_http_x"]
+    "text", ["$nothing", "$", "$1", "${host", "$bytes_received", "$upstream_name", "$sent_http_x", "$pipe"]
 )
 def test_what_is_no_text(text: str) -> None:
     with pytest.raises(ValueError, match=r"unknown|invalid|missing"):

@@ -47,6 +47,18 @@ def _listener(**changes: object) -> Config:
     return _with(listeners=(msgspec.structs.replace(_LISTENER, **changes),))
 
 
+def _logging(**changes: Any) -> HttpServer:
+    return msgspec.structs.replace(_HTTP, **changes)
+
+
+def _logged_location(**changes: Any) -> Location:
+    return msgspec.structs.replace(_LOCATION, access_logs=(AccessLog(**{"file": "/a", **changes}),))
+
+
+def _http_log(**changes: Any) -> Config:
+    return _with(http=(_logging(access_logs=(AccessLog(**{"file": "/a", **changes}),)),))
+
+
 def _access_log(**changes: Any) -> Config:
     return _listener(access_logs=(AccessLog(**{"file": "/a", **changes}),))
 
@@ -164,6 +176,13 @@ _SIZE = "write for example 65536, 64k or 1m"
             "log.also[0].syslog.severity: each event has its own; leave it out",
         ),
         (_access_log(format="$x"), 'listener[0].access_log[0].format: unknown "x" variable'),
+        (_http_log(format="$x"), 'http[0].access_log[0].format: unknown "x" variable'),
+        (_http_log(condition="$pipe"), 'http[0].access_log[0].if: unknown "pipe" variable'),
+        (_http_log(syslog=_SYSLOG), f"http[0].access_log[0].file: {_TWO}[[http.access_log]]"),
+        (
+            _with(http=(_logging(locations=(_logged_location(file=""),)),)),
+            "http[0].location[0].access_log[0].file: empty; write a path, or a syslog server",
+        ),
         (_access_log(condition="$"), f"listener[0].access_log[0].if: {_NO_NAME}"),
         (
             _access_log(escape="json"),

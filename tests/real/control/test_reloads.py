@@ -11,17 +11,23 @@ from typing import Any
 import pytest
 
 from kubelb.config.faults import ConfigFault
+from kubelb.config.model.config import Config
 from kubelb.config.overrides import NO_OVERRIDES
 from kubelb.config.sources import Sources
 from kubelb.config.toml.writer import write_toml
 from kubelb.control.loop import Loop
 from kubelb.control.reloads import Reloads
 from kubelb.control.upgrades import Upgrades
+from kubelb.snapshot import Snapshot
 from kubelb.stats import Count, Row, Table
 from kubelb.wire.messages import Bind, Bound, Message
 from tests.support.proxy import a_config
 
 NOBODY: Any = None
+
+
+def _follow(config: Config, snapshot: Snapshot) -> None:
+    """Nobody has health endpoints."""
 
 
 class Rig:
@@ -35,7 +41,7 @@ class Rig:
         file.write_text(write_toml(a_config(("127.0.0.1", 3), [("127.0.0.1", 2)])))
         sources = Sources(config=str(file))
         self.reloads = Reloads(
-            sources, NO_OVERRIDES, before, loop, self.say, NOBODY, NOBODY, NOBODY, row, self.upgrades
+            sources, NO_OVERRIDES, before, loop, self.say, NOBODY, NOBODY, NOBODY, row, self.upgrades, _follow
         )
 
     def say(self, message: Message) -> None:

@@ -1,6 +1,6 @@
 """One access log that goes to a syslog server, a datagram a line.
 
-Used and owned, with its socket, by the one thread that writes it, as :class:`kubelb.worker.logfile.LogFile` is.
+Used and owned, with its socket, by the one thread that writes it, as :class:`kubelb.accesslog.file.LogFile` is.
 """
 
 from __future__ import annotations
