@@ -123,7 +123,7 @@ def stop(runtime_dir: Path, gracefully: bool, timeout: float = 5.0) -> None:
     try:
         code, reason, _ = _ask(path, "POST", "/stop", timeout, msgspec.json.encode(Stop(gracefully)))
     except AdminFault as fault:
-        if isinstance(fault.__cause__, ConnectionResetError):
+        if isinstance(fault.__cause__, ConnectionResetError | http.client.IncompleteRead):
             return
         raise
     if code != HTTPStatus.ACCEPTED:

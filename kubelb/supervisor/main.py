@@ -109,7 +109,8 @@ class Supervisor:
         elif isinstance(message, Bind):
             service.family.send_control(Bound(tuple(message.addresses), service.bind(message.addresses)))
         elif isinstance(message, Quit):
-            self._stop(message.gracefully, both=True)
+            if self._departure is None or not self._departure.pass_stop_on(message.gracefully):
+                self._stop(message.gracefully, both=True)
         elif isinstance(message, Upgrade):
             self._upgrade()
 

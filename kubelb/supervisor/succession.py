@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import os
 import selectors
+import signal
 import time
 from contextlib import suppress
 
 import msgspec
 
 from kubelb import log
-from kubelb.supervisor import plan
+from kubelb.supervisor import plan, signals
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.init import FIRST
 from kubelb.supervisor.plan import Ending, Phase
@@ -121,11 +122,19 @@ class Departure:
 
     def pass_on(self, number: int) -> bool:
         """A signal to a container's first process is meant for whoever serves. Whether it was passed on."""
-        wanted = self._new.took_over and os.getpid() == FIRST
-        if wanted:
+        return os.getpid() == FIRST and self._signal(number)
+
+    def pass_stop_on(self, gracefully: bool) -> bool:
+        """One that this one's control was asked for, which still answers whom it has heard, is meant for whoever
+        serves. Whether that is the new one."""
+        return self._signal(signals.GRACEFUL if gracefully else signal.SIGTERM)
+
+    def _signal(self, number: int) -> bool:
+        """To the new one, if it serves. Whether it does."""
+        if self._new.took_over:
             with suppress(ProcessLookupError):
                 os.kill(self._new.pid, number)
-        return wanted
+        return self._new.took_over
 
     def control_is_back(self) -> None:
         """Another one, that does not know."""

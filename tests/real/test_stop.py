@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import pty
+import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from kubelb.cli import adminclient
 from kubelb.config.values import Duration
 from tests.support.eventually import eventually
 from tests.support.identity import keep, leave
@@ -119,3 +122,21 @@ def test_it_was_killed_before(tmp_path: Path) -> None:
         psutil.wait_procs(children, DEADLINE)
         line = f"kubelb stop: {proxy.runtime_dir / 'admin.sock'}: nobody listens; kubelb is not running any more\n"
         assert stop(tmp_path, "--graceful") == (1, "", line)
+
+
+_WHOLE = b"HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\n\r\nstopping"
+
+
+@pytest.mark.parametrize("size", [0, 16, len(_WHOLE) - 3])
+def test_the_end_may_come_before_the_answer(tmp_path: Path, size: int) -> None:
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor())
+        listening = stack.enter_context(socket.create_server(str(tmp_path / "admin.sock"), family=socket.AF_UNIX))
+        asked = pool.submit(adminclient.stop, tmp_path, gracefully=False)
+        control, _ = listening.accept()
+        with control:
+            request = b""
+            while not request.endswith(b"}"):
+                request += control.recv(4096)
+            control.sendall(_WHOLE[:size])
+        asked.result(DEADLINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -138,6 +139,26 @@ def test_a_stop_of_the_new_one_stops_the_old_too(
         if gracefully:
             assert echoes(client)
             leave(client)
+        eventually(lambda: gone(old), "the old one has gone")
+        assert refuses(address)
+        assert not list(proxy.runtime_dir.iterdir())
+
+
+@pytest.mark.parametrize("gracefully", [False, True])
+def test_a_stop_that_the_old_control_is_asked_for_is_meant_for_the_new_one(
+    tmp_path: Path, servers: list[SocketAddress], gracefully: bool
+) -> None:
+    with a_proxy(tmp_path, servers) as proxy, socket.socket(socket.AF_UNIX) as early:
+        early.connect(str(proxy.runtime_dir / "admin.sock"))
+        assert proxy.status(), "those before it have been accepted"
+        old, address, workers = proxy.supervisor, proxy.address, proxy.workers()
+        with suspended(workers):
+            old.send_signal(signal.SIGUSR2)
+            proxy.log.wait_for("started", count=2)
+            new = proxy.supervisor
+            body = json.dumps({"gracefully": gracefully})
+            early.sendall(f"POST /stop HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            eventually(lambda: gone(new), "the new one has gone")
         eventually(lambda: gone(old), "the old one has gone")
         assert refuses(address)
         assert not list(proxy.runtime_dir.iterdir())
