@@ -25,7 +25,7 @@ from tests.support.proxy import reserved
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 FEW = Plan(new=2, regular=8, bulk=(BOTH,), idle=20, patience=5)
-_GOOD = 500_000
+_GOOD = 4_000_000
 """Bytes of a connection, one way, after which a bad proxy shows what it is."""
 _PIECE = 65536
 
