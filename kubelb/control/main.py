@@ -86,6 +86,8 @@ class Setup:
     """Of the admin side over TCP; None: it is not wanted."""
     pid: int
     """The supervisor's."""
+    upgrade_under_way: bool
+    """Another one is about to take its place."""
 
 
 def run(setup: Setup) -> None:
@@ -105,7 +107,7 @@ class _Control:
         self._leveller = Leveller(self._loop, lambda: self._keeper.snapshot, pools, setup.table, self._channel.send)
         self._discoverer = Discoverer(self._loop, pools, self._found)
         self._census = Census(setup.table, self._say)
-        self._upgrades = Upgrades(self._say)
+        self._upgrades = Upgrades(self._say, setup.upgrade_under_way)
         self._reloads = Reloads(
             setup.sources,
             setup.overrides,

@@ -18,13 +18,13 @@ UNDER_WAY = "an upgrade is under way, and reads the configuration anew; try agai
 
 
 class Upgrades:
-    def __init__(self, say: Callable[[Message], None]) -> None:
-        """``say`` tells the supervisor, from any thread."""
+    def __init__(self, say: Callable[[Message], None], under_way: bool) -> None:
+        """``say`` tells the supervisor, from any thread; ``under_way``: one has begun already."""
         self._say = say
         self._answers: queue.SimpleQueue[Upgraded] = queue.SimpleQueue()
         self._asking = False
         self._one_at_a_time = threading.Lock()
-        self.under_way = False
+        self.under_way = under_way
         """For any thread to read."""
 
     def upgrade(self) -> int:

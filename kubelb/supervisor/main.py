@@ -87,8 +87,6 @@ class Supervisor:
             service.family.closed(pid)
         elif isinstance(message, Ready):
             service.family.ready(pid)
-            if self._departure is not None:
-                self._departure.control_is_back()
             self._announce()
         elif isinstance(message, FOR_WORKERS):
             service.family.send_workers(message)

@@ -71,6 +71,8 @@ class Service:
         """Whether this is the one: the pid file is its own, and its workers accept."""
         self.upgrade: Closable | None = None
         """The channel to another supervisor, while there is one."""
+        self.upgrade_under_way = False
+        """Whether that is to be the next one."""
         self.cpus = sorted(os.sched_getaffinity(0))
         self.threads = config.threads if isinstance(config.threads, int) else 1
         """Relay threads of a worker."""
@@ -169,6 +171,7 @@ class Service:
                     http=self.sockets.http,
                     web=self.sockets.web,
                     pid=os.getppid(),
+                    upgrade_under_way=self.upgrade_under_way,
                 )
             )
 

@@ -113,6 +113,7 @@ class Departure:
         self._new = Successor(image, service.systemd.variables, time.monotonic())
         service.upgrade = self._new.channel
         service.selector.register(self._new.channel, selectors.EVENT_READ, self._told)
+        service.upgrade_under_way = True
         service.family.send_control(Upgrade())
 
     @property
@@ -135,11 +136,6 @@ class Departure:
             with suppress(ProcessLookupError):
                 os.kill(self._new.pid, number)
         return self._new.took_over
-
-    def control_is_back(self) -> None:
-        """Another one, that does not know."""
-        if not self._new.took_over:
-            self._service.family.send_control(Upgrade())
 
     def call_off(self) -> None:
         """This one is told to stop at once; a new one that serves already is not concerned."""
@@ -220,6 +216,7 @@ class Departure:
         self.over = True
         service.selector.unregister(new.channel)
         service.upgrade = None
+        service.upgrade_under_way = False
         new.close()
         if service.ending.phase not in (Phase.RUNNING, Phase.HANDING_OVER):
             return

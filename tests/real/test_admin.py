@@ -91,6 +91,7 @@ def control(
         http=servers,
         web=None,
         pid=os.getpid(),
+        upgrade_under_way=False,
     )
     thread = threading.Thread(target=main.run, args=(setup,), name="control")
     thread.start()

@@ -36,7 +36,7 @@ class Rig:
     def __init__(self, file: Path, loop: Loop, row: Row) -> None:
         self.said: list[Message] = []
         self.answer: Callable[[Bind], None] = lambda message: None
-        self.upgrades = Upgrades(self.say)
+        self.upgrades = Upgrades(self.say, under_way=False)
         before = a_config(("127.0.0.1", 1), [("127.0.0.1", 2)])
         file.write_text(write_toml(a_config(("127.0.0.1", 3), [("127.0.0.1", 2)])))
         sources = Sources(config=str(file))
