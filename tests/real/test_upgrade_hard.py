@@ -225,6 +225,7 @@ def test_a_new_server_in_an_old_slot_begins_at_nothing(tmp_path: Path, servers: 
 
 def test_nothing_is_left_of_many(tmp_path: Path, servers: list[SocketAddress]) -> None:
     with a_proxy(tmp_path, servers) as proxy, keep(proxy.address)[0] as client:
+        assert proxy.status().clients.active == 1, "control has all that it takes to answer"
         before = descriptors(proxy)
         for _ in range(6):
             proxy.upgrade()
