@@ -28,6 +28,7 @@ LAYERS = {
     "syslog": 0,
     "outlets.py": 1,
     "log.py": 2,
+    "signals.py": 0,
     "standin": 0,
     "config": 1,
     "snapshot.py": 2,

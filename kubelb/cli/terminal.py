@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from kubelb.cli.stopping import STOP, signal_pipe
+from kubelb.cli.stopping import STOP
 from kubelb.cli.top_model import keys
+from kubelb.signals import SignalPipe
 
 _SIGNALS = (*STOP, signal.SIGWINCH, signal.SIGTSTP)
-_NUDGE = b"\0"
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,11 @@ class Heard:
 
 
 class Terminal:
-    def __init__(self, read: int, write: int) -> None:
-        """The ends of a pipe into which signals write their numbers."""
-        self._read, self._write = read, write
+    def __init__(self, signals: SignalPipe) -> None:
+        self._signals = signals
         self._typed = b""
         self._poll = select.poll()
-        self._poll.register(read, select.POLLIN)
+        self._poll.register(signals, select.POLLIN)
         self._poll.register(sys.stdin.fileno(), select.POLLIN)
 
     def size(self) -> tuple[int, int]:
@@ -48,12 +47,12 @@ class Terminal:
 
     def nudge(self) -> None:
         """From any thread: have :meth:`wait` return."""
-        os.write(self._write, _NUDGE)
+        self._signals.nudge()
 
     def wait(self) -> Heard:
         """Until something happens: a key, a signal, another size, a nudge."""
         ready = {fd for fd, _ in self._poll.poll()}
-        numbers = os.read(self._read, 4096) if self._read in ready else b""
+        numbers = self._signals.receive()
         typed: list[str] = []
         gone = False
         if sys.stdin.fileno() in ready:
@@ -83,8 +82,8 @@ class Terminal:
 
 @contextmanager
 def terminal() -> Iterator[Terminal]:
-    with signal_pipe(_SIGNALS) as (read, write):
-        yield Terminal(read, write)
+    with SignalPipe(_SIGNALS) as signals:
+        yield Terminal(signals)
 
 
 def _read_terminal() -> bytes:

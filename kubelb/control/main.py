@@ -37,7 +37,7 @@ from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions
 from kubelb.control.upgrades import UNDER_WAY, Upgrades
 from kubelb.control.web import Views
 from kubelb.discovery.targets import Target
-from kubelb.inbox import Call
+from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
 from kubelb.wire.channel import Channel
 from kubelb.wire.messages import (
@@ -122,7 +122,7 @@ class _Control:
             self._follow,
         )
         self._admin: Admin | None = None
-        self._heeds = False
+        self._signals: SignalPipe | None = None
 
     def run(self) -> None:
         setup = self._setup
@@ -148,7 +148,8 @@ class _Control:
             self._loop.run()
         self._discoverer.stop()
         self._keeper.stop()
-        self._heed(None)
+        if self._signals is not None:
+            self._signals.close()
         self._loop.close()
 
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
@@ -156,19 +157,19 @@ class _Control:
         if self._admin is not None:
             self._admin.see(config.http, snapshot.request_logs)
         if snapshot.request_logs:
-            self._heed(self._end_at_once)
+            self._heed()
 
-    def _heed(self, end: Call | None) -> None:
-        """What a SIGTERM is to have done, on the loop; None: the signal ends the process."""
-        if end is not None or self._heeds:
-            signal.signal(signal.SIGTERM, (lambda number, frame: self._loop.post(end)) if end else signal.SIG_DFL)
-        self._heeds = end is not None
+    def _heed(self) -> None:
+        """From now on a SIGTERM has the process end once it has written what is still to be written."""
+        if self._signals is None:
+            self._signals = signals = SignalPipe([signal.SIGTERM])
+            self._loop.watch(signals.fileno(), selectors.EVENT_READ, lambda: self._end_at_once(signals))
 
-    def _end_at_once(self) -> None:
+    def _end_at_once(self, signals: SignalPipe) -> None:
         """By the signal that was sent, but for what is still to be written to the access logs."""
         if self._admin is not None:
             self._admin.write_out()
-        self._heed(None)
+        signals.close()
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _told(self) -> None:

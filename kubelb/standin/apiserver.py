@@ -2,9 +2,9 @@
 
 A process of its own (``python -m kubelb.standin.apiserver``), so that killing it is a real death: its
 connections are cut and its port is refused. It prints ``listening HOST:PORT`` once it does, and serves until
-its standard input ends, so it does not outlive who started it. The main thread waits for that end; one thread
-accepts, and each connection has a thread, which owns and closes its socket. Every answer says who gave it in
-the header ``X-Standin``.
+its standard input ends, so it does not outlive who started it. The main thread waits for that end, one thread
+for signals, one accepts, and each connection has a thread, which owns and closes its socket. Every answer says
+who gave it in the header ``X-Standin``.
 
 After SIGUSR1 it answers ``/readyz`` as one that is about to go (500) and everything else as before; SIGUSR2 takes
 that back.
@@ -80,6 +80,8 @@ _OBJECTS: dict[str, object] = {
 }
 
 _HEALTH = ("/readyz", "/livez", "/healthz")
+
+_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 
 _NOT_READY = b"[+]ping ok\n[-]shutdown failed: reason withheld\nreadyz check failed\n"
 
@@ -187,11 +189,9 @@ class ApiServer(ThreadingTCPServer):
 
 
 def _obey(server: ApiServer) -> None:
-    def change(number: int, _frame: object) -> None:
-        server.ready = number == signal.SIGUSR2
-
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, change)
+    """Signals wait for :func:`signal.sigwait`: a handler would wait for a main thread that is about to read."""
+    while True:
+        server.ready = signal.sigwait(_SIGNALS) == signal.SIGUSR2
 
 
 def main() -> int:
@@ -208,7 +208,8 @@ def main() -> int:
     except OSError as error:
         print(f"{arguments.listen}: {error.strerror or error}", flush=True)
         return 1
-    _obey(server)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    threading.Thread(target=_obey, args=(server,), name="obey", daemon=True).start()
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     print(f"listening {host}:{server.server_address[1]}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):

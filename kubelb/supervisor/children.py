@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from kubelb import log
+from kubelb.signals import SignalPipe
 from kubelb.supervisor.image import Image
-from kubelb.supervisor.signals import blocked
+from kubelb.supervisor.signals import blocked, forget
 from kubelb.wire.channel import Channel
 
 
@@ -25,18 +26,18 @@ class Closable(Protocol):
 def spawn(
     run: Callable[[Channel], None],
     name: str,
-    forget: Callable[[], None],
+    signals: SignalPipe,
     not_for_it: Iterable[Closable],
 ) -> tuple[int, Channel]:
     """Fork a child that does ``run(channel)`` and ends. Gives its pid and the supervisor's end of the channel.
 
-    In the child ``forget`` undoes the supervisor's signals, and ``not_for_it`` is closed.
+    In the child the supervisor's ``signals`` are undone, and ``not_for_it`` is closed.
     """
     ours, theirs = Channel.pair()
     with blocked():
         pid = os.fork()
         if pid == 0:
-            forget()
+            forget(signals)
     if pid == 0:
         status = 1
         try:

@@ -12,7 +12,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from kubelb.supervisor.signals import SignalPipe
+from kubelb.signals import SignalPipe
 
 FIRST = 1
 """The pid that a container ends with."""

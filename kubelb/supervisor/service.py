@@ -22,6 +22,7 @@ from kubelb.config.model.listeners import Binding
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
 from kubelb.control import main as control
+from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
 from kubelb.supervisor import children, plan, systemd
 from kubelb.supervisor.children import Closable
@@ -31,7 +32,7 @@ from kubelb.supervisor.image import Image
 from kubelb.supervisor.listeners import close_for_good, remove
 from kubelb.supervisor.plan import CONTROL, Ending, Phase, Place
 from kubelb.supervisor.privileges import allowed, assume, identity
-from kubelb.supervisor.signals import SignalPipe
+from kubelb.supervisor.signals import HEARD
 from kubelb.supervisor.systemd import Systemd
 from kubelb.supervisor.upgrade import Predecessor
 from kubelb.wire.channel import AT_MOST, Channel
@@ -63,7 +64,7 @@ class Service:
         self.held = held
         self.sockets = held.sockets
         self.family = Family(held.table, held.rows)
-        self.signals = SignalPipe()
+        self.signals = SignalPipe(HEARD)
         self.selector = selectors.DefaultSelector()
         self.systemd = Systemd(os.environ, os.getpid())
         self.ending = Ending()
@@ -122,7 +123,7 @@ class Service:
         pid, channel = children.spawn(
             self._control(place) if is_control else self._worker(place),
             place.name,
-            forget=self.signals.forget,
+            self.signals,
             not_for_it=[
                 self.selector,
                 *([] if self.upgrade is None else [self.upgrade]),

@@ -19,6 +19,7 @@ from functools import partial
 from itertools import cycle
 
 from kubelb import log
+from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Count, Row, Table
 from kubelb.wire.channel import Channel
@@ -102,18 +103,19 @@ class _Worker:
         ]
         for thread in threads:
             thread.start()
-        signal.signal(signal.SIGTERM, lambda number, frame: main.thread.post(self._end_at_once))
+        signals = SignalPipe([signal.SIGTERM])
+        main.thread.watch(signals.fileno(), select.EPOLLIN, lambda mask: self._end_at_once(signals))
         self._channel.send(Ready())
         main.thread.run()
         for lane in self._lanes:
             lane.close()
         self._channel.send(Drained())
 
-    def _end_at_once(self) -> None:
+    def _end_at_once(self, signals: SignalPipe) -> None:
         """By the signal that was sent, but for what is still to be written to the access log."""
         for lane in self._lanes:
             lane.close(_LAST_WORDS / len(self._lanes))
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signals.close()
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _told(self, mask: int) -> None:

@@ -92,7 +92,7 @@ def _error_log(syslogd: Syslogd) -> str:
 def _by_nginx(directory: Path, stage: Stage) -> Seen:
     sockets = [listen(), listen()]
     where: list[SocketAddress] = [sock.getsockname()[:2] for sock in sockets]
-    with unix(directory / "errors") as syslogd:
+    with udp() as syslogd:
         own = f"{PREAMBLE} {_error_log(syslogd)} user root root; worker_processes 1; events {{}}"
         with running_nginx(directory, f"{own} {stage.stream(where, directory)}", sockets):
             messages = stage.play(where)
@@ -103,7 +103,7 @@ def _by_nginx(directory: Path, stage: Stage) -> Seen:
 def _by_kubelb(directory: Path, stage: Stage) -> Seen:
     with ExitStack() as stack:
         where = [stack.enter_context(reserved()), stack.enter_context(reserved())]
-        syslogd = stack.enter_context(unix(directory / "errors"))
+        syslogd = stack.enter_context(udp())
         file = directory / "nginx.conf"
         file.write_text(f"error_log stderr info; {_error_log(syslogd)} events {{}} {stage.stream(where, directory)}")
         with running(directory, "--nginx-conf", str(file)):
