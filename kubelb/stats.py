@@ -125,9 +125,11 @@ class Count:
     """Clients for whom there was no room: ``max_connections``."""
     LIMITED = 65
     """Clients of whom there were too many: ``limit``."""
+    SNAPSHOT = 66
+    """In the row of a relay thread that accepts clients: the version of the snapshot it goes by."""
 
 
-_LIVE = (Count.PID, Count.WORKER, Count.SPLICING, Count.COPYING, Count.ALONE)
+_LIVE = (Count.PID, Count.WORKER, Count.SPLICING, Count.COPYING, Count.ALONE, Count.SNAPSHOT)
 """In slot 0: what is true of a living writer only, like its live sessions."""
 
 

@@ -75,7 +75,7 @@ def sessions_with_json(
         raise AdminFault(f"{path}: the answer is no list of sessions: {error}") from error
 
 
-def command(runtime_dir: Path, command: Command, timeout: float = 5.0) -> Reply:
+def command(runtime_dir: Path, command: Command, timeout: float = 15.0) -> Reply:
     """Have it done; the reply comes once it is. Raises :class:`AdminFault`, also where it is for nobody."""
     path = runtime_dir / NAME
     target = "/drain" if isinstance(command, Drain) else "/undrain"

@@ -18,6 +18,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from kubelb import log, stats
 from kubelb.config.model.config import Config
 from kubelb.config.overrides import Overrides
@@ -29,6 +31,7 @@ from kubelb.control.admin import Admin, Operations
 from kubelb.control.census import Census
 from kubelb.control.commands import Command, CommandFault, Drain, Reply
 from kubelb.control.discoverer import Discoverer
+from kubelb.control.following import await_workers
 from kubelb.control.keeper import Keeper
 from kubelb.control.leveller import Leveller
 from kubelb.control.loop import Loop
@@ -120,6 +123,7 @@ class _Control:
             setup.row,
             self._upgrades,
             self._follow,
+            self._await_workers,
         )
         self._admin: Admin | None = None
         self._signals: SignalPipe | None = None
@@ -267,14 +271,19 @@ class _Control:
         if self._upgrades.under_way:
             raise CommandFault(UNDER_WAY)
         try:
-            return self._loop.ask(lambda: self._carry_out(command))
+            reply, version = self._loop.ask(lambda: self._carry_out(command))
         except TimeoutError as late:
             raise CommandFault(str(late)) from None
+        return msgspec.structs.replace(reply, warnings=(*reply.warnings, *self._await_workers(version)))
 
-    def _carry_out(self, command: Command) -> Reply:
+    def _carry_out(self, command: Command) -> tuple[Reply, int]:
+        """And the version of the snapshot that says so."""
         before = self._keeper.snapshot
         self._keeper.drain(commands.apply(before, command), isinstance(command, Drain))
-        return commands.reply(command, before, self._status())
+        return commands.reply(command, before, self._status()), self._keeper.snapshot.version
+
+    def _await_workers(self, version: int) -> tuple[str, ...]:
+        return await_workers(self._setup.table, self._setup.pid, version)
 
     def _say(self, message: Message) -> None:
         """To the supervisor, from any thread."""

@@ -49,9 +49,11 @@ class Reloads:
         row: Row,
         upgrades: Upgrades,
         follow: Callable[[Config, Snapshot], None],
+        await_workers: Callable[[int], tuple[str, ...]],
     ) -> None:
         """``say`` tells the supervisor, from any thread; ``row`` is control's in the shared counters; ``follow`` is
-        called on the loop with each configuration that is gone by.
+        called on the loop with each configuration that is gone by; ``await_workers`` returns once the workers go by a
+        snapshot of this version, with a warning for each that does not.
 
         While one of the ``upgrades`` is under way nothing is changed.
         """
@@ -66,11 +68,12 @@ class Reloads:
         self._row = row
         self._upgrades = upgrades
         self._follow = follow
+        self._await_workers = await_workers
         self._one_at_a_time = threading.Lock()
         self._answers: queue.SimpleQueue[Bound] = queue.SimpleQueue()
 
     def reload(self) -> tuple[str, ...]:
-        """From any thread: read the configuration anew and go by it; the warnings.
+        """From any thread: read the configuration anew, and return once it is gone by; the warnings.
 
         Raises :class:`ConfigFault`, and nothing has changed then.
         """
@@ -79,6 +82,7 @@ class Reloads:
                 self._check_upgrades()
                 wanted = reloading.read(self._sources, self._overrides, self._config)
                 version = self._change_to(wanted)
+                behind = self._await_workers(version)
             except ConfigFault as error:
                 self._row.add(0, Count.RELOADS_FAILED)
                 for fault in error.faults:
@@ -88,8 +92,10 @@ class Reloads:
             self._row.put(0, Count.RELOADED_AT, time.monotonic_ns())
         for warning in wanted.warnings:
             log.get().warning("setting_without_effect", setting=warning)
+        for warning in behind:
+            log.get().warning("worker_behind", snapshot=version, reason=warning)
         log.get().info("reloaded", snapshot=version)
-        return wanted.warnings
+        return wanted.warnings + behind
 
     def reload_quietly(self) -> None:
         """The same; what is wrong is in the log."""

@@ -89,6 +89,8 @@ class Lane:
         self._ways |= {listener.address: self._way(listener) for listener in snapshot.listeners}
         self._cuts.see(snapshot)
         self._keep_access_log(snapshot)
+        if not self._leaving:
+            self._row.put(0, Count.SNAPSHOT, snapshot.version)
 
     def release(self, order: Release) -> None:
         """Close as many idle sessions as this row is asked for."""
@@ -195,6 +197,7 @@ class Lane:
     def leave(self, emptied: Callable[[], None]) -> None:
         """Nobody is accepted any more, nor taken: when the last client has gone call ``emptied``, once."""
         self._leaving = True
+        self._row.put(0, Count.SNAPSHOT, 0)
         for taking in self._takings:
             taking.end()
         self.books.emptied = emptied

@@ -17,6 +17,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from tests.support.exclusive import only_one
 from tests.support.nginx import missing
 
 DEADLINE = 60
@@ -58,7 +59,7 @@ class Demo:
 @pytest.fixture
 def _default_port_taken() -> Iterator[None]:
     """So that the demonstration has to look for another, and several runs do not meet."""
-    with closing(socket.socket()) as holder:
+    with only_one("port-6443"), closing(socket.socket()) as holder:
         with suppress(OSError):
             holder.bind(("127.0.0.1", 6443))
             holder.listen()

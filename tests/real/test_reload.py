@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,14 +15,14 @@ import pytest
 from kubelb.cli import adminclient
 from kubelb.cli.reload import reload
 from kubelb.config.model.config import Config
-from kubelb.config.model.pools import Health, Server
+from kubelb.config.model.pools import PASSIVE, Health, Server
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
-from kubelb.control.commands import Drain
+from kubelb.control.commands import Drain, Undrain
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.identity import ask, keep, leave, name_of
-from tests.support.proxy import EchoServers, Proxy, a_config, echoes, reserved, running
+from tests.support.proxy import EchoServers, Proxy, a_config, echoes, reserved, running, suspended
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -55,12 +56,12 @@ class Rig:
 
 
 @contextmanager
-def a_rig(directory: Path, members: int, health: Health = PROBED) -> Iterator[Rig]:
+def a_rig(directory: Path, members: int, health: Health = PROBED, **settings: Any) -> Iterator[Rig]:
     """Three servers, of which the first ``members`` are configured."""
     with ExitStack() as stack:
         servers = stack.enter_context(EchoServers(["127.0.0.1"] * 3)).addresses
         listen = stack.enter_context(reserved())
-        config = a_config(listen, servers[:members], "round_robin")
+        config = a_config(listen, servers[:members], "round_robin", **settings)
         pool = msgspec.structs.replace(config.pools["pool"], health=health)
         config = msgspec.structs.replace(config, pools={"pool": pool})
         proxy = stack.enter_context(running(directory, config=config))
@@ -83,6 +84,39 @@ def test_members_come_and_go(tmp_path: Path) -> None:
             assert rig.proxy.children() == before
             leave(client)
         eventually(lambda: rig.names() == [name_of(third)], "it has left with its last session")
+
+
+def test_all_workers_go_by_it_once_it_is_answered(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 1, PASSIVE, workers=4) as rig:
+        for round_ in range(1, 41):
+            server = rig.servers[round_ % 3]
+            rig.write(server)
+            rig.reload()
+            assert rig.reached() == {name_of(server)}
+
+
+def test_no_worker_uses_a_server_once_it_is_drained(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 2, PASSIVE, workers=4) as rig:
+        for round_ in range(1, 41):
+            server = name_of(rig.servers[round_ % 2])
+            assert adminclient.command(rig.proxy.runtime_dir, Drain(server)).warnings == ()
+            assert server not in rig.reached()
+            assert adminclient.command(rig.proxy.runtime_dir, Undrain(server)).warnings == ()
+            eventually(lambda: server in rig.reached(), "it is used again")  # noqa: B023
+
+
+def test_a_worker_that_does_not_hear_is_named(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 2, PASSIVE) as rig:
+        worker = rig.proxy.workers()[1]
+        rig.write(rig.servers[2])
+        with suspended([worker]):
+            behind = f"worker-1 (pid {worker.pid}) has not heard of it yet"
+            assert adminclient.reload(rig.proxy.runtime_dir) == (behind,)
+            assert rig.proxy.log.events("worker_behind", reason=behind)
+            drained = adminclient.command(rig.proxy.runtime_dir, Drain(name_of(rig.servers[2])))
+            assert behind in drained.warnings
+        rig.write(*rig.servers)
+        rig.reload()
 
 
 def test_sessions_of_one_that_has_left_have_their_time(tmp_path: Path) -> None:

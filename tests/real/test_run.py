@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kubelb.snapshot import SocketAddress
+from tests.support.exclusive import only_one
 from tests.support.identity import IdentityServers, ask, name_of
 from tests.support.nginx import missing
 from tests.support.proxy import reserved, running
@@ -92,6 +93,13 @@ def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
         return response.status, response.read()
 
 
+@pytest.fixture
+def port_6443() -> Iterator[None]:
+    with only_one("port-6443"):
+        yield
+
+
+@pytest.mark.usefixtures("port_6443")
 def test_cp_hosts_of_the_environment(tmp_path: Path, servers: list[SocketAddress]) -> None:
     try:
         with reserved("0.0.0.0", 6443) as listen, closing(socket.create_server(listen)):

@@ -82,11 +82,12 @@ def test_the_counters_go_on(tmp_path: Path) -> None:
 
 
 def test_the_sessions_are_spread_over_the_new_workers(tmp_path: Path) -> None:
+    """Whoever is faster takes more; each was sent as many as may be under way at first."""
     with a_stage(tmp_path, FEW) as stage:
         upgrade(stage)
         stage.load.rest()
         eventually(lambda: stage.proxy.status().clients.active == FEW.idle, "only the idle are left")
-        assert min(sum(sessions_by_thread(worker)) for worker in stage.proxy.workers()) >= 50
+        assert min(sum(sessions_by_thread(worker)) for worker in stage.proxy.workers()) >= 16
         assert_nothing_was_felt(stage)
 
 

@@ -41,7 +41,7 @@ class Rig:
         file.write_text(write_toml(a_config(("127.0.0.1", 3), [("127.0.0.1", 2)])))
         sources = Sources(config=str(file))
         self.reloads = Reloads(
-            sources, NO_OVERRIDES, before, loop, self.say, NOBODY, NOBODY, NOBODY, row, self.upgrades, _follow
+            sources, NO_OVERRIDES, before, loop, self.say, NOBODY, NOBODY, NOBODY, row, self.upgrades, _follow, NOBODY
         )
 
     def say(self, message: Message) -> None:

@@ -76,8 +76,10 @@ class Idlers:
 
     async def settle(self) -> int:
         """How many have a session and have answered, once all have, or none more does."""
-        deadline = time.monotonic() + self._scene.plan.patience
+        most, deadline = 0, 0.0
         while (settled := sum(client.settled for client in self._clients)) < len(self._clients):
+            if settled > most or not deadline:
+                most, deadline = settled, time.monotonic() + self._scene.plan.patience
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.01)
