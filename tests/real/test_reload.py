@@ -112,7 +112,7 @@ def test_a_worker_that_does_not_hear_is_named(tmp_path: Path) -> None:
         with suspended([worker]):
             behind = f"worker-1 (pid {worker.pid}) has not heard of it yet"
             assert adminclient.reload(rig.proxy.runtime_dir) == (behind,)
-            assert rig.proxy.log.events("worker_behind", reason=behind)
+            rig.proxy.log.wait_for("worker_behind", reason=behind)
             drained = adminclient.command(rig.proxy.runtime_dir, Drain(name_of(rig.servers[2])))
             assert behind in drained.warnings
         rig.write(*rig.servers)
