@@ -24,8 +24,9 @@ from kubelb.snapshot import SocketAddress
 from tests.support import activate
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, name_of
+from tests.support.log import DEADLINE
 from tests.support.nginx import missing
-from tests.support.proxy import DEADLINE, KUBELB, Proxy, a_config, reserved, started
+from tests.support.proxy import KUBELB, Proxy, a_config, reserved, started
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

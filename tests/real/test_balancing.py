@@ -19,7 +19,8 @@ from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.holes import a_hole
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
-from tests.support.proxy import DEADLINE, Proxy, a_proxy, reserved, running, sessions_by_thread
+from tests.support.log import DEADLINE
+from tests.support.proxy import Proxy, a_proxy, reserved, running, sessions_by_thread
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.log import DEADLINE
 from tests.support.nginx import missing
-from tests.support.proxy import DEADLINE, KUBELB
+from tests.support.proxy import KUBELB
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -11,7 +11,8 @@ import pytest
 from kubelb.cli.app import main
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers
-from tests.support.proxy import DEADLINE, KUBELB, a_proxy, gone
+from tests.support.log import DEADLINE
+from tests.support.proxy import KUBELB, a_proxy, gone
 
 ASK_WITH = {"drain": ["10.0.0.1:6443"], "undrain": ["10.0.0.1:6443"]}
 OF_A_RUNNING_ONE = sorted(

@@ -19,8 +19,9 @@ from kubelb.standin.kubeconfig import kubeconfig
 from kubelb.standin.process import Standin
 from tests.support.eventually import eventually
 from tests.support.identity import name_of
+from tests.support.log import DEADLINE
 from tests.support.nginx import missing
-from tests.support.proxy import DEADLINE, Proxy, a_proxy
+from tests.support.proxy import Proxy, a_proxy
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -19,7 +19,8 @@ from kubelb.config.model.pools import Server
 from kubelb.config.values import Address
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset
-from tests.support.proxy import DEADLINE, a_proxy, echoes
+from tests.support.log import DEADLINE
+from tests.support.proxy import a_proxy, echoes
 from tests.support.users import open_to_all
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -33,7 +33,8 @@ from kubelb.worker import accesslog as worker
 from tests.support.eventually import eventually
 from tests.support.holes import a_hole
 from tests.support.identity import IdentityServers, keep, leave, name_of, refusing, reset
-from tests.support.proxy import DEADLINE, KUBELB, Proxy, a_config, reserved, running
+from tests.support.log import DEADLINE
+from tests.support.proxy import KUBELB, Proxy, a_config, reserved, running
 from tests.support.users import open_to_all
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

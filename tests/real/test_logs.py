@@ -19,7 +19,8 @@ import pytest
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset
-from tests.support.proxy import DEADLINE, KUBELB, Proxy, Record, echoes, reserved, running
+from tests.support.log import DEADLINE, Record
+from tests.support.proxy import KUBELB, Proxy, echoes, reserved, running
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -26,18 +26,8 @@ from kubelb.control.status import Clients, Pool, Probe, Server, Status
 from kubelb.snapshot import State
 from tests.support.eventually import eventually
 from tests.support.identity import ask, keep, leave, name_of, refusing
-from tests.support.proxy import (
-    DEADLINE,
-    KUBELB,
-    EchoServers,
-    Proxy,
-    a_config,
-    a_proxy,
-    echoes,
-    gone,
-    reserved,
-    running,
-)
+from tests.support.log import DEADLINE
+from tests.support.proxy import KUBELB, EchoServers, Proxy, a_config, a_proxy, echoes, gone, reserved, running
 from tests.support.typed import typed
 
 LONG = "the certificate is not valid for 10.0.0.2: " + "certificate verify failed; " * 8

@@ -19,8 +19,9 @@ import trustme
 from kubelb.cli.app import main
 from kubelb.cli.nginx_argv import parse
 from kubelb.config.sources import Sources, load
+from tests.support.log import DEADLINE
 from tests.support.nginx import missing, require_nginx
-from tests.support.proxy import DEADLINE, KUBELB
+from tests.support.proxy import KUBELB
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import serialization
 from kubelb.cli.check import check
 from kubelb.config.sources import Sources
 from kubelb.standin import certificates
-from tests.support.proxy import DEADLINE, KUBELB
+from tests.support.log import DEADLINE
+from tests.support.proxy import KUBELB
 from tests.support.users import as_nobody, open_to_all
 
 _RKE = Path(__file__).parent.parent / "corpus" / "nginx" / "valid" / "rke.conf"

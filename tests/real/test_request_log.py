@@ -26,7 +26,8 @@ from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, parse_address
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
-from tests.support.proxy import DEADLINE, KUBELB, Proxy, a_config, reserved, running
+from tests.support.log import DEADLINE
+from tests.support.proxy import KUBELB, Proxy, a_config, reserved, running
 from tests.support.syslogd import udp
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

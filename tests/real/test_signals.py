@@ -17,17 +17,8 @@ import pytest
 from kubelb.config.values import Duration
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of
-from tests.support.proxy import (
-    DEADLINE,
-    KUBELB,
-    Proxy,
-    a_config,
-    a_proxy,
-    echoes,
-    reserved,
-    running,
-    suspended,
-)
+from tests.support.log import DEADLINE
+from tests.support.proxy import KUBELB, Proxy, a_config, a_proxy, echoes, reserved, running, suspended
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

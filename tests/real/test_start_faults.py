@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.identity import name_of
-from tests.support.proxy import DEADLINE, KUBELB, reserved
+from tests.support.log import DEADLINE
+from tests.support.proxy import KUBELB, reserved
 from tests.support.users import open_to_all
 
 SERVER = ("--server", "127.0.0.1:9")

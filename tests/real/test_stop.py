@@ -18,7 +18,8 @@ from kubelb.cli import adminclient
 from kubelb.config.values import Duration
 from tests.support.eventually import eventually
 from tests.support.identity import keep, leave
-from tests.support.proxy import DEADLINE, KUBELB, EchoServers, Proxy, a_proxy, echoes
+from tests.support.log import DEADLINE
+from tests.support.proxy import KUBELB, EchoServers, Proxy, a_proxy, echoes
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -14,10 +14,10 @@ import pytest
 
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of
+from tests.support.log import Record
 from tests.support.proxy import (
     EchoServers,
     Proxy,
-    Record,
     a_config,
     a_proxy,
     echoes,

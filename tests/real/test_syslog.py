@@ -26,7 +26,8 @@ from kubelb.syslog.sender import Sender
 from tests.real.test_log_files import meet, refused, with_logs
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, name_of, refusing
-from tests.support.proxy import DEADLINE, KUBELB, Proxy, a_config, reserved, running
+from tests.support.log import DEADLINE
+from tests.support.proxy import KUBELB, Proxy, a_config, reserved, running
 from tests.support.syslogd import Message, Syslogd, udp, unix
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -26,8 +26,9 @@ from kubelb.snapshot import SocketAddress
 from kubelb.supervisor.systemd import Systemd
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of
+from tests.support.log import DEADLINE
 from tests.support.nginx import missing
-from tests.support.proxy import DEADLINE, KUBELB, Proxy, a_config, echoes, reserved, running, suspended
+from tests.support.proxy import KUBELB, Proxy, a_config, echoes, reserved, running, suspended
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

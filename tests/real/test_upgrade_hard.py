@@ -25,10 +25,10 @@ from kubelb.control.commands import Drain
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.identity import ask, keep, leave, name_of
+from tests.support.log import Log
 from tests.support.proxy import (
     KUBELB,
     EchoServers,
-    Log,
     Proxy,
     a_config,
     a_proxy,

@@ -18,7 +18,8 @@ from kubelb.control.commands import Drain, Undrain
 from kubelb.control.status import Status
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
-from tests.support.proxy import DEADLINE, echoes, reserved
+from tests.support.log import DEADLINE
+from tests.support.proxy import echoes, reserved
 from tests.support.side import Sample, Side, a_side
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -6,18 +6,16 @@ it listens is reserved before (:func:`reserved`), so no port is guessed, not eve
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 
@@ -32,70 +30,9 @@ from kubelb.control.status import Status
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers
+from tests.support.log import DEADLINE, Log
 
-DEADLINE = 60.0
-"""Seconds after which a test gives up waiting."""
 KUBELB = Path(sys.executable).with_name("kubelb")
-Record = dict[str, Any]
-
-
-class Log:
-    """What a process and its children write to a stream; for any thread."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        """``stream`` is closed at its end, which comes when the last of them has ended."""
-        self._stream = stream
-        self._lines: list[str] = []
-        self._ended = False
-        self._grown = threading.Condition()
-        self._thread = threading.Thread(target=self._read, name="log")
-        self._thread.start()
-
-    def _read(self) -> None:
-        with self._stream:
-            for line in self._stream:
-                self._note(line)
-        self._note(None)
-
-    def _note(self, line: str | None) -> None:
-        with self._grown:
-            if line is None:
-                self._ended = True
-            else:
-                self._lines.append(line)
-            self._grown.notify_all()
-
-    @property
-    def text(self) -> str:
-        with self._grown:
-            return "".join(self._lines)
-
-    def events(self, event: str, **fields: object) -> list[Record]:
-        """The records of one kind that have these fields."""
-        wanted = {"event": event, **fields}
-        return [record for record in map(_record, self.text.splitlines()) if wanted.items() <= record.items()]
-
-    def wait_for(self, event: str, count: int = 1, **fields: object) -> list[Record]:
-        """The first ``count`` of such records, once they are there."""
-        with self._grown:
-            self._grown.wait_for(lambda: self._ended or len(self.events(event, **fields)) >= count, DEADLINE)
-        found = self.events(event, **fields)
-        assert len(found) >= count, f"{count} times {event} {fields} is not in the log:\n{self.text}"
-        return found[:count]
-
-    def wait_end(self) -> None:
-        """Until no process has the stream open any more."""
-        self._thread.join(DEADLINE)
-        assert not self._thread.is_alive(), f"somebody still lives:\n{self.text}"
-
-
-def _record(line: str) -> Record:
-    """What is not one of our JSON lines is an event of its own kind."""
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError:
-        return {"event": "not JSON", "line": line}
-    return record if isinstance(record, dict) else {"event": "not JSON", "line": line}
 
 
 class Proxy:

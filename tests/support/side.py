@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from kubelb.config.model.config import Admin
 from kubelb.config.values import Address
 from kubelb.snapshot import SocketAddress
-from tests.support.proxy import DEADLINE, Proxy, a_proxy, reserved
+from tests.support.log import DEADLINE
+from tests.support.proxy import Proxy, a_proxy, reserved
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 """Its name and labels."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from tests.support.proxy import DEADLINE, KUBELB
+from tests.support.log import DEADLINE
+from tests.support.proxy import KUBELB
 
 
 def typed(*arguments: str) -> tuple[int, str, str]:
