@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import re
 import socket
 from collections.abc import Sequence
@@ -15,6 +17,9 @@ from tests.differential.scripts import By, Connect
 from tests.differential.stage import family
 
 _SMALL = 16384
+_PORTS = range(20_000, 32_000)
+"""Of clients. Below those that the kernel gives, so that none is a server's, too, and is told apart in any text."""
+_chance = random.SystemRandom()
 
 
 class Pair:
@@ -65,7 +70,7 @@ class Pair:
         )
 
     def _plain(self, text: str) -> str:
-        """Without the client's port, which is the kernel's choice."""
+        """Without the client's port, which is another one each time."""
         port = self.name.rpartition(" ")[2]
         return re.sub(rf"\b{port}\b", "PORT", text) if port else text
 
@@ -74,13 +79,23 @@ def connected(address: SocketAddress, step: Connect) -> socket.socket:
     sock = socket.socket(family(address))
     if step.slow:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL)
-    if step.source is not None:
-        sock.bind((step.source, 0))
+    if sock.family != socket.AF_UNIX:
+        _bind(sock, step.source or ("::1" if sock.family == socket.AF_INET6 else "127.0.0.1"))
     # A blocking connect fails where the reset is there before it looks.
     sock.setblocking(False)
     with suppress(BlockingIOError):
         sock.connect(target(address))
     return sock
+
+
+def _bind(sock: socket.socket, host: str) -> None:
+    while True:
+        try:
+            sock.bind((host, _chance.choice(_PORTS)))
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
 
 
 def name_of(sock: socket.socket) -> str:
