@@ -30,7 +30,7 @@ class Cuts:
     def see(self, snapshot: Snapshot) -> None:
         """Go by the orders in this snapshot."""
         for order in self._orders.values():
-            self._thread.drop_deadline(order)
+            order.withdraw()
         for pool in snapshot.pools:
             for server in pool.servers:
                 if server.cut_at is not None:
@@ -46,7 +46,7 @@ class Cuts:
         order = self._orders.get(slot)
         if order is None or order.cut_at != cut_at:
             order = self._orders[slot] = _Order(self._thread, self._rng, slot, cut_at, spread)
-        order.expired()
+        order.go_on()
 
 
 class _Order:
@@ -60,7 +60,17 @@ class _Order:
         self._spread = spread
         self._left: list[tuple[float, Session]] | None = None
         """Whom to cut when, the next one last; None before the moment has come."""
+        self._withdrawn = True
         self.wheel_key = 0
+
+    def withdraw(self) -> None:
+        """Until it is to go on: it may come back."""
+        self._withdrawn = True
+        self._thread.drop_deadline(self)
+
+    def go_on(self) -> None:
+        self._withdrawn = False
+        self.expired()
 
     def expired(self) -> None:
         """As the relay thread's deadline: do what is due, and come back for the rest."""
@@ -75,12 +85,13 @@ class _Order:
             self._thread.set_deadline(self, self._left[-1][0] - now)
 
     def include(self, session: Session) -> None:
-        """Strike it too; before the moment has come it is among the others anyway."""
+        """Strike it too, as long as the order stands; before its moment has come it is among the others anyway."""
         if self._left is None:
             return
         self._left = sorted([*self._left, (self._moment(), session)], key=itemgetter(0), reverse=True)
-        self._thread.drop_deadline(self)
-        self.expired()
+        if not self._withdrawn:
+            self._thread.drop_deadline(self)
+            self.expired()
 
     def _draw(self) -> list[tuple[float, Session]]:
         sessions = (session for session in self._thread.sessions() if session.slot == self._slot)

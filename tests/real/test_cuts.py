@@ -242,6 +242,21 @@ def test_an_order_strikes_whoever_is_there_when_its_moment_comes() -> None:
         assert all(is_reset(link.client) for link in links)
 
 
+def test_a_session_that_comes_from_elsewhere_is_not_cut_by_an_order_that_is_withdrawn() -> None:
+    """Nor does its coming bring the order back for the others; the order itself does, for all of them."""
+    with Rig() as rig:
+        cuts = Cuts(rig.thread, Draws(0.0, 0.0, 0.99))
+        here = on_slot(rig, 1)
+        cut_at = time.monotonic() - 1
+        seen(rig, cuts, {1: cut_at}, reset_spread=1e6)
+        seen(rig, cuts, {}, reset_spread=1e6)
+        came = on_slot(rig, 1)
+        rig.run(lambda: cuts.include(came[0].session, opened_at=cut_at - 1))
+        assert living(rig, [*here, *came]) == [*here, *came]
+        seen(rig, cuts, {1: cut_at}, reset_spread=1e6)
+        assert living(rig, [*here, *came]) == here
+
+
 def test_what_is_left_of_an_order_is_done_when_it_comes_back() -> None:
     """And nothing else: it was carried out as far as sessions begun meanwhile are concerned."""
     with Rig() as rig:
