@@ -183,7 +183,7 @@ class RelayThread:
         self._put(entry, self.now + seconds)
 
     def _put(self, entry: Session | Waiting, deadline: float) -> None:
-        self._wheel.put(entry, deadline)
+        self._wheel.put(entry, deadline, self.now)
         self._look_at = min(self._look_at, deadline)
 
     def drop_deadline(self, entry: Waiting) -> None:
@@ -253,7 +253,7 @@ class RelayThread:
         assert session.idle_timeout is not None
         deadline = session.moved_at + session.idle_timeout
         if deadline > self.now or session in self._lent:
-            self._wheel.put(session, max(deadline, self.now + 1 / 64))
+            self._wheel.put(session, max(deadline, self.now + 1 / 64), self.now)
         elif self._mover.holds(session.up):
             self._mover.end(session, End.IDLE)
 

@@ -2,8 +2,9 @@
 
 An entry stands in the bucket of its deadline. For an idle session that is the moment at which it would have been
 silent for too long if nothing moved again: moving bytes touches nothing here; when the bucket comes up the owner
-looks at when bytes last moved and ends the session or puts it into a later bucket. (Varghese and Lauck's hashed
-timing wheels, SOSP 1987, with a heap of the used buckets in place of the ring.)
+looks at when bytes last moved and ends the session or puts it into a later bucket. Far deadlines share wide buckets,
+so there are few, however many entries come and go. (Varghese and Lauck's hashed timing wheels, SOSP 1987, with a heap
+of the used buckets in place of the rings.)
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ E = TypeVar("E", bound=Entry)
 
 
 class Wheel(Generic[E]):
-    """Buckets of ``tick`` seconds; an entry comes up at its deadline or up to one tick later, never before."""
+    """An entry comes up at its deadline or a little later, never before: up to a ``tick``, in seconds, or a 64th of
+    the time that it was put in for, whichever is more."""
 
     def __init__(self, tick: float = 1 / 64) -> None:
         self._tick = tick
         self._buckets: dict[int, set[E]] = {}
         self._keys: list[int] = []
 
-    def put(self, entry: E, deadline: float) -> None:
-        """``deadline`` in seconds of the owner's clock. Not for an entry that stands in the wheel."""
-        key = int(deadline / self._tick) + 1
+    def put(self, entry: E, deadline: float, now: float) -> None:
+        """Both in seconds of the owner's clock. Not for an entry that stands in the wheel."""
+        ticks = int((deadline - now) / (64 * self._tick))
+        width = 1 << max(0, ticks.bit_length() - 1)
+        key = (int(deadline / self._tick) // width + 1) * width
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = set()
