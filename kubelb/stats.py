@@ -281,7 +281,7 @@ class Table:
         return max(self._words[first : first + self.rows * _STRIDE : _STRIDE])
 
     def each(self, slot: int, count: int) -> list[int]:
-        """The value of every row, in order."""
+        """The value of every row, in order. Between two calls the supervisor may have added rows."""
         first = slot * _WORDS + count
         return list(self._words[first : first + self.rows * _STRIDE : _STRIDE])
 

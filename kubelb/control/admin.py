@@ -278,7 +278,8 @@ def _body(environ: Environ) -> bytes:
 
 class _ToOurLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        log.get().log(record.levelno, "admin_http", message=record.getMessage(), exc_info=record.exc_info)
+        # Over TCP anybody may make waitress say something.
+        log.limited().log(record.levelno, "admin_http", message=record.getMessage(), exc_info=record.exc_info)
 
 
 def _pass_on_warnings() -> None:

@@ -27,7 +27,7 @@ def await_workers(table: Table, supervisor: int, version: int) -> tuple[str, ...
 
 def _behind(table: Table, supervisor: int, version: int) -> list[tuple[str, int]]:
     """Names and pids."""
-    rows = zip(*(table.each(0, count) for count in (Count.SNAPSHOT, Count.WORKER, Count.PID)), strict=True)
+    rows = zip(*(table.each(0, count) for count in (Count.SNAPSHOT, Count.WORKER, Count.PID)), strict=False)
     found = {(f"worker-{worker - 1}", pid) for seen, worker, pid in rows if 0 < seen < version}
     return sorted((name, pid) for name, pid in found if _is_child(pid, supervisor))
 

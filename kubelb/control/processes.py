@@ -22,7 +22,7 @@ def usages(supervisor: int, table: Table) -> tuple[Usage, ...]:
 
 def _workers(table: Table) -> dict[str, int]:
     """As they have signed in, with their pids; one of a number, though another may be leaving."""
-    signed = zip(table.each(0, Count.WORKER), table.each(0, Count.PID), strict=True)
+    signed = zip(table.each(0, Count.WORKER), table.each(0, Count.PID), strict=False)
     return {f"worker-{number - 1}": pid for number, pid in sorted(signed) if number}
 
 

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from kubelb import log
 from kubelb.config.faults import ConfigFault, Fault
@@ -70,6 +70,8 @@ class Reloads:
         self._follow = follow
         self._await_workers = await_workers
         self._one_at_a_time = threading.Lock()
+        self._next = threading.Lock()
+        """Held on behalf of a reload by signal that has not begun yet."""
         self._answers: queue.SimpleQueue[Bound] = queue.SimpleQueue()
 
     def reload(self) -> tuple[str, ...]:
@@ -77,7 +79,11 @@ class Reloads:
 
         Raises :class:`ConfigFault`, and nothing has changed then.
         """
+        return self._reload(lambda: None)
+
+    def _reload(self, begin: Callable[[], None]) -> tuple[str, ...]:
         with self._one_at_a_time, self._supervisor_knows():
+            begin()
             try:
                 self._check_upgrades()
                 wanted = reloading.read(self._sources, self._overrides, self._config)
@@ -98,11 +104,10 @@ class Reloads:
         return wanted.warnings + behind
 
     def reload_quietly(self) -> None:
-        """The same; what is wrong is in the log."""
-        try:
-            self.reload()
-        except ConfigFault:
-            pass
+        """The same; what is wrong is in the log. Where such a one has not begun yet that will do."""
+        if self._next.acquire(blocking=False):
+            with suppress(ConfigFault):
+                self._reload(self._next.release)
 
     def bound(self, answer: Bound) -> None:
         """On control's loop: what the supervisor says to :class:`Bind`."""
@@ -123,8 +128,8 @@ class Reloads:
     def _change_to(self, wanted: Wanted) -> int:
         """The version of the snapshot that says so. Raises :class:`ConfigFault`; what was bound is given up then."""
         new = reloading.new_addresses(self._config, wanted.config)
-        self._bind(new)
         try:
+            self._bind(new)
             return self._go_by(wanted)
         except ConfigFault:
             if new:

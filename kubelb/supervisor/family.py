@@ -6,17 +6,24 @@ For the supervisor's only thread. It owns the channels. What is to become of the
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from kubelb import log
-from kubelb.stats import Count, Table
+from kubelb.snapshot import Snapshot
+from kubelb.stats import ROWS, Count, Table
 from kubelb.supervisor import plan
 from kubelb.supervisor.plan import CONTROL, Place
 from kubelb.wire.channel import AT_MOST, Channel
-from kubelb.wire.messages import HandOver, Message, Receive
+from kubelb.wire.messages import HandOver, Message, Receive, SnapshotChanged
+
+_AGAIN = 0.01
+"""Seconds between two attempts to send the newest snapshot to a worker that is behind."""
+_STUCK = 10.0
+"""Seconds after which one that still is has to go."""
 
 
 class Family:
@@ -32,6 +39,8 @@ class Family:
         """Workers that end once their sessions have gone elsewhere."""
         self._channels: dict[int, Channel] = {}
         """By pid."""
+        self._late: dict[int, tuple[SnapshotChanged, float]] = {}
+        """By pid: the newest snapshot, for workers that are behind, and since when they are."""
         self._own_rows: frozenset[int] = frozenset()
         self._own_rows = frozenset(self._take_rows(1))
         self._own = table.row(min(self._own_rows))
@@ -48,6 +57,10 @@ class Family:
     def add(self, name: str, rows: int) -> None:
         """A place for a child that writes so many rows."""
         self.places[name] = Place(name, self._take_rows(rows))
+
+    def has_rows(self, count: int) -> bool:
+        """Whether there are so many that are nobody's."""
+        return plan.free_rows(self.rows, count)[-1] < ROWS
 
     def _take_rows(self, count: int) -> tuple[int, ...]:
         rows = plan.free_rows(self.rows, count)
@@ -88,6 +101,10 @@ class Family:
     def place_of(self, pid: int) -> Place | None:
         return next((place for place in self.all() if place.pid == pid), None)
 
+    def channel_of(self, pid: int) -> Channel | None:
+        """None: it has closed its end, and nothing is left to be read."""
+        return self._channels.get(pid)
+
     def hears(self, place: Place) -> bool:
         """Whether there is anybody to talk to."""
         return place.pid in self._channels
@@ -95,17 +112,52 @@ class Family:
     def closed(self, pid: int) -> None:
         """It has closed its end of the channel."""
         self._channels.pop(pid).close()
+        self._late.pop(pid, None)
 
     def send(self, place: Place, message: Message, fds: Sequence[int] = ()) -> bool:
         """Whether it took it. One that does not even take its messages is stuck, and is ended to be replaced."""
         if place.pid is None or place.pid not in self._channels:
             return False
-        if self._channels[place.pid].send(message, fds):
+        channel = self._channels[place.pid]
+        if self._send_newest(place.pid, channel) and channel.send(message, fds):
             return True
-        if place.name != CONTROL:
-            log.get().error("child_stuck", child=place.name, pid=place.pid)
-            os.kill(place.pid, signal.SIGKILL)
+        self._end_stuck(place, place.pid)
         return False
+
+    def _end_stuck(self, place: Place, pid: int) -> None:
+        """Unless it is about to end by itself."""
+        if place.name != CONTROL and not self._channels[pid].is_closed_there():
+            log.get().error("child_stuck", child=place.name, pid=pid)
+            os.kill(pid, signal.SIGKILL)
+
+    def show(self, snapshot: Snapshot, now: float) -> None:
+        """To all workers, to those that leave too. Many may come at once: who is behind gets the newest later."""
+        message = SnapshotChanged(snapshot)
+        for pid in [place.pid for place in (*self.workers(), *self.leaving)]:
+            if pid is not None and pid in self._channels:
+                since = self._late[pid][1] if pid in self._late else now
+                self._late[pid] = message, since
+        self.catch_up(now)
+
+    def catch_up(self, now: float) -> None:
+        """Send the newest snapshot to those who have read most of what was sent before. Who never does is stuck."""
+        for pid, (_, since) in list(self._late.items()):
+            channel = self._channels[pid]
+            if channel.has_room() and self._send_newest(pid, channel):
+                continue
+            if now - since > _STUCK and (place := self.place_of(pid)) is not None:
+                del self._late[pid]
+                self._end_stuck(place, pid)
+
+    def _send_newest(self, pid: int, channel: Channel) -> bool:
+        """The snapshot that it is still to get, if there is one: nothing overtakes that."""
+        if pid in self._late and channel.send(self._late[pid][0]):
+            del self._late[pid]
+        return pid not in self._late
+
+    def next_attempt(self, now: float) -> float:
+        """When to :meth:`catch_up` again; infinite: there is nobody."""
+        return now + _AGAIN if self._late else math.inf
 
     def send_control(self, message: Message) -> bool:
         return CONTROL in self.places and self.send(self.places[CONTROL], message)

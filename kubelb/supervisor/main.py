@@ -61,8 +61,11 @@ class Supervisor:
         service = self._service
         while not plan.over(service.ending, service.family.all()):
             service.spawn_due(time.monotonic())
+            service.family.catch_up(time.monotonic())
             for key, _ in service.selector.select(self._patience()):
-                key.data()
+                # An earlier call of this turn may have unregistered it.
+                if key.fd in service.selector.get_map():
+                    key.data()
             self._look_after_upgrade()
             service.end_as(plan.escalate(service.ending, service.family.all(), time.monotonic()))
             service.systemd.alive(time.monotonic())
@@ -76,8 +79,9 @@ class Supervisor:
         service = self._service
         look = plan.next_look(service.family.all(), service.ending)
         waiting = math.inf if self._departure is None else self._departure.due
-        due = min(service.systemd.due, waiting, math.inf if look is None else look)
-        return None if due == math.inf else max(0.0, due - time.monotonic())
+        now = time.monotonic()
+        due = min(service.systemd.due, waiting, service.family.next_attempt(now), math.inf if look is None else look)
+        return None if due == math.inf else max(0.0, due - now)
 
     def _told(self, pid: int, channel: Channel) -> None:
         """A child has said something, or has gone (SIGCHLD tells how). Its place may have been filled since."""
@@ -139,7 +143,10 @@ class Supervisor:
             service.systemd.ready(service.status_line())
 
     def _signalled(self) -> None:
-        for number in self._service.signals.receive():
+        # A stop may be for all of us, and who has died of it is no news. Of signals that come together the kernel has
+        # the last one handled first.
+        heard = self._service.signals.receive()
+        for number in sorted(heard, key=lambda number: number == signal.SIGCHLD):
             if number == signal.SIGCHLD:
                 self._bury()
             elif self._departure is not None and self._departure.pass_on(number):

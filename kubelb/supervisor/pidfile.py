@@ -17,24 +17,32 @@ class PidFile:
         self.path = runtime_dir / "kubelb.pid"
         try:
             runtime_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = self._locked()
+            while not _is_at(self.path, self._fd):
+                # Whoever had it has removed it in between.
+                os.close(self._fd)
+                self._fd = self._locked()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ConfigFault(
                 Fault(what=f"cannot use {runtime_dir}: {reason}", instead="choose another --runtime-dir")
             ) from None
+        self.write()
+
+    def _locked(self) -> int:
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid = os.read(self._fd, 32).decode("ascii", "replace").strip()
-            os.close(self._fd)
+            pid = os.read(fd, 32).decode("ascii", "replace").strip()
+            os.close(fd)
             raise ConfigFault(
                 Fault(
-                    what=f"kubelb already runs on {runtime_dir} (pid {pid})",
+                    what=f"kubelb already runs on {self.path.parent} (pid {pid})",
                     instead="stop it, or give this one its own --runtime-dir",
                 )
             ) from None
-        self.write()
+        return fd
 
     @classmethod
     def left(cls, runtime_dir: Path, fd: int) -> PidFile:
@@ -44,11 +52,7 @@ class PidFile:
         """
         held = cls.__new__(cls)
         held.path, held._fd = runtime_dir / "kubelb.pid", fd
-        try:
-            same = os.path.samestat(held.path.stat(), os.fstat(fd))
-        except OSError:
-            same = False
-        if not same:
+        if not _is_at(held.path, fd):
             raise ConfigFault(
                 Fault(what=f"kubelb does not run on {runtime_dir}", instead="runtime_dir changes by a restart only")
             )
@@ -71,3 +75,11 @@ class PidFile:
     def close(self) -> None:
         """Let go without ending the claim of whoever else has the descriptor."""
         os.close(self._fd)
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    """Whether this is that file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(fd))
+    except OSError:
+        return False

@@ -11,6 +11,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from socket import socket
 
@@ -36,7 +37,7 @@ from kubelb.supervisor.signals import HEARD
 from kubelb.supervisor.systemd import Systemd
 from kubelb.supervisor.upgrade import Predecessor
 from kubelb.wire.channel import AT_MOST, Channel
-from kubelb.wire.messages import Listen, SnapshotChanged, Stop, Unlisten
+from kubelb.wire.messages import Listen, Stop, Unlisten
 from kubelb.worker import main as worker
 
 
@@ -89,11 +90,15 @@ class Service:
         """
         self.workers = workers
         wanted = plan.worker_count(workers, len(self.cpus))
-        have = self.family.workers()
-        for index in range(len(have), wanted):
-            self.family.add(plan.worker_name(index), self.threads)
-        self.family.leave(leaving := have[wanted:])
+        self.family.leave(leaving := self.family.workers()[wanted:])
         self._relocate(leaving)
+        self._add_places()
+
+    def _add_places(self) -> None:
+        """As far as the rows of the counters go: those that leave may need theirs for as long as clients like."""
+        for index in range(len(self.family.workers()), plan.worker_count(self.workers, len(self.cpus))):
+            if not index or self.family.has_rows(self.threads):
+                self.family.add(plan.worker_name(index), self.threads)
 
     def _relocate(self, leaving: Iterable[Place]) -> None:
         """Their sessions go to the workers that stay."""
@@ -102,6 +107,8 @@ class Service:
             self.family.hand_over(place, takers, self.family.spread)
 
     def spawn_due(self, now: float) -> None:
+        if self.ending.phase is Phase.RUNNING:
+            self._add_places()
         due = plan.to_spawn(self.family.places.values(), self.ending.phase, now)
         self._spawn_all(due, now)
         if self.ending.phase is Phase.RUNNING and any(place.name != CONTROL for place in due):
@@ -226,7 +233,7 @@ class Service:
         self.family.forget_slots(snapshot.slots - self.snapshot.slots)
         self.snapshot = snapshot
         log.set_levels(snapshot.log.levels)
-        self.family.send_workers(SnapshotChanged(snapshot))
+        self.family.show(snapshot, time.monotonic())
         new = self.sockets.newcomers(wanted)
         for place in workers:
             self._have_listen(place, new)
@@ -239,9 +246,13 @@ class Service:
         """
         news: list[tuple[Place, str]] = []
         for pid, how in children.reap():
+            self._hear_last_words(pid)
             place = self.family.place_of(pid)
             if place is None:
                 continue
+            if place.name == CONTROL:
+                # Of a reload that nobody goes on with: a client would wait there for ever.
+                self.sockets.forget_pending()
             expected = place in self.family.leaving and how == "exit status 0"
             self.family.died(place, now)
             if not expected and self.ending.phase in (Phase.RUNNING, Phase.HANDING_OVER):
@@ -250,6 +261,13 @@ class Service:
                 news.append((place, how))
         self.show()
         return news
+
+    def _hear_last_words(self, pid: int) -> None:
+        """What it has said before it died counts: whoever takes its place goes on from there."""
+        # A process that is none of ours may hold its end, a debugger's for one.
+        with suppress(BlockingIOError):
+            while (channel := self.family.channel_of(pid)) is not None:
+                self._hear(pid, channel)
 
     def make_log_files(self) -> None:
         """Where they have been renamed: children may not be able to. What is wrong they find, and say."""

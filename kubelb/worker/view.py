@@ -143,7 +143,8 @@ class PoolView:
     def _streaks(self, server: Server) -> list[passive.Streak]:
         words = (Count.FAILS, Count.FAILED_AT, Count.TRIED_AT, Count.PASSED_AT)
         return [
-            passive.Streak(*values) for values in zip(*(self._table.each(server.slot, w) for w in words), strict=True)
+            passive.Streak(*values)
+            for values in zip(*(self._table.each(server.slot, w) for w in words), strict=False)
         ]
 
     def _own_streak(self, server: Server) -> passive.Streak:

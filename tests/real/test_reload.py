@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from kubelb.cli import adminclient
@@ -224,6 +225,17 @@ def test_a_new_control_process_goes_by_it_too(tmp_path: Path) -> None:
         eventually(lambda: len(rig.names()) == 2, "it has left")
 
 
+def test_what_a_control_process_said_before_it_died_counts(tmp_path: Path) -> None:
+    with a_rig(tmp_path, 1, PASSIVE) as rig:
+        rig.write(rig.servers[1])
+        with suspended([rig.proxy.supervisor]):
+            assert len(adminclient.reload(rig.proxy.runtime_dir)) == 2, "neither worker has heard of it"
+            rig.proxy.control().kill()
+        rig.proxy.log.wait_for("child_died")
+        eventually(lambda: is_answering(rig.proxy), "another one answers")
+        assert set(rig.names()) == rig.reached() == {name_of(rig.servers[1])}
+
+
 def test_a_pool_that_is_leaving_when_control_dies(tmp_path: Path) -> None:
     with a_rig(tmp_path, 1) as rig:
         client, name = keep(rig.proxy.address)
@@ -339,6 +351,30 @@ def test_a_worker_more_or_less_costs_no_session(tmp_path: Path) -> None:
         assert not rig.proxy.log.events("child_died")
         for client in clients:
             leave(client)
+
+
+def test_there_are_never_more_workers_than_can_be_counted(tmp_path: Path) -> None:
+    """Those that leave wait for clients that have not said yet who they are."""
+    with a_rig(tmp_path, 1, PASSIVE, workers=4, threads=16) as rig, ExitStack() as held:
+        (listener,) = rig.config.listeners
+        slow = msgspec.structs.replace(listener, accept_proxy_protocol=True, proxy_protocol_timeout=FOR_LONG)
+        text = write_toml(msgspec.structs.replace(rig.config, listeners=(slow,)))
+        rig.file.write_text(text)
+        rig.reload()
+        for _ in range(3):
+            while not all(map(has_clients, rig.proxy.workers())):
+                held.enter_context(socket.create_connection(rig.proxy.address))
+            for count in (1, 4):
+                rig.file.write_text(text.replace("workers = 4", f"workers = {count}"))
+                rig.reload()
+        assert len(rig.proxy.status().pools) == 1
+        held.close()
+        eventually(lambda: len(rig.proxy.workers()) == 4, "those that were to go have gone, and all others are there")
+        assert not rig.proxy.log.events("child_stuck")
+
+
+def has_clients(worker: psutil.Process) -> bool:
+    return any(one.status == psutil.CONN_ESTABLISHED for one in worker.net_connections("tcp4"))
 
 
 def test_nothing_is_left_of_many(tmp_path: Path) -> None:

@@ -90,6 +90,18 @@ def _rest(client: socket.socket) -> bytes:
         return b""
 
 
+def test_children_that_a_stop_reaches_first_are_no_news(tmp_path: Path, servers: IdentityServers) -> None:
+    with reserved() as listen:
+        with running(tmp_path, config=a_config(listen, servers.addresses), own_session=True) as proxy:
+            children = proxy.children()
+            with suspended([proxy.supervisor]):
+                to_the_group(proxy, signal.SIGTERM)
+                eventually(lambda: all(child.status() == psutil.STATUS_ZOMBIE for child in children), "they are dead")
+            assert proxy.wait() == 0
+        assert phases(proxy) == ["stopping"]
+        assert not proxy.log.events("child_died")
+
+
 @pytest.mark.parametrize("threads", ["auto", 2, "per-connection"])
 @pytest.mark.parametrize("send", [to_the_supervisor, to_the_group])
 def test_a_graceful_stop_lets_sessions_end(

@@ -15,12 +15,14 @@ from kubelb.config.model.config import Config
 from kubelb.config.overrides import NO_OVERRIDES
 from kubelb.config.sources import Sources
 from kubelb.config.toml.writer import write_toml
+from kubelb.control import reloads
 from kubelb.control.loop import Loop
 from kubelb.control.reloads import Reloads
 from kubelb.control.upgrades import Upgrades
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Count, Row, Table
 from kubelb.wire.messages import Bind, Bound, Message
+from tests.support.eventually import eventually
 from tests.support.proxy import a_config
 
 NOBODY: Any = None
@@ -35,6 +37,7 @@ class Rig:
 
     def __init__(self, file: Path, loop: Loop, row: Row) -> None:
         self.said: list[Message] = []
+        self.failures = 1
         self.answer: Callable[[Bind], None] = lambda message: None
         self.upgrades = Upgrades(self.say, under_way=False)
         before = a_config(("127.0.0.1", 1), [("127.0.0.1", 2)])
@@ -60,8 +63,8 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     table = Table(1)
     row = table.row(0)
     with running() as loop:
-        yield Rig(tmp_path / "kubelb.toml", loop, row)
-    assert row.get(0, Count.RELOADS_FAILED) == 1
+        yield (rig := Rig(tmp_path / "kubelb.toml", loop, row))
+    assert row.get(0, Count.RELOADS_FAILED) == rig.failures
     row.release()
     table.close()
 
@@ -96,3 +99,27 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_another(rig: Rig) -> 
 
     rig.answer = answer
     assert rig.fault() == "it is taken"
+
+
+def test_an_answer_that_comes_too_late_leaves_nothing_listening(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor may do yet what it was asked for, and who connected there would be held for ever."""
+    monkeypatch.setattr(reloads, "_PATIENCE", 0.0)
+    assert "does not answer" in rig.fault()
+    assert [message for message in rig.said if isinstance(message, Bind)][-1] == Bind({})
+
+
+def test_one_that_waits_is_enough_for_any_number_of_signals(rig: Rig) -> None:
+    go_on = threading.Event()
+
+    def answer(message: Bind) -> None:
+        assert go_on.wait(30)
+        rig.reloads.bound(Bound(tuple(message.addresses), ("it is taken",)))
+
+    rig.answer, rig.failures = answer, 2
+    threads = [threading.Thread(target=rig.reloads.reload_quietly) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: sum(thread.is_alive() for thread in threads) == 2, "one is under way, one waits")
+    go_on.set()
+    for thread in threads:
+        thread.join()
