@@ -119,6 +119,8 @@ class _Stream:
         self._fd = 2 if target.file is None else _open(target.file)
         self._render = renderer(self._fd)
         self._lost = 0
+        self._start = b""
+        """Of the next line: it ends one of which only the beginning was written."""
 
     def write(self, event: Event) -> None:
         """At once; what cannot be written is lost: the proxy outlives whoever reads it, and a full disk."""
@@ -129,16 +131,17 @@ class _Stream:
 
     def _put(self, event: Event) -> bool:
         """Whether it was written, whole; in one piece where pipe(7) takes it as one, and always into a file."""
-        line = f"{self._render(event)}\n".encode(errors="backslashreplace")
+        line = self._start + f"{self._render(event)}\n".encode(errors="backslashreplace")
+        written = 0
         try:
             size = len(line) if stat.S_ISREG(os.fstat(self._fd).st_mode) else select.PIPE_BUF
-            for start in range(0, len(line), size):
-                if not _has_room(self._fd):
-                    return False
-                os.write(self._fd, line[start : start + size])
+            while written < len(line) and _has_room(self._fd):
+                written += os.write(self._fd, line[written : written + size])
         except OSError:
-            return False
-        return True
+            pass
+        if written:
+            self._start = b"" if written == len(line) else b"\n"
+        return written == len(line)
 
     def reopen(self) -> None:
         """Raises :class:`OSError`."""
@@ -148,6 +151,7 @@ class _Stream:
         # The descriptor keeps its number, so that threads in the middle of a line need not know.
         os.dup2(fd, self._fd, inheritable=False)
         os.close(fd)
+        self._start = b""
 
     def close(self) -> None:
         if self.path is not None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from kubelb import log
 from kubelb.config.log_files import STANDARD, open_log
 from kubelb.config.model.logs import AccessLog
+from kubelb.syslog.sender import reason_of
 
 
 class LogFile:
@@ -31,6 +32,8 @@ class LogFile:
             self._fd = _open(self._path)
         self._lines: list[bytes] = []
         self._gathered = 0
+        self._is_torn = False
+        """Only the beginning of a line was written."""
         self.due = math.inf
 
     def write(self, line: bytes, _at: datetime, now: float) -> None:
@@ -54,16 +57,31 @@ class LogFile:
         try:
             if self._fd is None:
                 self._fd = _open(self._path)
-            _write_all(self._fd, _compressed(data, self._level) if self._level else data)
+            self._put(self._fd, data)
         except OSError as error:
-            reason = error.strerror or str(error)
-            log.limited().error("access_log_lost", file=self._path, reason=reason.lower(), lines=len(lines))
+            log.limited().error("access_log_lost", file=self._path, reason=reason_of(error), lines=len(lines))
+
+    def _put(self, fd: int, data: bytes) -> None:
+        """Raises :class:`OSError`, also where a full disk has taken but the beginning; what comes later is then no
+        part of that line."""
+        data = b"\n" + data if self._is_torn else data
+        rest = memoryview(_compressed(data, self._level) if self._level else data)
+        while rest:
+            count = os.write(fd, rest)
+            rest = rest[count:]
+            self._is_torn = bool(rest)
 
     def reopen(self) -> None:
-        """It may have been renamed: what comes from now on goes to whatever has its name then."""
+        """It may have been renamed: what comes from now on goes to whatever has its name then, or if that cannot be
+        opened to where it went before (``ngx_reopen_files``, src/core/ngx_cycle.c)."""
+        self.write_out()
+        try:
+            fd = _open(self._path)
+        except OSError as error:
+            log.get().error("log_not_reopened", file=self._path, reason=reason_of(error))
+            return
         self.close()
-        with suppress(OSError):
-            self._fd = _open(self._path)
+        self._fd, self._is_torn = fd, False
 
     def close(self) -> None:
         self.write_out()
@@ -80,10 +98,3 @@ def _compressed(data: bytes, level: int) -> bytes:
     import gzip  # Few want it.
 
     return gzip.compress(data, level)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    """A pipe or a socket may take it in pieces; a regular file takes it in one, or none is left on the disk."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]

@@ -273,6 +273,24 @@ def test_files_are_opened_anew_where_only_root_may_make_them(servers: IdentitySe
             assert not rig.events("log", "access_log_lost")
 
 
+def test_a_file_that_cannot_be_opened_anew_is_written_on(tmp_path: Path, servers: IdentityServers) -> None:
+    (server, *_) = servers.addresses
+    with a_rig(tmp_path, [server], AccessLog(file="a", format=PLAIN), workers=1) as rig:
+        rig.path("a").rename(rig.path("a.1"))
+        rig.path("a").mkdir()
+        rig.proxy.process.send_signal(signal.SIGUSR1)
+        (record,) = rig.proxy.log.wait_for("log_not_reopened", process="worker-0")
+        assert (record["file"], record["reason"]) == (str(rig.path("a")), "is a directory")
+        client = meet(rig.address)
+        (line,) = rig.wait_for("a.1", 1)
+        assert line.split()[0] == client
+        rig.path("a").rmdir()
+        rig.proxy.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: rig.path("a").exists(), "there is a new one")
+        client = meet(rig.address)
+        eventually(lambda: client in rig.path("a").read_text(), "it is written to")
+
+
 @contextmanager
 def a_file_rig(
     directory: Path, server: SocketAddress, log: Log, *access_logs: AccessLog, **settings: Any
