@@ -35,8 +35,7 @@ _CODES: Final = {1: "format error", 2: "server failure", 4: "not implemented", 5
 """RFC 1035, 4.1.1."""
 
 
-_Answer = tuple[tuple[str, ...], int]
-"""Addresses, at least one, and for how many seconds they hold."""
+_VERSIONS: Final = {Kind.A: 4, Kind.AAAA: 6}
 
 
 class LookupFault(Exception):
@@ -50,15 +49,30 @@ class Found(NamedTuple):
     ttl: int | None
     """Seconds for which that holds; None: nobody said."""
     faults: tuple[str, ...] = ()
-    """Why the addresses of some targets could not be found out."""
+    """Why the addresses of some targets could not be found out, or not those of each kind."""
+
+
+class _Answer(NamedTuple):
+    """Addresses, at least one."""
+
+    hosts: tuple[str, ...]
+    ttl: int
+    """Seconds for which they hold."""
+    unsaid: tuple[int, ...]
+    """As in :class:`~kubelb.discovery.targets.Target`."""
+    faults: tuple[str, ...]
+    """Why."""
+
+
+_NOTHING: Final = _Answer((), 0, (), ())
 
 
 def look_up(name: str, discovery: Discovery) -> Found:
     """Raises :class:`LookupFault`, also where the name has no address."""
     if discovery.resolver:
         servers = _Servers(discovery.resolver)
-        hosts, ttl = _addresses(name, servers, _kinds(discovery), time.monotonic() + discovery.timeout)
-        return Found((Target(hosts),), ttl)
+        answer = _addresses(name, servers, _kinds(discovery), time.monotonic() + discovery.timeout)
+        return Found((Target(answer.hosts, unsaid=answer.unsaid),), answer.ttl, answer.faults)
     return Found((Target(_ask_system(name, _kinds(discovery))),), None)
 
 
@@ -76,10 +90,11 @@ def look_up_service(name: str, discovery: Discovery) -> Found:
     if not found:
         raise LookupFault(faults[0])
     targets = tuple(
-        Target(found.get(service.host, ((), 0))[0], service.host, service.port, service.priority, service.weight)
+        Target(answer.hosts, service.host, service.port, service.priority, service.weight, answer.unsaid)
         for service in reply.services
+        for answer in [found.get(service.host, _NOTHING)]
     )
-    return Found(targets, min(reply.ttl, *(ttl for _, ttl in found.values())), tuple(faults))
+    return Found(targets, min(reply.ttl, *(answer.ttl for answer in found.values())), tuple(faults))
 
 
 def _kinds(discovery: Discovery) -> list[Kind]:
@@ -89,7 +104,8 @@ def _kinds(discovery: Discovery) -> list[Kind]:
 def _addresses_of(
     names: Iterable[str], servers: _Servers, kinds: Sequence[Kind], deadline: float
 ) -> tuple[dict[str, _Answer], list[str]]:
-    """Of those names that have any, and why the others have none. None takes more than its share of the time."""
+    """Of those names that have any, and why the others have none, or not of each kind. None takes more than its
+    share of the time."""
     found: dict[str, _Answer] = {}
     faults: list[str] = []
     ordered = sorted(names)
@@ -97,17 +113,28 @@ def _addresses_of(
         now = time.monotonic()
         try:
             found[name] = _addresses(name, servers, kinds, now + max(deadline - now, 0) / (len(ordered) - i))
+            faults += (f"{name}: {fault}" for fault in found[name].faults)
         except LookupFault as fault:
             faults.append(f"{name}: {fault}")
     return found, faults
 
 
 def _addresses(name: str, servers: _Servers, kinds: Sequence[Kind], deadline: float) -> _Answer:
-    replies = [servers.ask(name, kind, deadline) for kind in kinds]
+    """Where only one kind can be found out, that will do (``ngx_resolver_process_a``, nginx's
+    src/core/ngx_resolver.c): there are name servers that fail on AAAA."""
+    replies: list[Reply] = []
+    faults: dict[Kind, LookupFault] = {}
+    for kind in kinds:
+        try:
+            replies.append(servers.ask(name, kind, deadline))
+        except LookupFault as fault:
+            faults[kind] = fault
     hosts = tuple(host for reply in replies for host in reply.addresses)
     if not hosts:
-        raise LookupFault("it has no address")
-    return hosts, min(reply.ttl for reply in replies if reply.addresses)
+        raise next(iter(faults.values()), LookupFault("it has no address"))
+    ttl = min(reply.ttl for reply in replies if reply.addresses)
+    unsaid = tuple(_VERSIONS[kind] for kind in faults)
+    return _Answer(hosts, ttl, unsaid, tuple(f"{kind.name}: {fault}" for kind, fault in faults.items()))
 
 
 def _ask_system(name: str, kinds: Sequence[Kind]) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ _INTERNET: Final = 1
 _CNAME: Final = 5
 _MAX_NAME: Final = 255
 """Bytes of a name on the wire (RFC 1035, 2.3.4)."""
+_MAX_POINTERS: Final = 128
+"""A name has no more labels, and nothing is gained by a pointer to a pointer."""
 _MAX_ALIASES: Final = 16
 _MAX_TTL: Final = (1 << 31) - 1
 """Seconds; more counts as none (RFC 2181, 8)."""
@@ -185,15 +187,17 @@ def _service(record: _Record) -> Service | None:
 def _name(message: bytes, at: int) -> tuple[bytes, int]:
     """The name at that place, in lower case and without compression, and where it ends there.
 
-    A pointer (RFC 1035, 4.1.4) has to lead further back than all before it, so there is an end to them.
+    A pointer (RFC 1035, 4.1.4) has to lead further back than all before it, and there are only so many, as whoever
+    writes the message is not to say how much is computed here.
     """
     labels: list[bytes] = []
-    end, first, length = -1, at, 1
+    end, first, length, pointers = -1, at, 1, 0
     while True:
         size = _byte(message, at)
         if size & 0xC0 == 0xC0:
             target = (size & 0x3F) << 8 | _byte(message, at + 1)
-            if target >= first:
+            pointers += 1
+            if target >= first or pointers > _MAX_POINTERS:
                 raise BadMessage("a pointer does not lead back")
             end = at + 2 if end < 0 else end
             at = first = target

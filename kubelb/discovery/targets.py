@@ -29,6 +29,8 @@ class Target(NamedTuple):
     port: int = 0
     priority: int = 0
     weight: int = 1
+    unsaid: tuple[int, ...] = ()
+    """Versions of IP: nobody could say which addresses of those it has, so those it has led to stay."""
 
 
 def servers_of(template: Server, targets: Iterable[Target], known: Sequence[Server], since: float) -> list[Server]:
@@ -37,7 +39,8 @@ def servers_of(template: Server, targets: Iterable[Target], known: Sequence[Serv
     """
     if template.found_by:
         return _found_by_service(template, targets, known, since)
-    hosts = sorted({host for target in targets for host in target.hosts})
+    before = [server.address[0] for server in known]
+    hosts = sorted({host for target in targets for host in _hosts(target, before)})
     return [msgspec.structs.replace(template, address=(host, template.address[1]), since=since) for host in hosts]
 
 
@@ -78,7 +81,13 @@ def _ends(targets: Iterable[Target], known: Sequence[Server]) -> list[tuple[Targ
     for server in known:
         hosts.setdefault(server.name, []).append(server.address[0])
     by_worth = sorted(targets, key=lambda target: (target.priority, -target.weight))
-    return [(target, host) for target in by_worth for host in target.hosts or hosts.get(_name(target), ())]
+    return [(target, host) for target in by_worth for host in _hosts(target, hosts.get(_name(target), ()))]
+
+
+def _hosts(target: Target, before: Sequence[str]) -> list[str]:
+    """Where it leads to; ``before`` is where it has led to."""
+    kept = [host for host in before if not target.hosts or (6 if ":" in host else 4) in target.unsaid]
+    return [*target.hosts, *kept]
 
 
 def _name(target: Target) -> str:

@@ -26,6 +26,8 @@ class NameServer:
         self.ttl = 0
         self.code: int | None = None
         """What it says to everybody, such as 2: that it has failed."""
+        self.codes: dict[int, int] = {}
+        """What it says to whoever asks for records of that type."""
         self.silent = False
         self.asked: list[str] = []
         """How: ``udp`` or ``tcp``."""
@@ -72,6 +74,7 @@ class NameServer:
         name = ".".join(labels)
         known = name in self.hosts or name in self.services
         code = (0 if known else 3) if self.code is None else self.code
+        code = self.codes.get(kind, code)
         found = self._services(name) if kind == 33 else self._addresses(name, kind)
         header = asked[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, len(found), 0, 0)
         records = [struct.pack(">HHHIH", 0xC00C, kind, 1, self.ttl, len(packed)) + packed for packed in found]

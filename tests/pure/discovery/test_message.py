@@ -133,6 +133,15 @@ def test_what_makes_no_sense(record: bytes, what: str) -> None:
         read_reply(message, ASKED)
 
 
+def test_pointers_to_pointers_come_to_an_end() -> None:
+    """Each record's name is the last of thousands."""
+    at = AT + 11
+    chain = b"\0" + b"".join(struct.pack(">H", 0xC000 | max(at, at + 2 * i - 1)) for i in range(7000))
+    last = struct.pack(">H", 0xC000 | (at + len(chain) - 2))
+    with pytest.raises(BadMessage, match="does not lead back"):
+        read_reply(a_reply(a_record(b"\0", 99, chain), a_record(last, 1, b"\x0a\0\0\1")), ASKED)
+
+
 WHOLE = a_reply(
     a_record(POINTER, 5, encode_name("b.c")),
     a_record(b"\x01b\x01c\0", 1, b"\x0a\0\0\1"),

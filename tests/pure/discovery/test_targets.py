@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -131,3 +132,10 @@ def test_a_reload_keeps_what_is_known(answer: list[Target]) -> None:
 def test_what_known_servers_tell_of_their_records() -> None:
     server = Server(slot=1, name="a.b:9", found_by=NAME, address=("fd00::1", 9), weight=4, backup=True)
     assert targets_of([server]) == [Target(("fd00::1",), "a.b", 9, 1, 4)]
+
+
+def test_addresses_of_a_kind_that_nobody_could_say_stay() -> None:
+    for template, name in ((TEMPLATE, "a.example.org"), (msgspec.structs.replace(TEMPLATE, found_by=""), "")):
+        before = servers_of(template, [Target(("10.0.0.1", "fd00::1"), name, 1)], (), since=0)
+        after = servers_of(template, [Target(("10.0.0.2",), name, 1, unsaid=(6,))], before, since=0)
+        assert [server.address[0] for server in after] == ["10.0.0.2", "fd00::1"]

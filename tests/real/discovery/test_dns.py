@@ -59,14 +59,27 @@ def test_one_that_fails_is_asked_twice() -> None:
         failing.code = 5
         with pytest.raises(LookupFault, match=rf"127.0.0.1:{failing.address[1]}: refused"):
             look_up(NAME, a_discovery(failing.address))
-        assert failing.asked == ["udp", "udp"]
+        assert failing.asked == ["udp"] * 4
 
 
-def test_what_there_is_not_is_asked_for_once() -> None:
+@pytest.mark.parametrize("code", [2, 3, 4])
+def test_one_kind_of_addresses_will_do(code: int) -> None:
+    with a_name_server() as names:
+        names.hosts[NAME], names.codes[28] = ["10.0.0.1", "fd00::1"], code
+        found = look_up(NAME, a_discovery(names.address))
+        assert found.targets == (Target(("10.0.0.1",), unsaid=(6,)),)
+        assert [fault.partition(":")[0] for fault in found.faults] == ["AAAA"]
+        names.services[SERVICE] = [(10, 5, 6443, NAME)]
+        found = look_up_service(SERVICE, a_discovery(names.address))
+        assert found.targets == (Target(("10.0.0.1",), NAME, 6443, 10, 5, unsaid=(6,)),)
+        assert [fault.partition(": ")[0] for fault in found.faults] == [NAME]
+
+
+def test_what_there_is_not_is_asked_for_once_of_each_kind() -> None:
     with a_name_server() as names:
         with pytest.raises(LookupFault, match="no such name"):
             look_up(NAME, a_discovery(names.address))
-        assert names.asked == ["udp"]
+        assert names.asked == ["udp", "udp"]
 
 
 def test_a_server_that_is_not_there() -> None:
