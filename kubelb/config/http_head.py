@@ -1,8 +1,8 @@
 """The head of an HTTP request, as nginx takes it: its line, its URI, its headers; pure.
 
 ``ngx_http_parse_request_line``, ``ngx_http_parse_complex_uri`` and ``ngx_http_parse_header_line``
-(src/http/ngx_http_parse.c, nginx 1.22), and what ngx_http_request.c makes of them. Whoever gives a head here has
-found its end, and that its lines are lines.
+(src/http/ngx_http_parse.c, nginx 1.22), and what ngx_http_request.c makes of them. A head is given
+here up to its end (:func:`head_end`), in lines that end with CRLF (:func:`with_crlf`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _TARGET: Final = re.compile(
     rb"(?:[A-Za-z][A-Za-z0-9+.-]*://(\[[0-9A-Za-z:._~!$&'()*+,;=-]*\]|[A-Za-z0-9.-]*)(?::[0-9]*)?(?=[/?]|\Z)|(?=/))"
     rb"([^\0-\x20\x7f]*)"
 )
+_END: Final = re.compile(rb"\n\r?\n")
+_HEADER: Final = re.compile(rb"([^\0-\x20\x7f:]+)(?::([^\0\r]*))?")
 _NAME: Final = re.compile(rb"[A-Za-z0-9-]+")
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})|%00")
 _ONCE: Final = frozenset(
@@ -58,6 +60,23 @@ class Head(msgspec.Struct, frozen=True):
 
     def first(self, name: bytes) -> bytes | None:
         return next(iter(self.all(name)), None)
+
+
+def head_end(data: bytes) -> int:
+    """How long the head is, with the empty line that ends it; 0: its end has not come yet."""
+    match = _END.search(data)
+    return match.end() if match else 0
+
+
+def with_crlf(data: bytes) -> bytes:
+    """A line may also end with LF alone."""
+    return re.sub(rb"\r?\n", b"\r\n", data)
+
+
+def too_large(data: bytes) -> Head:
+    """Of a request whose head does not end in time: ``data`` is its beginning."""
+    line, newline, _ = data.partition(b"\n")
+    return Head(line.removesuffix(b"\r"), len(data), fault=400 if newline else 414)
 
 
 def parse_head(data: bytes) -> Head:
@@ -128,12 +147,12 @@ def _are_right(names: Sequence[bytes], version: tuple[int, int]) -> bool:
 def _headers(text: bytes) -> list[tuple[bytes, bytes]]:
     """Those with other names are ignored, as nginx does unless it is told otherwise."""
     headers = []
-    for line in text.split(b"\r\n"):
-        name, colon, value = line.partition(b":")
-        if line and (not colon or line.startswith((b" ", b"\t"))):
+    for line in filter(None, text.split(b"\r\n")):
+        match = _HEADER.fullmatch(line)
+        if match is None:
             raise ValueError("no header")
-        if _NAME.fullmatch(name):
-            headers.append((name.lower().replace(b"-", b"_"), value.strip(b" ")))
+        if _NAME.fullmatch(match[1]):
+            headers.append((match[1].lower().replace(b"-", b"_"), (match[2] or b"").strip(b" ")))
     return headers
 
 

@@ -157,11 +157,14 @@ def _header(name: str) -> Variable[Asked]:
 
 
 def _told(name: str) -> Variable[Asked]:
+    """The first header of the name, or all of those that ``ngx_http_variable_headers`` has (nginx's
+    src/http/ngx_http_variables.c)."""
     wanted = name.encode()
+    at_most = None if name in ("cache_control", "link") else 1
 
     def value(asked: Asked) -> bytes | None:
         headers = asked.given.headers if asked.given else ()
-        return b", ".join([text for one, text in headers if one == wanted]) or None
+        return b", ".join([text for one, text in headers if one == wanted][:at_most]) or None
 
     return value
 

@@ -81,7 +81,7 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
     if is_unix(text):
         return _parse_unix(text)
     host, port_text = _split(text)
-    if not host or any(c.isspace() or c in "[]/" for c in host):
+    if not host or any(c.isspace() or c in "[]/*" for c in host):
         raise ValueError(f'not an address: "{text}"; write host:port or [ipv6]:port')
     if ":" in host and not is_numeric(host):
         raise ValueError(f'not an IPv6 address: "{host}"; write host:port or [ipv6]:port')

@@ -24,7 +24,7 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import WSGITask
 from waitress.utilities import RequestHeaderFieldsTooLarge, build_http_date
 
-from kubelb.config.http_head import Head, parse_head
+from kubelb.config.http_head import Head, head_end, parse_head, too_large, with_crlf
 from kubelb.config.http_variables import Given
 from kubelb.config.model.http import HttpServer
 from kubelb.config.variables import Client
@@ -36,31 +36,49 @@ SETTLE: Final = "kubelb.settle"
 """To call with the :class:`Answer`, and with what is then to be called once it is given: with the request as it is
 at that time, and with what has gone out."""
 _numbers: Final = itertools.count(1)
+_OF_THE_BODY: Final = (b"content_length", b"transfer_encoding", b"expect")
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    """waitress finds where a request ends, and judges its body; its head is read as nginx does."""
+    """waitress judges the body, and finds where it ends; the head is read as nginx does."""
 
     head = Head(b"", 0)
+    header_plus = b""
+    expect_continue = False
     is_pipelined = False
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self.begun = time.monotonic()
 
+    def received(self, data: bytes) -> int:
+        if self.headers_finished:
+            return int(super().received(data))
+        seen = self.header_plus
+        begun = seen + data
+        if end := head_end(begun):
+            self.header_plus = b""
+            super().received(with_crlf(begun[:end]))
+        else:
+            super().received(data)
+        if isinstance(self.error, RequestHeaderFieldsTooLarge):
+            self.head = too_large(begun)
+        # There is nothing to wait for any more, and waitress waits for a body that it has had told to come.
+        self.expect_continue = self.expect_continue and not self.completed
+        return (end or len(begun)) - len(seen)
+
     def parse_header(self, header_plus: bytes) -> None:
         head = self.head = parse_head(header_plus)
         if head.fault:
             raise ParsingError("refused")
         version = b"1.1" if head.version > (1, 0) else b"1.0"
-        super().parse_header(b"GET / HTTP/" + version + header_plus[len(head.line) :])
+        lines = [name.replace(b"_", b"-") + b": " + value for name, value in head.headers if name in _OF_THE_BODY]
+        super().parse_header(b"\r\n".join((b"GET / HTTP/" + version, *lines, b"", b"")))
 
     def judged(self) -> Head:
         """The head, or of it what counts where the request is refused."""
         if self.error is None or self.head.fault:
             return self.head
-        if isinstance(self.error, RequestHeaderFieldsTooLarge):
-            return Head(b"", 0, fault=400)
         return msgspec.structs.replace(self.head, fault=self.error.code)
 
 

@@ -54,11 +54,12 @@ SERVER_DIRECTIVES = (
         "proxy_next_upstream_tries 2",
         "proxy_next_upstream_timeout 1h",
     ),
-    *("limit_conn each 1", "limit_conn each 2"),
     *("proxy_download_rate 100m", "proxy_upload_rate 100m"),
     *("proxy_protocol on", "proxy_protocol on", "proxy_protocol off", "limit_conn_dry_run on"),
 )
 """Of a ``server {}`` or the whole stream."""
+LIMITS = ("limit_conn each 1", "limit_conn each 2")
+"""Of the same, before one worker: a client may be gone, and still be counted by a worker that has not noticed."""
 IPV4_DIRECTIVES = ("proxy_bind 127.0.0.77", "proxy_bind $server_addr", "proxy_bind $remote_addr")
 """Where no address is an IPv6 one."""
 ACCESS = (
@@ -200,11 +201,11 @@ def cases(draw: st.DrawFn, workers: int = 1) -> Case:
         welcomes[steady] = Welcome.STAY
     others = (Member(draw(st.integers(0, len(HOSTS) - 1)), ("max_fails=0",)),)
     around, first, then = draw(st.sampled_from(ENDS))
-    directives: tuple[str, ...] = SERVER_DIRECTIVES
+    directives = _directives(workers)
     if not then.startswith("proxy_pass $") and not any(
         ":" in host for host in (*listens, *(HOSTS[each.server] for each in members))
     ):
-        directives = (*SERVER_DIRECTIVES, *IPV4_DIRECTIVES)
+        directives = (*directives, *IPV4_DIRECTIVES)
     return Case(
         members,
         draw(_scripts(_each_port(listens), steady)),
@@ -218,10 +219,14 @@ def cases(draw: st.DrawFn, workers: int = 1) -> Case:
     )
 
 
+def _directives(workers: int) -> tuple[str, ...]:
+    return SERVER_DIRECTIVES if workers > 1 else (*SERVER_DIRECTIVES, *LIMITS)
+
+
 def batches(most: int, workers: int = 1) -> st.SearchStrategy[Batch]:
     return st.builds(
         Batch,
         st.lists(cases(workers), min_size=1, max_size=most).map(tuple),
-        _distinct(SERVER_DIRECTIVES, 3),
+        _distinct(_directives(workers), 3),
         st.just(workers),
     )

@@ -53,7 +53,7 @@ class Pair:
             # Whether what it said was there when it was turned away, or read, and the close a reset, is chance.
             heard = [replace(heard[0], end=End.RESET, last=End.RESET)]
             log = {**log, "bytes_received": "any"}
-        if self.over and log["upstream_bytes_received"] == "0":
+        if self.over and log["upstream_bytes_received"].split(", ")[-1] == "0":
             # Before nginx the server may end after that; kubelb has closed by then.
             log = {**log, "upstream_first_byte_time": "any"}
         told = self.client.words if self.server is None else self.server.header

@@ -55,5 +55,31 @@ REFUSED = (
         "a variable already",
     ),
     Refused("what is captured where nothing is", STREAM, "map $remote_addr $r { 1 $1; }", 'unknown "1"'),
+    Refused("variables about TLS", STREAM, "log_format tls $ssl_preread_server_name;", "unknown"),
+    Refused("a name to listen on", SERVER, "listen localhost:26001;", "is a name"),
+    Refused(
+        "an address, and all addresses with its port", SERVER, "listen 26000; listen 127.0.0.7:26000;", "is taken"
+    ),
+    Refused("none at all", MAIN, "worker_processes 0;", "too few"),
+    Refused("none at all", STREAM, "log_format nothing '';", "an empty format"),
+    Refused("none at all", STREAM, "upstream a { server 127.0.0.6:1 down; }", "every server is down"),
+    Refused("large numbers", MAIN, "worker_processes 65;", "at most 64"),
+    Refused("large numbers", SERVER, "listen 127.0.0.8:26001 so_keepalive=1d::;", "from 0 to 32767"),
+    Refused("large numbers", STREAM, "proxy_timeout 4000d;", "ten years"),
+    Refused(
+        "a variable's name of anything but letters, digits and underscores, or of digits alone",
+        SERVER,
+        "set $a-b c;",
+        "invalid variable name",
+    ),
+    Refused("`include` of what is no regular file", STREAM, "include /dev/null;", "not a regular file"),
+    Refused("what serves files, or asks other servers", SITE, "error_page 404 /a;", "a fixed answer"),
+    Refused("what serves files, or asks other servers", SITE, "location /files { root /; }", "files are not served"),
+    Refused("locations of other kinds", SITE, "location @a { return 200; }", "named locations"),
+    Refused(
+        "a `listen` of `http` for other protocols or families", SITE, "listen 127.0.0.8:26101 http2;", "HTTP/1.1 only"
+    ),
+    Refused("a `server_name` that nobody can ask for, or one twice", SITE, "server_name www.*.com;", "wildcard"),
+    Refused("a status that is no final one of HTTP", SITE, "return 600;", "from 200 to 599"),
     Refused("a log for each value", STREAM, "access_log /tmp/$remote_addr known;", "a path with variables"),
 )

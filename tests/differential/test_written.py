@@ -62,6 +62,7 @@ CASES = {
         _ALL, (*(Connect(),) * 6, Break(1, _SERVER), Break(2, _CLIENT), *(Connect(),) * 3), "least_conn"
     ),
     "one refuses": Case(_ALL, (Connect(),) * 9, welcomes=(_STAY, _REFUSE, _STAY, _STAY)),
+    "one refuses, and the client resets": Case(_ALL, (Connect(), Break(0, _CLIENT)), welcomes=(_REFUSE, _STAY)),
     "one refuses for a while": Case(
         tuple(Member(number, ("max_fails=2",)) for number in range(3)),
         (

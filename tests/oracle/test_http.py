@@ -37,6 +37,7 @@ http {{
         location /healthz {{ return 200 "ok"; }}
         location = /exact {{ return 204; }}
         location /json {{ default_type application/json; return 200 '{{}}'; add_header X-Level location; }}
+        location /typed {{ add_header Content-Type text/html; return 200 "two types"; }}
         location /stub {{ stub_status; }}
         location /closed {{ deny 127.0.0.1; stub_status; }}
         location /open {{ allow 127.0.0.0/8; deny all; stub_status; }}
@@ -250,6 +251,7 @@ _PATHS = st.sampled_from(
     [
         *("/", "/healthz", "/exact", "/exactly", "/json", "/stub", "/closed", "/open", "/before", "/twice", "/moved"),
         *("/moved/on", "/here", "/url", "/gone", "/quiet", "/nowhere", "/none", "/some", "/seen", "/seen/", "/told"),
+        "/typed",
         *("/page", "/empty", "/secure", "/same", "/scheme", "/last", "/once"),
     ]
 )
@@ -363,6 +365,7 @@ _HEADERS = st.lists(
 @given(_METHODS, _ORIGINS, _PATHS, _TAILS, _VERSIONS, st.none() | _HOSTS, _HEADERS)
 @example("GET", "", "/healthz", "", "1.1", None, [])
 @example("GET", "", "/here", "", "1.0", None, [])
+@example("GET", "", "/typed", "", "1.1", "one.example", [])
 @example("GET", "http://four.example", "/healthz", "", "1.1", "one.example", [])
 @example("GET", "", "/seen", "?a=1&b=2#c", "1.1", "one.example", [("Cookie", "a=1"), ("cookie", "b=2")])
 @example("GET", "", "/same", "//a/../b", "1.1", "one.example", [("Cookie", "a=1"), ("cookie", "b=2")])
@@ -421,6 +424,30 @@ def test_a_header_is_no_place_for_two(ports: _Ports) -> None:
         b"\r\nGET /healthz HTTP/1.1\r\nHost: one.example\r\n\r\n",
         b"POST /healthz HTTP/1.1\r\nHost: one.example\r\nContent-Length: 2\r\n\r\nab",
         b"POST /healthz HTTP/1.1\r\nHost: one.example\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        b"GET /healthz HTTP/1.0\n\n",
+        b"\nGET /healthz HTTP/1.1\nHost: one.example\n\n",
+        b"GET /healthz HTTP/1.1\nHost: one.example\r\nConnection: close\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nHost: one.example\r\nExpect: 100-continue\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nHost: one.example\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nHost: one.example\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab",
+        b"GET /told HTTP/1.1\r\nHost: one.example\r\nX-A: \x01\x1b[1m\x7f\xff\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: one.example\r\nX@(: a\r\nX\xff: b\r\nnocolon\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost\r\n\r\n",
+        *(
+            b"GET /healthz HTTP/1.1\r\nHost: one.example\r\n" + line + b"\r\n\r\n"
+            for line in (
+                b"A : b",
+                b" A: b",
+                b"\tA: b",
+                b": a",
+                b"A\0: b",
+                b"A\x7f: b",
+                b"A: b\0",
+                b"A: b\rc",
+                b"A\r: b",
+            )
+        ),
+        b"GET /healthz?".ljust(32 << 10, b"a"),
     ],
 )
 def test_malformed_and_unusual_requests(ports: _Ports, request_: bytes) -> None:

@@ -22,6 +22,8 @@ NAMES = [*sorted(logged_variables(Worker("", 0))), "sent_http_content_type", "se
 NAMES += [
     "sent_http_location",
     "sent_http_x_a",
+    "sent_http_link",
+    "sent_http_cache_control",
     "sent_http_server",
     "http_user_agent",
     "arg_a",
@@ -48,6 +50,7 @@ REQUESTS = (
     b"GET /nowhere HTTP/1.1\r\n" + _HOST + b"\r\n",
     b"GET /moved HTTP/1.1\r\n" + _HOST + b"Connection: close\r\n\r\n",
     b"GET /nothing HTTP/1.1\r\n" + _HOST + b"\r\n",
+    b"GET /typed HTTP/1.1\r\n" + _HOST + b"\r\n",
     b"GET /quiet HTTP/1.1\r\n" + _HOST + b"\r\n",
     b"GET /closed HTTP/1.1\r\n" + _HOST + b"\r\n",
     b"GET /off HTTP/1.1\r\n" + _HOST + b"\r\n",
@@ -72,6 +75,9 @@ def http(where: SocketAddress, logs: Path, folders: str = "") -> str:
             location /all {{ return 200 "text $uri"; }}
             location /moved {{ return 301 /there; }}
             location /nothing {{ return 204; }}
+            location /typed {{ add_header Content-Type text/html; add_header X-A 1; add_header X-A 2;
+                add_header Link a; add_header Link b; add_header Cache-Control c; add_header Cache-Control d;
+                return 200; }}
             location /quiet {{ return 444; }}
             location /closed {{ deny all; stub_status; }}
             location /off {{ access_log off; return 200; }}

@@ -9,6 +9,7 @@ _NO_FILES = "has no effect, the health endpoints serve no files"
 _ENDPOINT = "has no effect on the fixed answers of a health endpoint"
 _LOG = "has no effect, what is not there is told to who asks for it"
 _HASHES = "has no effect, kubelb keeps no such table"
+_NO_TLS = "has no effect, the health endpoints speak no TLS"
 
 
 def _each(names: str, why: str) -> dict[str, str]:
@@ -65,9 +66,15 @@ _HTTP = {
         _HASHES,
     ),
     **_each(
-        "client_body_buffer_size client_header_buffer_size client_max_body_size etag gzip gzip_types gzip_vary "
+        "client_body_buffer_size client_header_buffer_size client_max_body_size etag gzip gzip_buffers "
+        "gzip_comp_level gzip_disable gzip_http_version gzip_min_length gzip_proxied gzip_types gzip_vary "
         "large_client_header_buffers lingering_close reset_timedout_connection server_tokens tcp_nodelay tcp_nopush",
         _ENDPOINT,
+    ),
+    **_each(
+        "ssl_ciphers ssl_prefer_server_ciphers ssl_protocols ssl_session_cache ssl_session_tickets "
+        "ssl_session_timeout",
+        _NO_TLS,
     ),
 }
 

@@ -22,11 +22,12 @@ _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A token (RFC 9110, 5.6.2)."""
 _OWN: Final = (
-    *("accept-ranges", "connection", "content-length", "content-type", "date", "etag", "keep-alive", "last-modified"),
+    *("accept-ranges", "connection", "content-length", "date", "etag", "keep-alive", "last-modified"),
     *("location", "proxy-authenticate", "proxy-authorization", "server", "te", "trailers", "transfer-encoding"),
     "upgrade",
 )
-"""What an endpoint says itself, and what belongs to the connection."""
+"""What an endpoint says itself, and what belongs to the connection. Of Content-Type there may be a second one, as
+nginx has it: many a health endpoint is written so."""
 
 
 def http_problems(endpoints: Sequence[HttpServer]) -> Iterator[Problem]:

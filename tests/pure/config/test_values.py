@@ -59,6 +59,7 @@ def test_an_address_reads_back(host: str, port: int) -> None:
         ("[::zz]:443", 'not an IPv6 address: "::zz"'),
         ("[a]:443", "not an address: "),
         ("a b:443", "not an address: "),
+        ("*:443", "not an address: "),
     ],
 )
 def test_not_addresses(text: str, fault: str) -> None:
