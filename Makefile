@@ -23,7 +23,6 @@ lint: .venv/installed-test
 	$(BIN)/mypy
 
 bench: .venv/installed-test
-	$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m bench $(ARGS)
 
 .venv/bin/pip:

@@ -9,6 +9,7 @@ from kubelb.config.faults import ConfigFault, printable
 from kubelb.config.overrides import NO_OVERRIDES, Overrides
 from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve
+from kubelb.supervisor.privileges import check_user
 
 
 def check(sources: Sources, overrides: Overrides = NO_OVERRIDES, quiet: bool = False) -> int:
@@ -17,6 +18,7 @@ def check(sources: Sources, overrides: Overrides = NO_OVERRIDES, quiet: bool = F
         loaded = load(sources, overrides)
         show_warnings(loaded.warnings)
         resolve(loaded.config, loaded.places)
+        check_user(loaded.config, loaded.places)
     except ConfigFault as error:
         return show_faults(error)
     if not quiet:

@@ -158,9 +158,14 @@ def _try_to_bind_at(path: str) -> None:
 
 
 def _run(sources: Sources, loaded: Loaded) -> int:
+    """The exit status. Raises :class:`ConfigFault`."""
     from kubelb.cli.run import run
 
-    if not loaded.daemon or is_successor(os.environ):
+    succeeding = is_successor(os.environ)
+    if not succeeding:
+        # The runtime directory beside it is made with all above it.
+        _try_to_write(Path(str(loaded.config.process.pid_file)))
+    if not loaded.daemon or succeeding:
         return run(sources, show=show_faults)
     in_background = to_background()
 

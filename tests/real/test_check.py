@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,13 @@ def test_faults(file: Path, capsys: pytest.CaptureFixture[str], change: tuple[st
 
 def _both(path: Path) -> list[Sources]:
     return [Sources(config=str(path)), Sources(nginx_conf=str(path))]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and os.environ.get("CI") != "true", reason="only root can become somebody else")
+def test_a_user_nobody_here_knows(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(_GOOD + '[process]\nuser = "nobody-knows-this-one"\n')
+    fault = f'{file}:8: process.user: getpwnam("nobody-knows-this-one") failed'
+    assert _refused(capsys, Sources(config=str(file))) == [fault]
 
 
 def test_missing(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

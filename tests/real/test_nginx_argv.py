@@ -205,6 +205,23 @@ def test_what_is_wrong_is_said_before_it_goes_to_the_background(
         assert ask(listen) == name_of(answering[0])
 
 
+def test_a_pid_file_without_its_directory(
+    tmp_path: Path, listen: SocketAddress, answering: list[SocketAddress]
+) -> None:
+    _write(tmp_path, listen, answering[0])
+    pid_file, errors = tmp_path / "missing" / "nginx.pid", tmp_path / "errors"
+    for arguments in (["-t"], []):
+        given = ["-p", str(tmp_path), "-c", "other.conf", *arguments]
+        (tmp_path / "other.conf").write_text(
+            (tmp_path / "nginx.conf").read_text().replace("nginx.pid", str(pid_file))
+        )
+        assert kubelb_nginx(*given, errors=errors) == 1
+        fault = f'nginx: [emerg] open() "{pid_file}" failed (2: No such file or directory)'
+        assert any(line.startswith(fault) for line in errors.read_text().splitlines())
+        assert not pid_file.parent.exists()
+        errors.unlink()
+
+
 def test_two_stand_side_by_side(tmp_path: Path, answering: list[SocketAddress]) -> None:
     with ExitStack() as stack:
         for number, server in enumerate(answering):
