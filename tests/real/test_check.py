@@ -50,6 +50,35 @@ def test_warnings(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == (f"{file}: ok\n", warning)
 
 
+@pytest.mark.parametrize(
+    ("setting", "key", "why"),
+    [
+        ('proxy_protocol_timeout = "1s"', "proxy_protocol_timeout", "without accept_proxy_protocol"),
+        ('trusted_proxies = ["10.0.0.0/8"]', "trusted_proxies", "without accept_proxy_protocol"),
+        ("socket.keepalive_count = 3", "socket.keepalive_count", "without keepalive"),
+    ],
+)
+def test_what_means_nothing_is_told(
+    file: Path, capsys: pytest.CaptureFixture[str], setting: str, key: str, why: str
+) -> None:
+    file.write_text(_GOOD.replace("[[listener]]\n", f"[[listener]]\n{setting}\n"))
+    assert check(Sources(config=str(file))) == 0
+    warning = f"warning: {file}:2: listener[0].{key}: means nothing {why}\n"
+    assert capsys.readouterr() == (f"{file}: ok\n", warning)
+    file.write_text(
+        file.read_text().replace(setting, f"{setting}\naccept_proxy_protocol = true\nsocket.keepalive = true\n")
+    )
+    assert check(Sources(config=str(file))) == 0
+    assert capsys.readouterr() == (f"{file}: ok\n", "")
+
+
+def test_servers_that_nobody_connects_to(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text('[[listener]]\nlisten = ["127.0.0.1:6443"]\nreturn = "no"\nconnect_timeout = "1s"\n')
+    assert check(Sources(config=str(file))) == 0
+    why = "means nothing with return: no server is connected to"
+    assert capsys.readouterr().err == f"warning: {file}:4: listener[0].connect_timeout: {why}\n"
+
+
 def test_an_admin_side_that_others_can_reach(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(_GOOD + '[admin]\nlisten = "0.0.0.0:8081"\n')
     assert check(Sources(config=str(file))) == 0

@@ -11,6 +11,7 @@ from kubelb.config.faults import ConfigFault, Fault, Key, Place
 from kubelb.config.files import read_text
 from kubelb.config.model.config import Loaded
 from kubelb.config.toml.decode import decode_config
+from kubelb.config.toml.effects import without_effect
 from kubelb.config.toml.lines import key_lines
 
 _POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
@@ -35,7 +36,8 @@ def parse_toml(text: str, file: str) -> Loaded:
         raise ConfigFault(Fault(file=file, what="nested too deeply")) from None
     places: dict[Key, Place] = {key: Place(file, line) for key, line in lines.items()}
     places[()] = Place(file)
-    return Loaded(decode_config(table, places), places=places)
+    config = decode_config(table, places)
+    return Loaded(config, without_effect(config, places), places)
 
 
 def _syntax_fault(message: str, text: str, file: str) -> Fault:
