@@ -23,7 +23,7 @@ from kubelb.wire.messages import HandOver, Message, Receive, SnapshotChanged
 _AGAIN = 0.01
 """Seconds between two attempts to send the newest snapshot to a worker that is behind."""
 _STUCK = 10.0
-"""Seconds after which one that still is has to go."""
+"""Seconds after which one that takes no message at all has to go."""
 
 
 class Family:
@@ -140,12 +140,13 @@ class Family:
         self.catch_up(now)
 
     def catch_up(self, now: float) -> None:
-        """Send the newest snapshot to those who have read most of what was sent before. Who never does is stuck."""
+        """Send the newest snapshot to those who have read most of what was sent before, and at last to the others.
+        Who has no room then is stuck."""
         for pid, (_, since) in list(self._late.items()):
-            channel = self._channels[pid]
-            if channel.has_room() and self._send_newest(pid, channel):
+            channel, is_last = self._channels[pid], now - since > _STUCK
+            if (channel.has_room() or is_last) and self._send_newest(pid, channel):
                 continue
-            if now - since > _STUCK and (place := self.place_of(pid)) is not None:
+            if is_last and (place := self.place_of(pid)) is not None:
                 del self._late[pid]
                 self._end_stuck(place, pid)
 
