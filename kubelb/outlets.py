@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from kubelb.reasons import reason_of
 from kubelb.syslog.message import OF_LEVEL, Peer
-from kubelb.syslog.sender import Sender, reason_of
+from kubelb.syslog.sender import Sender
 
 LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,

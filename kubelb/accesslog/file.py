@@ -15,7 +15,7 @@ from datetime import datetime
 from kubelb import log
 from kubelb.config.log_files import STANDARD, open_log
 from kubelb.config.model.logs import AccessLog
-from kubelb.syslog.sender import reason_of
+from kubelb.reasons import reason_of
 
 
 class LogFile:

@@ -15,6 +15,7 @@ from typing import IO
 
 from kubelb.cli import adminclient
 from kubelb.config.faults import printable
+from kubelb.reasons import reason_of
 
 _PID_FILE = "kubelb.pid"
 _PATIENCE = 20.0
@@ -45,7 +46,7 @@ def _pid_file(runtime_dir: Path) -> IO[bytes]:
             f"{path}: no such file; is kubelb running, with this runtime directory?"
         ) from None
     except OSError as error:
-        raise adminclient.AdminFault(f"{path}: {(error.strerror or str(error)).lower()}") from None
+        raise adminclient.AdminFault(f"{path}: {reason_of(error)}") from None
 
 
 def _wait(held: IO[bytes], runtime_dir: Path, deadline: float) -> None:

@@ -9,6 +9,7 @@ import stat
 from typing import Final
 
 from kubelb.config.faults import ConfigFault, Fault
+from kubelb.reasons import reason_of
 
 MAX_BYTES: Final = 1 << 20
 """No configuration is larger; a larger file is a mistake, and is not read to its end."""
@@ -32,8 +33,7 @@ def read_bytes(path: str) -> bytes:
             # None: one of the kernel's own, such as /proc/kmsg, that has nothing to tell yet.
             data = file.read(MAX_BYTES + 1) or b""
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigFault(Fault(file=path, what=f"cannot be read: {reason}")) from None
+        raise ConfigFault(Fault(file=path, what=f"cannot be read: {reason_of(error)}")) from None
     except ValueError as error:
         raise ConfigFault(Fault(file=path, what=f"cannot be read: {error}")) from None
     if len(data) > MAX_BYTES:

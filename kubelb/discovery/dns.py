@@ -28,6 +28,7 @@ from kubelb.discovery.message import (
     read_reply,
 )
 from kubelb.discovery.targets import Target
+from kubelb.reasons import reason_of
 
 _ROUNDS: Final = 2
 """How often each server is asked."""
@@ -166,7 +167,7 @@ class _Servers:
             except TimeoutError:
                 reason = f"{server} does not answer"
             except OSError as error:
-                reason = f"{server}: {(error.strerror or str(error)).lower()}"
+                reason = f"{server}: {reason_of(error)}"
             except BadMessage as fault:
                 reason = f"{server} gives a broken answer: {fault}"
             except ValueError as fault:

@@ -10,6 +10,8 @@ import re
 import stat
 from pathlib import Path
 
+from kubelb.reasons import reason_of
+
 Stamp = tuple[int, ...] | None
 """Inode, size and time of change of a file; None: it cannot be seen."""
 
@@ -33,7 +35,7 @@ def read_token(file: str) -> str:
         with Path(file).open("rb") as opened:
             token = opened.read(_MAX_TOKEN + 1).strip()
     except OSError as error:
-        raise unusable(file, words(error)) from None
+        raise unusable(file, reason_of(error)) from None
     if len(token) > _MAX_TOKEN or not _TOKEN.fullmatch(token):
         raise unusable(file, "not a bearer token")
     return token.decode("ascii")
@@ -55,8 +57,4 @@ def check(file: str) -> None:
         with Path(file).open("rb"):
             pass
     except OSError as error:
-        raise unusable(file, words(error)) from None
-
-
-def words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+        raise unusable(file, reason_of(error)) from None

@@ -14,9 +14,10 @@ from selectors import EVENT_READ, EVENT_WRITE
 from typing import TYPE_CHECKING, Any
 
 from kubelb.config.model.pools import Health
-from kubelb.health.credentials import Stamp, check, stamp, unusable, words
+from kubelb.health.credentials import Stamp, check, stamp, unusable
 from kubelb.health.http import PeerFault
 from kubelb.health.steps import Steps, Waiting, patiently, unconnected
+from kubelb.reasons import reason_of
 from kubelb.snapshot import SocketAddress
 
 if TYPE_CHECKING:
@@ -139,4 +140,4 @@ def _load_cert(context: ssl.SSLContext, file: str, key: str | None) -> None:
 
 
 def _file_words(error: OSError, otherwise: str) -> str:
-    return otherwise if isinstance(error, ssl.SSLError) else words(error)
+    return otherwise if isinstance(error, ssl.SSLError) else reason_of(error)

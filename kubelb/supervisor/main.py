@@ -15,6 +15,7 @@ import time
 
 from kubelb import log
 from kubelb.config.model.config import Config
+from kubelb.reasons import reason_of
 from kubelb.snapshot import Snapshot
 from kubelb.supervisor import holdings, plan, signals
 from kubelb.supervisor.init import FIRST, Init
@@ -217,5 +218,4 @@ class Supervisor:
         try:
             self._departure = Departure(self._service, self._origin.image)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            say_failed(self._service, (f"the new kubelb cannot be started: {reason}",))
+            say_failed(self._service, (f"the new kubelb cannot be started: {reason_of(error)}",))

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from kubelb.config.faults import ConfigFault, Fault
+from kubelb.reasons import reason_of
 
 
 class PidFile:
@@ -23,9 +24,8 @@ class PidFile:
                 os.close(self._fd)
                 self._fd = self._locked()
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
             raise ConfigFault(
-                Fault(what=f"cannot use {runtime_dir}: {reason}", instead="choose another --runtime-dir")
+                Fault(what=f"cannot use {runtime_dir}: {reason_of(error)}", instead="choose another --runtime-dir")
             ) from None
         self.write()
 

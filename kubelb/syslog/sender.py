@@ -10,6 +10,8 @@ import errno
 import socket
 import threading
 
+from kubelb.reasons import reason_of
+
 _OTHERS_FAULT = (errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE)
 """Of a socket that was fine: nobody has the other end any more, or a datagram before came back."""
 
@@ -63,10 +65,6 @@ class Sender:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-
-def reason_of(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _connect(address: str | tuple[str, int]) -> socket.socket:
