@@ -72,9 +72,11 @@ class Supervisor:
             service.systemd.alive(time.monotonic())
         service.clean_up()
         log.get().info("stopped")
+        status = int(self._arrival is not None and self._arrival.failed)
         if not service.serving and os.getpid() == FIRST:
-            return Init(service.signals, service.held.pidfile.path).run()
-        return int(self._arrival is not None and self._arrival.failed)
+            status = Init(service.signals, service.held.pidfile.path).run()
+        signals.ignore_from_now_on()
+        return status
 
     def _patience(self) -> float | None:
         service = self._service

@@ -25,6 +25,13 @@ def forget(pipe: SignalPipe) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def ignore_from_now_on() -> None:
+    """The process has done its work, and its exit status says how. The interpreter's end restores the default actions
+    of what is handled, and a signal that comes then would be the status instead."""
+    for number in (*FAST, GRACEFUL, RELOAD, REOPEN, UPGRADE):
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def blocked() -> Iterator[None]:
     """No signal is delivered within: none reaches a child that still has the supervisor's handlers, which would

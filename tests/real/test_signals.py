@@ -125,6 +125,14 @@ def test_a_graceful_stop_lets_sessions_end(
             assert phases(proxy) == ["draining", "stopping"]
 
 
+def test_a_signal_that_comes_at_the_very_end_is_not_the_exit_status(tmp_path: Path, servers: IdentityServers) -> None:
+    with a_proxy(tmp_path, servers.addresses) as proxy:
+        proxy.process.send_signal(signal.SIGTERM)
+        while proxy.process.poll() is None:
+            proxy.process.send_signal(signal.SIGHUP)
+        assert proxy.wait() == 0, proxy.log.text
+
+
 def test_a_graceful_stop_without_sessions_is_the_end(tmp_path: Path, servers: IdentityServers) -> None:
     with a_proxy(tmp_path, servers.addresses) as proxy:
         children = proxy.children()
