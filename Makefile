@@ -1,46 +1,68 @@
-# `make demo` and `make test` work on a fresh Debian machine: what is missing is installed first
-# (a virtual environment in .venv; Debian packages when root).
+# `make demo` and `make test` work on a fresh Debian machine: what is missing is installed first, into a virtual
+# environment and just as packaging/lock has it, and Debian packages by root.
 
+# LATEST=1 installs the newest that setup.cfg allows. It, and PYTHON=/path/to/python3.13, have an environment of their own.
+ifndef VENV
+VENV := .venv$(if $(LATEST),-latest)$(if $(PYTHON),-$(notdir $(PYTHON)))
+endif
 # Debian's own interpreter before any other: it is built with profile-guided optimisation, and the relay feels it.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
-BIN := .venv/bin
+BIN := $(VENV)/bin
+LOCK := packaging/lock
 MINUTES ?= 10
 # Most tests wait for something most of the time.
 JOBS ?= $(shell expr 2 \* $$(nproc))
-PACKAGES := python3-venv nginx libnginx-mod-stream wrk iproute2 haproxy systemd chromium chromium-driver
 
-.PHONY: demo test lint bench soak clean
+.PHONY: demo test lint bench soak lock newest clean
 
-demo: .venv/installed
+demo: $(VENV)/installed-demo
 	$(BIN)/kubelb demo $(ARGS)
 
-test: .venv/installed-test
+test: $(VENV)/installed-test
+	packaging/install-packages nginx libnginx-mod-stream wrk iproute2 haproxy systemd chromium chromium-driver
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-lint: .venv/installed-test
+lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: .venv/installed-test
+bench: $(VENV)/installed-bench
+	packaging/install-packages nginx libnginx-mod-stream wrk iproute2 haproxy
 	$(BIN)/python -m bench $(ARGS)
 
-.venv/bin/pip:
-	packaging/install-packages python3-venv
-	$(PYTHON) -m venv .venv
-
-.venv/installed: .venv/bin/pip setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[demo]"
-	touch $@
-
-.venv/installed-test: .venv/installed
-	packaging/install-packages $(PACKAGES)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,demo]'
-	touch $@
-
-soak: .venv/installed-test
+soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
 
+# ARGS=--upgrade takes the newest versions; without it those that are locked stay where they fit.
+lock: $(VENV)/installed-compile
+	$(BIN)/python $(LOCK)/compile.py $(ARGS)
+
+PIP := $(BIN)/pip --quiet --disable-pip-version-check install
+LOCKED := $(PIP) --require-hashes --only-binary :all:
+
+$(BIN)/pip:
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || packaging/install-packages python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+ifdef LATEST
+EXTRAS_demo := demo
+EXTRAS_bench := demo,bench
+EXTRAS_test := demo,bench,test
+$(VENV)/installed-%: newest | $(BIN)/pip
+	$(PIP) --upgrade --upgrade-strategy eager --editable '.[$(EXTRAS_$*)]'
+	touch $@
+else
+$(VENV)/installed-%: $(LOCK)/%.txt $(LOCK)/build.txt setup.cfg pyproject.toml | $(BIN)/pip
+	$(LOCKED) -r $(LOCK)/build.txt -r $<
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+endif
+
+$(VENV)/installed-compile: $(LOCK)/compile.txt | $(BIN)/pip
+	$(LOCKED) -r $<
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
