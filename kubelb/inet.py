@@ -10,15 +10,17 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
+from kubelb.reasons import ValueFault
+
 _WORD = re.compile(r"[0-9A-Fa-f]{1,4}")
-_OCTET = re.compile(r"[0-9]*")
+_OCTET = re.compile(r"0*([0-9]{0,3})")
 _NONE = b"\xff\xff\xff\xff"
 """INADDR_NONE: nginx cannot tell this address from a fault."""
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
 def packed(text: str) -> bytes:
-    """The 4 or 16 bytes of an address: ``ngx_parse_addr``. Raises :class:`ValueError`."""
+    """The 4 or 16 bytes of an address: ``ngx_parse_addr``. Raises :class:`ValueFault`."""
     try:
         return _packed_ipv4(text)
     except ValueError:
@@ -27,12 +29,10 @@ def packed(text: str) -> bytes:
 
 def _packed_ipv4(text: str) -> bytes:
     """``ngx_inet_addr``: four decimal numbers, any of which may be left out."""
-    octets = text.split(".")
-    if len(octets) == 4 and all(map(_OCTET.fullmatch, octets)):
-        address = bytes(int(octet or "0") for octet in octets)
-        if address != _NONE:
-            return address
-    raise ValueError(f'not an IPv4 address: "{text}"')
+    octets = [int(match[1] or "0") for octet in text.split(".") if (match := _OCTET.fullmatch(octet))]
+    if len(octets) == text.count(".") + 1 == 4 and max(octets) < 256 and bytes(octets) != _NONE:
+        return bytes(octets)
+    raise ValueFault(f'not an IPv4 address: "{text}"')
 
 
 def _packed_ipv6(text: str) -> bytes:
@@ -45,7 +45,7 @@ def _packed_ipv6(text: str) -> bytes:
         elif gap is None:
             gap = len(words)
         else:
-            raise ValueError(f'not an IPv6 address: "{text}"')
+            raise ValueFault(f'not an IPv6 address: "{text}"')
     if fields and "." in last:
         _packed_word(last.partition(".")[0])
         words += _packed_ipv4(last)
@@ -57,12 +57,12 @@ def _packed_ipv6(text: str) -> bytes:
         return words
     if len(words) < 16 and gap is not None:
         return words[:gap] + bytes(16 - len(words)) + words[gap:]
-    raise ValueError(f'not an IPv6 address: "{text}"')
+    raise ValueFault(f'not an IPv6 address: "{text}"')
 
 
 def _packed_word(text: str) -> bytes:
     if not _WORD.fullmatch(text):
-        raise ValueError(f'not a part of an IPv6 address: "{text}"')
+        raise ValueFault(f'not a part of an IPv6 address: "{text}"')
     return int(text, 16).to_bytes(2, "big")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
+import os
 import socket
 from http import HTTPStatus
 from pathlib import Path
@@ -11,9 +13,11 @@ from pathlib import Path
 import msgspec
 
 from kubelb.config.faults import printable
+from kubelb.config.values import MAX_UNIX_PATH
 from kubelb.control.commands import Command, Drain, Reply, Stop
 from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions, query
 from kubelb.control.status import Status
+from kubelb.reasons import reason_of
 
 NAME = "admin.sock"
 """Of the socket in the runtime directory."""
@@ -31,6 +35,8 @@ class _Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
+        if len(os.fsencode(self._path)) > MAX_UNIX_PATH:
+            raise OSError(errno.ENAMETOOLONG, "")
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
@@ -151,5 +157,9 @@ def _reason(error: OSError | http.client.HTTPException) -> str:
             return "permission denied; ask as the user kubelb runs as"
         case TimeoutError():
             return "no answer in time"
+        case OSError():
+            return reason_of(error)
+        case http.client.IncompleteRead():
+            return "the answer is cut off"
         case _:
-            return str(error) or type(error).__name__
+            return "the answer is not HTTP"

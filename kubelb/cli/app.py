@@ -22,6 +22,7 @@ from kubelb.config.overrides import Overrides, parse_probing, parse_rebalance, p
 from kubelb.config.sources import Sources
 from kubelb.config.values import parse_duration
 from kubelb.log import LEVELS
+from kubelb.reasons import ValueFault
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(readable=False)
@@ -34,7 +35,7 @@ def _read_by(parse: Callable[[str], object]) -> Callable[[click.Context, click.P
     def read(_context: click.Context, _option: click.Parameter, value: str | None) -> object:
         try:
             return None if value is None else parse(value)
-        except ValueError as error:
+        except ValueFault as error:
             raise click.BadParameter(str(error)) from None
 
     return read

@@ -30,6 +30,7 @@ from kubelb.config.model.pools import Pool, Server
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, parse_address
 from kubelb.control.status import Status
+from kubelb.reasons import ValueFault
 from kubelb.standin.clients import Traffic
 from kubelb.standin.kubeconfig import kubeconfig
 from kubelb.standin.process import Standin, StandinFault
@@ -235,7 +236,7 @@ class _Proxy:
 def _chosen(listen: str) -> Address:
     try:
         return parse_address(listen)
-    except ValueError as error:
+    except ValueFault as error:
         raise DemoFault(str(error)) from None
 
 

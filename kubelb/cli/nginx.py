@@ -25,6 +25,7 @@ from kubelb.config.nginx.syntax import COMMAND_LINE, PREFIX, NginxOptions
 from kubelb.config.sources import Sources, load
 from kubelb.config.values import Address
 from kubelb.discovery.resolve import resolve
+from kubelb.reasons import failed
 from kubelb.supervisor.children import to_background
 from kubelb.supervisor.privileges import check_user
 from kubelb.supervisor.secondpid import open_pid
@@ -98,7 +99,7 @@ def _load(sources: Sources, file: str) -> Loaded:
     try:
         os.close(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except (OSError, ValueError) as error:
-        raise ConfigFault(Fault(what=_failed(f'open() "{file}"', error))) from None
+        raise ConfigFault(Fault(what=failed(f'open() "{file}"', error))) from None
     return load(sources)
 
 
@@ -143,7 +144,7 @@ def _try_to_bind(address: Address) -> None:
             sock.bind((address.host, address.port))
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            raise ConfigFault(Fault(what=_failed(f"bind() to {address}", error))) from None
+            raise ConfigFault(Fault(what=failed(f"bind() to {address}", error))) from None
 
 
 def _try_to_bind_at(path: str) -> None:
@@ -154,7 +155,7 @@ def _try_to_bind_at(path: str) -> None:
         Path(path).unlink()
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            raise ConfigFault(Fault(what=_failed(f"bind() to unix:{path}", error))) from None
+            raise ConfigFault(Fault(what=failed(f"bind() to unix:{path}", error))) from None
 
 
 def _run(sources: Sources, loaded: Loaded) -> int:
@@ -190,13 +191,13 @@ def _send(number: signal.Signals, pid_file: str) -> None:
         with open(pid_file, "rb") as file:  # noqa: PTH123 (its errors name no path twice)
             text = file.read(_PID_BYTES).rstrip(b"\r\n")
     except (OSError, ValueError) as error:
-        raise _SignalFault(_failed(f'open() "{pid_file}"', error), "error") from None
+        raise _SignalFault(failed(f'open() "{pid_file}"', error), "error") from None
     if not re.fullmatch(rb"[0-9]{1,10}", text) or not int(text):
         raise _SignalFault(f'invalid PID number "{text.decode("ascii", "replace")}" in "{pid_file}"', "error")
     try:
         os.kill(int(text), number)
     except (OSError, OverflowError) as error:
-        raise _SignalFault(_failed(f"kill({int(text)}, {number.value})", error), "alert") from None
+        raise _SignalFault(failed(f"kill({int(text)}, {number.value})", error), "alert") from None
 
 
 class _SignalFault(ConfigFault):
@@ -235,11 +236,6 @@ def _warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
         match = _PLACED.fullmatch(warning)
         _say("[warn] " + (f"{match['what']} in {match['place']}" if match else warning))
-
-
-def _failed(what: str, error: Exception) -> str:
-    """As nginx tells of a system call."""
-    return f"{what} failed ({error.errno}: {error.strerror})" if isinstance(error, OSError) else f"{what} failed"
 
 
 def _say(text: str) -> None:

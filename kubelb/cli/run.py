@@ -22,6 +22,7 @@ from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve
 from kubelb.health.probes import prepare
 from kubelb.outlets import Target
+from kubelb.reasons import reason_of
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.main import Supervisor
 from kubelb.supervisor.privileges import check_user, ignored_user
@@ -92,7 +93,7 @@ def _set_up_log(settings: Log, places: Places) -> None:
         log.write_to(*map(_target, settings.targets))
     except OSError as error:
         key = next((key for key, target in log_targets(settings) if target.file == error.filename), ("log",))
-        what = f'"{error.filename}" cannot be opened: {error.strerror or error}'
+        what = f'"{error.filename}" cannot be opened: {reason_of(error)}'
         raise ConfigFault(fault_at(places, (*key, "file"), what)) from None
     log.set_up("supervisor")
 

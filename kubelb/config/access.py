@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from kubelb.inet import packed, packed_host, shown, unmapped
+from kubelb.reasons import ValueFault
 
 _UNIX = b""
 _PREFIX = re.compile(r"0*[0-9]{1,3}")
@@ -44,30 +45,30 @@ def _unheard(warning: str) -> None: ...
 
 
 def parse_access(text: str, warn: Callable[[str], None] = _unheard) -> Rule:
-    """The rule of a text such as ``deny 10.0.0.0/8``. Raises :class:`ValueError`; warns as nginx does."""
+    """The rule of a text such as ``deny 10.0.0.0/8``. Raises :class:`ValueFault`; warns as nginx does."""
     verdict, _, whom = text.partition(" ")
     if verdict not in ("allow", "deny"):
-        raise ValueError(f'"{text}" is no rule; write for example "allow 10.0.0.0/8" or "deny all"')
+        raise ValueFault(f'"{text}" is no rule; write for example "allow 10.0.0.0/8" or "deny all"')
     return parse_rule(verdict == "deny", whom, warn)
 
 
 def parse_rule(deny: bool, text: str, warn: Callable[[str], None] = _unheard) -> Rule:
-    """The rule for ``all``, ``unix:``, an address or a network. Raises :class:`ValueError`; warns as nginx does."""
+    """The rule for ``all``, ``unix:``, an address or a network. Raises :class:`ValueFault`; warns as nginx does."""
     return Rule(deny, None if text == "all" else parse_network(text, warn))
 
 
 def parse_network(text: str, warn: Callable[[str], None] = _unheard) -> Network:
-    """``unix:``, an address or a network. Raises :class:`ValueError`; warns as nginx does."""
+    """``unix:``, an address or a network. Raises :class:`ValueFault`; warns as nginx does."""
     if text == "unix:":
         return Network(_UNIX, 0)
     host, slash, length = text.partition("/")
     try:
         address = packed(host)
     except ValueError:
-        raise ValueError(f'invalid parameter "{text}"') from None
+        raise ValueFault(f'invalid parameter "{text}"') from None
     bits = len(address) * 8
     if slash and not (_PREFIX.fullmatch(length) and int(length) <= bits):
-        raise ValueError(f'invalid parameter "{text}"')
+        raise ValueFault(f'invalid parameter "{text}"')
     prefix = int(length) if slash else bits
     if _cut(address, prefix) != address:
         warn(f"low address bits of {text} are meaningless")

@@ -14,6 +14,7 @@ from kubelb.config.model.config import Config, Loaded
 from kubelb.config.model.listeners import Listener
 from kubelb.config.model.pools import PASSIVE, Pool, Server
 from kubelb.config.values import Address, Duration, parse_address, same_host
+from kubelb.reasons import ValueFault
 
 VARIABLE: Final = "CP_HOSTS"
 _POOL = "kube_apiserver"
@@ -27,7 +28,7 @@ def read_cp_hosts(text: str) -> Loaded:
     for number, entry in enumerate(text.split(","), start=1):
         try:
             addresses.append(_address(entry.strip(), number, addresses))
-        except ValueError as error:
+        except ValueFault as error:
             fault = fault_of(error)
             faults.append(Fault(path=VARIABLE, what=fault.what, instead=fault.instead))
     if faults:
@@ -44,12 +45,12 @@ def read_cp_hosts(text: str) -> Loaded:
 
 def _address(entry: str, number: int, before: list[Address]) -> Address:
     if not entry:
-        raise ValueError(f"entry {number} is empty; write hosts with commas between them")
+        raise ValueFault(f"entry {number} is empty; write hosts with commas between them")
     address = parse_address(f"[{entry}]" if _is_ipv6(entry) else entry, _PORT)
     if address.path is not None:
-        raise ValueError(f"{address} is no host; write hosts with commas between them")
+        raise ValueFault(f"{address} is no host; write hosts with commas between them")
     if any(same_host(address.host) == same_host(other.host) and address.port == other.port for other in before):
-        raise ValueError(f"{address} is there twice; write each host once")
+        raise ValueFault(f"{address} is there twice; write each host once")
     return address
 
 

@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Generic, TypeVar
 
+from kubelb.reasons import ValueFault
+
 T = TypeVar("T")
 
 Variable = Callable[[T], "bytes | None"]
@@ -37,7 +39,7 @@ class Expression(Generic[T]):
     ) -> None:
         """``variables`` by their names in lower case; each value goes through ``render``.
 
-        ``later`` are the names of those that exist, but not yet when this is evaluated. :class:`ValueError`, in
+        ``later`` are the names of those that exist, but not yet when this is evaluated. :class:`ValueFault`, in
         nginx's words, for a text that is none.
         """
         self._parts: list[bytes | Variable[T]] = []
@@ -59,17 +61,17 @@ class Expression(Generic[T]):
 
 
 def mentioned(text: str) -> frozenset[str]:
-    """The names in it. :class:`ValueError`, in nginx's words, for a text that is none."""
+    """The names in it. :class:`ValueFault`, in nginx's words, for a text that is none."""
     return frozenset(_name(match, text) for match in _DOLLAR.finditer(text))
 
 
 def _name(match: re.Match[str], text: str) -> str:
     inner: str | None = match["inner"]
     if inner is not None and not match["end"] and (inner or match.end() < len(text)):
-        raise ValueError(f'the closing bracket in "{inner}" variable is missing')
+        raise ValueFault(f'the closing bracket in "{inner}" variable is missing')
     name: str = inner or match["bare"]
     if not name:
-        raise ValueError("invalid variable name; a dollar sign is followed by the name of a variable")
+        raise ValueFault("invalid variable name; a dollar sign is followed by the name of a variable")
     return name.lower()
 
 
@@ -77,8 +79,8 @@ def _variable(name: str, variables: Mapping[str, Variable[T]], later: Collection
     if name in variables:
         return variables[name]
     if name in later:
-        raise ValueError(f'"{name}" is not known yet at that time; known are {", ".join(sorted(variables))}')
+        raise ValueFault(f'"{name}" is not known yet at that time; known are {", ".join(sorted(variables))}')
     from difflib import get_close_matches  # Few make mistakes.
 
     close = get_close_matches(name, variables, 1)
-    raise ValueError(f'unknown "{name}" variable' + (f'; did you mean "{close[0]}"?' if close else ""))
+    raise ValueFault(f'unknown "{name}" variable' + (f'; did you mean "{close[0]}"?' if close else ""))

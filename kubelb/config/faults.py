@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from kubelb.reasons import ValueFault
+
 Key = tuple[str | int, ...]
 """A setting's place in the model: ``("pool", "api", "servers", 1, "weight")``."""
 
@@ -67,7 +69,7 @@ def fault_at(places: Places, key: Key, what: str, instead: str | None = None) ->
     return Fault(file=place.file, line=place.line, path=path, what=what, instead=instead)
 
 
-def fault_of(error: ValueError) -> Fault:
+def fault_of(error: ValueFault) -> Fault:
     """The fault in the words of a ``parse_*`` function: what is wrong, a semicolon, what would be right."""
     what, semicolon, instead = str(error).rpartition("; ")
     return Fault(what=what, instead=instead) if semicolon else Fault(what=instead)

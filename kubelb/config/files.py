@@ -3,13 +3,12 @@ before the processes start and, later, in the control process."""
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from typing import Final
 
 from kubelb.config.faults import ConfigFault, Fault
-from kubelb.reasons import reason_of
+from kubelb.reasons import reason_of, reason_of_path
 
 MAX_BYTES: Final = 1 << 20
 """No configuration is larger; a larger file is a mistake, and is not read to its end."""
@@ -34,8 +33,10 @@ def read_bytes(path: str) -> bytes:
             data = file.read(MAX_BYTES + 1) or b""
     except OSError as error:
         raise ConfigFault(Fault(file=path, what=f"cannot be read: {reason_of(error)}")) from None
+    except _IrregularError:
+        raise ConfigFault(Fault(file=path, what="cannot be read: not a regular file")) from None
     except ValueError as error:
-        raise ConfigFault(Fault(file=path, what=f"cannot be read: {error}")) from None
+        raise ConfigFault(Fault(file=path, what=f"cannot be read: {reason_of_path(error)}")) from None
     if len(data) > MAX_BYTES:
         raise ConfigFault(Fault(file=path, what="larger than 1 MiB", instead="give a configuration file"))
     return data
@@ -48,6 +49,10 @@ def _open(path: str, flags: int) -> int:
     if stat.S_ISREG(mode):
         return fd
     os.close(fd)
-    raise (
-        IsADirectoryError(errno.EISDIR, "is a directory") if stat.S_ISDIR(mode) else OSError(0, "not a regular file")
-    )
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    raise _IrregularError
+
+
+class _IrregularError(Exception):
+    """It is no regular file, and no directory."""

@@ -13,6 +13,7 @@ from kubelb.config.model.config import Config, Loaded
 from kubelb.config.model.listeners import Listener
 from kubelb.config.model.pools import Balance, Pool, Server
 from kubelb.config.values import Address, parse_address, parse_duration
+from kubelb.reasons import ValueFault
 
 POOL = "kube-apiserver"
 """The name of the only pool of a proxy that is given by flags."""
@@ -68,7 +69,7 @@ def _parse_balance(text: str) -> Balance:
     for name in typing.get_args(Balance):
         if text == name:
             return typing.cast(Balance, name)
-    raise ValueError(f'not "{text}"; one of {", ".join(typing.get_args(Balance))}')
+    raise ValueFault(f'not "{text}"; one of {", ".join(typing.get_args(Balance))}')
 
 
 class _FlagsReader:
@@ -81,7 +82,7 @@ class _FlagsReader:
             return None
         try:
             return parse(text)
-        except ValueError as error:
+        except ValueFault as error:
             self.faults.append(msgspec.structs.replace(fault_of(error), path=flag(name)))
             return None
 

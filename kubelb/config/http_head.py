@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from kubelb.config.virtual import host_name
+from kubelb.reasons import ValueFault
 
 _LINE: Final = re.compile(rb"([A-Z_-]+) +([^ ]+)(?: +(HTTP/([1-9][0-9]*)\.([0-9]{1,3})) *| *)")
 _TARGET: Final = re.compile(
@@ -111,15 +112,15 @@ def _with_target(head: Head, host: bytes | None, target: bytes) -> Head:
 
 
 def normal_path(path: bytes) -> bytes:
-    """``path`` decoded, and without ``.``, ``..`` and repeated slashes. :class:`ValueError`: it leads nowhere."""
+    """``path`` decoded, and without ``.``, ``..`` and repeated slashes. :class:`ValueFault`: it leads nowhere."""
     if _BAD_ESCAPE.search(path):
-        raise ValueError("no path")
+        raise ValueFault("no path")
     pieces = unquote_to_bytes(path).split(b"/")[1:]
     parts: list[bytes] = []
     for piece in pieces:
         if piece == b"..":
             if not parts:
-                raise ValueError("out of /")
+                raise ValueFault("out of /")
             parts.pop()
         elif piece not in (b"", b"."):
             parts.append(piece)
@@ -150,7 +151,7 @@ def _headers(text: bytes) -> list[tuple[bytes, bytes]]:
     for line in filter(None, text.split(b"\r\n")):
         match = _HEADER.fullmatch(line)
         if match is None:
-            raise ValueError("no header")
+            raise ValueFault("no header")
         if _NAME.fullmatch(match[1]):
             headers.append((match[1].lower().replace(b"-", b"_"), (match[2] or b"").strip(b" ")))
     return headers

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from kubelb.config.expression import Expression, Variable
 from kubelb.config.http_head import Head
 from kubelb.config.variables import Ended, Worker, session_variables
+from kubelb.reasons import ValueFault
 
 MAX_VARIABLES: Final = 64
 """In one text: each may be as long as the head of a request."""
@@ -263,8 +264,8 @@ def _named(worker: Worker) -> dict[str, Variable[Asked]]:
 
 @lru_cache(maxsize=1024)
 def compile_http(text: str, worker: Worker = Worker("", 0)) -> Expression[Asked]:  # noqa: B008 (frozen)
-    """What an answer says. Raises :class:`ValueError`, saying what would be right."""
+    """What an answer says. Raises :class:`ValueFault`, saying what would be right."""
     made = Expression(text, http_variables(worker))
     if text.count("$") > MAX_VARIABLES:
-        raise ValueError(f"{text.count('$')} variables; at most {MAX_VARIABLES} in one text")
+        raise ValueFault(f"{text.count('$')} variables; at most {MAX_VARIABLES} in one text")
     return made

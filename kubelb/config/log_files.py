@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from kubelb.config.faults import Fault, Key, Places, fault_at
 from kubelb.config.log_targets import log_targets, request_logs
 from kubelb.config.model.config import Config
-from kubelb.reasons import reason_of
+from kubelb.reasons import reason_of, reason_of_path
 
 STANDARD = ("/dev/stdout", "/dev/stderr")
 """What the process has open already: it may be systemd's journal, a socket that cannot be opened by name."""
@@ -56,7 +56,7 @@ def make_log_file(path: str, user: str | None) -> str | None:
     except OSError as error:
         return reason_of(error)
     except ValueError as error:
-        return str(error)
+        return reason_of_path(error)
     return None
 
 

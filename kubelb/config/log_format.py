@@ -56,7 +56,7 @@ _NOBODY: Final = Worker("", 0)
 
 
 def compile_format(text: str, escape: Escape, worker: Worker = _NOBODY, syslog: bool = False) -> Expression[Ended]:
-    """A line without its end, of a file or for ``syslog``. Raises :class:`ValueError`, saying what would be right."""
+    """A line without its end, of a file or for ``syslog``. Raises :class:`ValueFault`, saying what would be right."""
     return Expression(text, _named(worker), _escaped(escape, syslog))
 
 
@@ -79,7 +79,7 @@ def _named(worker: Worker) -> dict[str, Variable[Ended]]:
 def compile_condition(text: str, worker: Worker = _NOBODY) -> Callable[[Ended], bool]:
     """Whether a session is to be logged: nginx's ``if=``, which a value of nothing or ``0`` denies.
 
-    Raises :class:`ValueError`, saying what would be right.
+    Raises :class:`ValueFault`, saying what would be right.
     """
     return _condition(Expression(text, session_variables(worker)))
 
@@ -94,7 +94,7 @@ def _condition(expression: Expression[T]) -> Callable[[T], bool]:
 
 
 class Texts(NamedTuple):
-    """How the texts of access logs are judged: each raises :class:`ValueError`, saying what would be right."""
+    """How the texts of access logs are judged: each raises :class:`ValueFault`, saying what would be right."""
 
     check_format: Callable[[str, Escape], object]
     check_condition: Callable[[str], object]

@@ -17,6 +17,7 @@ from kubelb.config.access import Network, parse_network
 from kubelb.config.model.variables import Variable
 from kubelb.config.regex.compiled import compile_regex
 from kubelb.inet import packed, unmapped
+from kubelb.reasons import ValueFault
 
 
 class Found(NamedTuple):
@@ -124,17 +125,17 @@ class MapKeys:
         self._taken: set[tuple[str, str]] = set()
 
     def add(self, key: str, hostnames: bool) -> None:
-        """Raises :class:`ValueError`, in nginx's words, for a key that is none, or in the way of one before."""
+        """Raises :class:`ValueFault`, in nginx's words, for a key that is none, or in the way of one before."""
         places = _places(key.lower()) if hostnames else [("", key.lower())]
         if not self._taken.isdisjoint(places):
-            raise ValueError(f'conflicting parameter "{key}"')
+            raise ValueFault(f'conflicting parameter "{key}"')
         self._taken.update(places)
 
 
 def _places(name: str) -> list[tuple[str, str]]:
     """What a name or wildcard takes: where, and what is left of it there."""
     if name.count("*") > 1 or ".." in name or "\0" in name:
-        raise ValueError(f'invalid hostname or wildcard "{name}"')
+        raise ValueFault(f'invalid hostname or wildcard "{name}"')
     if len(name) > 1 and name.startswith("."):
         return [("", name[1:]), ("head", name[1:])]
     if len(name) > 2 and name.startswith("*."):
@@ -142,12 +143,12 @@ def _places(name: str) -> list[tuple[str, str]]:
     if len(name) > 2 and name.endswith(".*"):
         return [("tail", name[:-2])]
     if "*" in name:
-        raise ValueError(f'invalid hostname or wildcard "{name}"')
+        raise ValueFault(f'invalid hostname or wildcard "{name}"')
     return [("", name)]
 
 
 def check_map_keys(variable: Variable) -> None:
-    """Raises :class:`ValueError`, in nginx's words, for the first key that is not right."""
+    """Raises :class:`ValueFault`, in nginx's words, for the first key that is not right."""
     keys = MapKeys()
     for key in variable.values:
         keys.add(key, variable.hostnames)
@@ -182,15 +183,15 @@ def _address(text: bytes) -> bytes:
 
 
 def parse_geo_network(text: str, warn: Callable[[str], None] = lambda text: None) -> Network:
-    """An address or a network. Raises :class:`ValueError`; warns as nginx does."""
+    """An address or a network. Raises :class:`ValueFault`; warns as nginx does."""
     if text == _LIMITED_BROADCAST:
         return Network(_NOWHERE, 32)
     try:
         network = parse_network(text, warn)
     except ValueError:
-        raise ValueError(f'invalid network "{text}"; write for example 10.0.0.0/8 or fd00::/8') from None
+        raise ValueFault(f'invalid network "{text}"; write for example 10.0.0.0/8 or fd00::/8') from None
     if not network.address:
-        raise ValueError(f'invalid network "{text}"; what is no address counts as {_LIMITED_BROADCAST}')
+        raise ValueFault(f'invalid network "{text}"; what is no address counts as {_LIMITED_BROADCAST}')
     return network
 
 
@@ -214,11 +215,11 @@ def split_finder(variable: Variable) -> Find:
 
 
 def parse_percent(text: str) -> int:
-    """In hundredths of a percent: ``ngx_atofp``. Raises :class:`ValueError`."""
+    """In hundredths of a percent: ``ngx_atofp``. Raises :class:`ValueFault`."""
     match = _PERCENT.fullmatch(text)
     digits = f"{match[1]}{match[2] or '':0<2}" if match and len(match[1]) < 10 else "0"
     if not int(digits):
-        raise ValueError(f'invalid percent value "{text}"; write for example 50% or 0.5%')
+        raise ValueFault(f'invalid percent value "{text}"; write for example 50% or 0.5%')
     return int(digits)
 
 

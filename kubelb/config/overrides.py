@@ -16,6 +16,7 @@ from kubelb.config.model.logs import LogLevel
 from kubelb.config.model.pools import Health, OnDown, Pool, ProbeKind, Rebalance
 from kubelb.config.rules.health import USED_BY, fitting
 from kubelb.config.values import Duration, parse_duration, parse_path
+from kubelb.reasons import ValueFault
 
 _PREFIX: Final = "KUBELB_"
 _PROCESS: Final = ("runtime_dir", "workers", "threads", "pin")
@@ -75,7 +76,7 @@ def read_environment(environment: Mapping[str, str]) -> Overrides:
         try:
             if (text := environment.get(variable(name))) is not None:
                 values[name] = parse(text)
-        except ValueError as error:
+        except ValueFault as error:
             faults.append(msgspec.structs.replace(fault_of(error), path=variable(name)))
     if faults:
         raise ConfigFault(*faults)
@@ -98,14 +99,14 @@ def variable(name: str) -> str:
 
 
 def parse_workers(text: str) -> int | Literal["auto"]:
-    """``auto`` or a number; :class:`ValueError`: neither."""
+    """``auto`` or a number; :class:`ValueFault`: neither."""
     if text == "auto":
         return "auto"
     return _parse_number(text, 'a number or "auto"')
 
 
 def parse_threads(text: str) -> int | Literal["auto", "per-connection"]:
-    """``auto``, ``per-connection`` or a number; :class:`ValueError`: none of them."""
+    """``auto``, ``per-connection`` or a number; :class:`ValueFault`: none of them."""
     if text == "auto":
         return "auto"
     if text == "per-connection":
@@ -114,19 +115,19 @@ def parse_threads(text: str) -> int | Literal["auto", "per-connection"]:
 
 
 def parse_probing(text: str) -> Probing:
-    """``https:/readyz``, ``https``, ``tcp`` ...; :class:`ValueError`: no such probe, or a path it has no use for."""
+    """``https:/readyz``, ``https``, ``tcp`` ...; :class:`ValueFault`: no such probe, or a path it has no use for."""
     kind, colon, path = text.partition(":")
     for known in typing.get_args(ProbeKind):
         if kind == known and (not colon or kind in USED_BY["path"]):
             return Probing(known, parse_path(path) if colon else None)
-    raise ValueError(f'not "{text}"; write off, tcp, tls, http:/path or https:/path')
+    raise ValueFault(f'not "{text}"; write off, tcp, tls, http:/path or https:/path')
 
 
 def parse_on_down(text: str) -> OnDown:
     for known in typing.get_args(OnDown):
         if text == known:
             return typing.cast(OnDown, known)
-    raise ValueError(f'not "{text}"; write reset, drain or keep')
+    raise ValueFault(f'not "{text}"; write reset, drain or keep')
 
 
 def parse_rebalance(text: str) -> Duration | Literal["off"]:
@@ -144,7 +145,7 @@ _VARIABLES: Mapping[str, Callable[[str], object]] = {
 
 def _parse_number(text: str, right: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ValueError(f'not "{text}"; write {right}')
+        raise ValueFault(f'not "{text}"; write {right}')
     return int(text)
 
 

@@ -14,6 +14,7 @@ from kubelb.config.expression import Expression, Variable, mentioned
 from kubelb.config.lookup import FINDERS, Find, Found
 from kubelb.config.model.variables import Variable as Settings
 from kubelb.config.regex.compiled import DIGITS, compile_regex
+from kubelb.reasons import ValueFault
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ _DEPTH: Final = 100
 """Variables that depend on each other, at most."""
 
 
-class Cycle(ValueError):
+class Cycle(ValueFault):
     """A variable depends on itself, or by too long a way on others, which nginx takes for the same."""
 
     def __init__(self, name: str) -> None:
@@ -107,7 +108,7 @@ def _keep(captures: Mapping[str, bytes], values: Values) -> None:
 
 
 def captured(variables: Mapping[str, Settings]) -> dict[str, None]:
-    """The variables that regular expressions set. :class:`ValueError` where one is none."""
+    """The variables that regular expressions set. :class:`ValueFault` where one is none."""
     regexes = [regex for settings in variables.values() for regex in settings.regexes]
     names = [name for regex in regexes for name in compile_regex(regex.pattern, regex.any_case).groups]
     return dict.fromkeys((*DIGITS, *names) if regexes else ())
@@ -132,7 +133,7 @@ def plain_values(settings: Settings) -> frozenset[str]:
 
 
 def needs(settings: Settings) -> frozenset[str]:
-    """The variables it is made from. :class:`ValueError`, in nginx's words, where a text is none."""
+    """The variables it is made from. :class:`ValueFault`, in nginx's words, where a text is none."""
     texts = [settings.source, *texts_of(settings)]
     return frozenset(name for text in texts if "$" in text for name in mentioned(text))
 
@@ -144,7 +145,7 @@ def compile_own(
 ) -> tuple[Own, ...]:
     """Each after those it depends on; ``assigned`` are the names that have assignments.
 
-    :class:`Cycle` where one depends on itself, :class:`ValueError` where a text is none.
+    :class:`Cycle` where one depends on itself, :class:`ValueFault` where a text is none.
     """
     order: dict[str, None] = {}
     for name in variables:

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from kubelb.config.variables import Client, Worker, compile_key
 from kubelb.inet import packed, shown
+from kubelb.reasons import ValueFault
 
 T = TypeVar("T")
 
@@ -23,14 +24,14 @@ _NOWHERE: Final = Worker("", 0)
 Source = tuple[str, int]
 """A numeric host and a port, 0: any."""
 OfClient = Callable[[Client], T]
-"""Raises :class:`ValueError` for a client for whom the text makes no such thing."""
+"""Raises :class:`ValueFault` for a client for whom the text makes no such thing."""
 
 
 def parse_size(text: str) -> int:
     """Bytes, with ``k`` or ``m`` for KiB or MiB: ``ngx_parse_size`` (src/core/ngx_parse.c)."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError(f'not a size: "{text}"; write for example 65536, 64k or 1m')
+        raise ValueFault(f'not a size: "{text}"; write for example 65536, 64k or 1m')
     return int(match["count"]) * _UNITS[match["unit"].lower()]
 
 
@@ -51,19 +52,19 @@ def parse_source(text: str) -> Source:
         raise _not_an_address(text) from None
 
 
-def _not_an_address(text: str) -> ValueError:
-    return ValueError(f'invalid address "{text}"; write for example 10.0.0.5 or 10.0.0.5:4000')
+def _not_an_address(text: str) -> ValueFault:
+    return ValueFault(f'invalid address "{text}"; write for example 10.0.0.5 or 10.0.0.5:4000')
 
 
 def compile_rate(text: str, worker: Worker = _NOWHERE) -> OfClient[int]:
-    """Bytes a second, 0: as they come. Raises :class:`ValueError`, saying what would be right."""
+    """Bytes a second, 0: as they come. Raises :class:`ValueFault`, saying what would be right."""
     return _compiled(text, parse_size, worker)
 
 
 def compile_source(text: str, worker: Worker = _NOWHERE) -> OfClient[Source | None]:
     """Where connections to servers are from; None, where the text is empty: wherever the kernel has it.
 
-    Raises :class:`ValueError`, saying what would be right.
+    Raises :class:`ValueFault`, saying what would be right.
     """
     return _compiled(text, lambda made: parse_source(made) if made else None, worker)
 

@@ -24,6 +24,7 @@ from kubelb.config.rules.rule import HASHING, Problem, count_problems, duration_
 from kubelb.config.rules.variables import assignment_problems, declared_own, variable_problems
 from kubelb.config.values import Address, Duration, same_host
 from kubelb.config.variables import Worker, compile_key
+from kubelb.reasons import ValueFault
 
 MAX_RELAY_THREADS: Final = 64
 """Rows of the shared counters (:data:`kubelb.stats.ROWS`) but for control's: each relay thread writes one."""
@@ -177,7 +178,7 @@ def _hash_key_problems(key: Key, pool: Pool, worker: Worker) -> Iterator[Problem
         yield key, f"balance {pool.balance} does not hash", "leave hash_key out, or write balance hash"
     try:
         compile_key(pool.hash_key, worker)
-    except ValueError as error:
+    except ValueFault as error:
         fault = fault_of(error)
         yield key, fault.what, fault.instead
 

@@ -1,6 +1,6 @@
 """The values that settings are made of: durations, addresses and paths; pure.
 
-Each ``parse_*`` raises :class:`ValueError` whose text says what would be right.
+Each ``parse_*`` raises :class:`ValueFault` whose text says what would be right.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from decimal import Decimal
 
 import msgspec
 
+from kubelb.reasons import ValueFault
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[smhd])?")
 _PORT = re.compile(r"[0-9]{1,9}")
 _PATH = re.compile(r"/[!-~]*")
 _UNIX = "unix:"
-_SUN_PATH = 107
+MAX_UNIX_PATH = 107
 """Bytes that the path of a unix socket may have: sockaddr_un has room for them and a zero (unix(7))."""
 
 
@@ -36,7 +38,7 @@ def parse_duration(text: str) -> Duration:
         total += float(match[1]) * _UNITS[match[2] or "s"]
         end = match.end()
     if not text or end != len(text):
-        raise ValueError(f'not a duration: "{text}"; write for example "2s", "250ms" or "10m"')
+        raise ValueFault(f'not a duration: "{text}"; write for example "2s", "250ms" or "10m"')
     return Duration(total)
 
 
@@ -82,15 +84,15 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
         return _parse_unix(text)
     host, port_text = _split(text)
     if not host or any(c.isspace() or c in "[]/*" for c in host):
-        raise ValueError(f'not an address: "{text}"; write host:port or [ipv6]:port')
+        raise ValueFault(f'not an address: "{text}"; write host:port or [ipv6]:port')
     if ":" in host and not is_numeric(host):
-        raise ValueError(f'not an IPv6 address: "{host}"; write host:port or [ipv6]:port')
+        raise ValueFault(f'not an IPv6 address: "{host}"; write host:port or [ipv6]:port')
     if port_text is None:
         if default_port is None:
-            raise ValueError(f'no port in "{text}"; write host:port or [ipv6]:port')
+            raise ValueFault(f'no port in "{text}"; write host:port or [ipv6]:port')
         return Address(host, default_port)
     if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= 65535:
-        raise ValueError(f'port out of range in "{text}"; a port is a number from 1 to 65535')
+        raise ValueFault(f'port out of range in "{text}"; a port is a number from 1 to 65535')
     return Address(host, int(port_text))
 
 
@@ -103,20 +105,22 @@ def _parse_unix(text: str) -> Address:
     """``ngx_parse_unix_domain_url`` (src/core/ngx_inet.c)."""
     path = text[len(_UNIX) :]
     if not path:
-        raise ValueError("no path in the unix domain socket; write for example unix:/run/kubelb/api.sock")
-    if len(path.encode(errors="replace")) > _SUN_PATH:
-        raise ValueError(f'too long path in the unix domain socket "{text}"; at most {_SUN_PATH} bytes are possible')
+        raise ValueFault("no path in the unix domain socket; write for example unix:/run/kubelb/api.sock")
+    if len(path.encode(errors="replace")) > MAX_UNIX_PATH:
+        raise ValueFault(
+            f'too long path in the unix domain socket "{text}"; at most {MAX_UNIX_PATH} bytes are possible'
+        )
     if not path.startswith("/") or not path.isprintable():
-        raise ValueError(f'"{path}" is not the path of a unix socket; begin it with /, without control characters')
+        raise ValueFault(f'"{path}" is not the path of a unix socket; begin it with /, without control characters')
     return Address(_UNIX + path, 0)
 
 
 def parse_path(text: str) -> str:
     """A path as it stands in an HTTP request line."""
     if not text.startswith("/"):
-        raise ValueError(f'"{text}" is not a path; begin it with /')
+        raise ValueFault(f'"{text}" is not a path; begin it with /')
     if not _PATH.fullmatch(text):
-        raise ValueError(f'"{text}" is not a path; write printable ASCII without spaces')
+        raise ValueFault(f'"{text}" is not a path; write printable ASCII without spaces')
     return text
 
 
@@ -143,6 +147,6 @@ def _split(text: str) -> tuple[str, str | None]:
             return "", None
         return host, rest[1:] if rest else None
     if text.count(":") > 1:
-        raise ValueError(f'IPv6 without brackets: "{text}"; write [{text}]:port')
+        raise ValueFault(f'IPv6 without brackets: "{text}"; write [{text}]:port')
     host, colon, port = text.partition(":")
     return host, port if colon else None

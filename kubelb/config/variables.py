@@ -234,11 +234,11 @@ def knowing(worker: Worker, *texts: str) -> Worker:
 
 
 def compile_key(text: str, worker: Worker = _NOBODY) -> Expression[Client]:
-    """A hash key. Raises :class:`ValueError`, saying what would be right."""
+    """A hash key. Raises :class:`ValueFault`, saying what would be right."""
     later = {*_ENDED, *(own.name for own in worker.own)}
     return Expression(text, client_variables(worker), later=later)
 
 
 def compile_answer(text: str, worker: Worker = _NOBODY) -> Expression[Ended]:
-    """What ``return`` says. Raises :class:`ValueError`, saying what would be right."""
+    """What ``return`` says. Raises :class:`ValueFault`, saying what would be right."""
     return Expression(text, session_variables(worker))

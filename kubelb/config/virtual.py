@@ -14,6 +14,7 @@ from kubelb.config.lookup import map_finder
 from kubelb.config.model.http import HttpServer
 from kubelb.config.model.variables import Variable
 from kubelb.config.values import Address
+from kubelb.reasons import ValueFault
 
 _HOST: Final = re.compile(r"(\[[^]:]*(?::[^]]*)?\]|[^:]*)(?::.*)?", re.DOTALL)
 _WRONG: Final = re.compile(r"[\0-\x20\x7f/]|\.\.")
@@ -44,10 +45,10 @@ class Virtual:
 def host_name(text: str) -> str:
     """The name in a Host header or a URL, taken as Latin-1: without a port, without a last dot, in lower case.
 
-    Raises :class:`ValueError` where it cannot be one.
+    Raises :class:`ValueFault` where it cannot be one.
     """
     match = _HOST.fullmatch(text)
     name = match[1].removesuffix(".") if match else ""
     if not name or _WRONG.search(text):
-        raise ValueError(f'invalid host "{text}"')
+        raise ValueFault(f'invalid host "{text}"')
     return name.encode("latin-1").lower().decode("latin-1")

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 
 from kubelb.config.values import Address
+from kubelb.reasons import ValueFault
 from kubelb.snapshot import Pool, Server, Snapshot
 from kubelb.wire.messages import SessionList, SessionSeen
 
@@ -63,14 +64,14 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inquiry(query: str) -> Inquiry:
-    """From a URL's query. Raises :class:`ValueError` for what is none."""
+    """From a URL's query. Raises :class:`ValueFault` for what is none."""
     pairs = parse_qsl(query, keep_blank_values=True)
     if len(dict(pairs)) < len(pairs):
-        raise ValueError("the same is asked for twice")
+        raise ValueFault("the same is asked for twice")
     try:
         return msgspec.convert(dict(pairs), Inquiry)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
+        raise ValueFault(str(error)) from None
 
 
 def query(inquiry: Inquiry) -> str:

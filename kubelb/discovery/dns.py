@@ -28,7 +28,7 @@ from kubelb.discovery.message import (
     read_reply,
 )
 from kubelb.discovery.targets import Target
-from kubelb.reasons import reason_of
+from kubelb.reasons import ValueFault, reason_of
 
 _ROUNDS: Final = 2
 """How often each server is asked."""
@@ -142,8 +142,10 @@ def _ask_system(name: str, kinds: Sequence[Kind]) -> tuple[str, ...]:
     family = {Kind.A: socket.AF_INET, Kind.AAAA: socket.AF_INET6}[kinds[0]] if len(kinds) == 1 else socket.AF_UNSPEC
     try:
         entries = socket.getaddrinfo(name, 0, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    except (socket.gaierror, UnicodeError) as error:
-        raise LookupFault(str(error.strerror) if isinstance(error, socket.gaierror) else "not a host name") from None
+    except OSError as error:
+        raise LookupFault(reason_of(error)) from None
+    except UnicodeError:
+        raise LookupFault("not a host name") from None
     hosts = tuple(dict.fromkeys(str(entry[4][0]) for entry in entries))
     if not hosts:
         raise LookupFault("it has no address")
@@ -170,7 +172,7 @@ class _Servers:
                 reason = f"{server}: {reason_of(error)}"
             except BadMessage as fault:
                 reason = f"{server} gives a broken answer: {fault}"
-            except ValueError as fault:
+            except ValueFault as fault:
                 raise LookupFault(str(fault)) from None
             else:
                 if reply.code in (NO_ERROR, NO_SUCH_NAME):

@@ -13,6 +13,8 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 
+from kubelb.reasons import ValueFault
+
 MAX_MESSAGE: Final = 65535
 """Bytes, over TCP (RFC 1035, 4.2.2)."""
 _HEADER: Final = struct.Struct(">HHHHHH")
@@ -77,21 +79,21 @@ class Reply(NamedTuple):
 
 
 def encode_name(name: str) -> bytes:
-    """As on the wire; a dot at its end changes nothing. Raises :class:`ValueError` for what is no host name."""
+    """As on the wire; a dot at its end changes nothing. Raises :class:`ValueFault` for what is no host name."""
     try:
         labels = name.removesuffix(".").encode("idna").split(b".")
     except UnicodeError:
-        raise ValueError(f'"{name}" is not a host name') from None
+        raise ValueFault(f'"{name}" is not a host name') from None
     encoded = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
     if not all(0 < len(label) < 64 for label in labels) or len(encoded) > _MAX_NAME:
-        raise ValueError(f'"{name}" is not a host name')
+        raise ValueFault(f'"{name}" is not a host name')
     return encoded
 
 
 def question(identity: int, name: str, kind: Kind) -> bytes:
     """The message that asks for the name's records of that kind; ``identity`` has 16 bits.
 
-    Raises :class:`ValueError` for what is no host name.
+    Raises :class:`ValueFault` for what is no host name.
     """
     return _HEADER.pack(identity, _RECURSE, 1, 0, 0, 0) + encode_name(name) + _QUESTION.pack(kind, _INTERNET)
 

@@ -25,6 +25,7 @@ from kubelb.config.rules.discovery import is_looked_up_again
 from kubelb.config.rules.process import max_clients
 from kubelb.config.validate import MAX_SERVERS
 from kubelb.config.values import Address
+from kubelb.reasons import reason_of
 
 L = TypeVar("L", bound="LogTarget | AccessLog")
 Lookup = Callable[..., Any]
@@ -151,8 +152,8 @@ class _Resolver:
             return [(address.host, address.port)]
         try:
             found = self._lookup(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        except (socket.gaierror, UnicodeError) as error:
-            reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        except (OSError, UnicodeError) as error:
+            reason = reason_of(error) if isinstance(error, OSError) else "not a host name"
             self.faults.append(fault_at(self._places, key, f'"{address.host}" does not resolve: {reason}'))
             return []
         return list(dict.fromkeys((entry[4][0], entry[4][1]) for entry in found))

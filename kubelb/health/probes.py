@@ -9,7 +9,6 @@ takes too long. A socket belongs to its :class:`Attempt`; that of a good HTTP an
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from kubelb.health import http
 from kubelb.health.credentials import OwnFault, read_token
 from kubelb.health.http import PeerFault
 from kubelb.health.steps import Steps, connected, receive, require_silence, send, unconnected
+from kubelb.reasons import reason
 from kubelb.snapshot import SocketAddress
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def _words(fault: Exception) -> str:
     if isinstance(fault, OSError) and fault.errno is not None:
         # What an SSLSocket says of a connection that was reset before it had to read or write.
         code = errno.ECONNRESET if fault.errno == errno.ENOTCONN else fault.errno
-        words = os.strerror(code).lower()
+        words = reason(code)
         return f"own limit: {words}" if code in _OWN_LIMITS else words
     return str(fault)
 

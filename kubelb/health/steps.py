@@ -7,7 +7,6 @@ failure comes out as :class:`OSError` or :class:`kubelb.health.http.PeerFault`.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Callable, Generator
 from functools import partial
@@ -16,6 +15,7 @@ from typing import TypeVar
 
 from kubelb.health import http
 from kubelb.health.http import PeerFault
+from kubelb.reasons import reason
 from kubelb.snapshot import SocketAddress, target
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ def _has_peer(sock: socket.socket) -> bool:
 
 def _check(code: int) -> None:
     if code:
-        raise OSError(code, os.strerror(code))
+        raise OSError(code, reason(code))
 
 
 def patiently(operation: Callable[[], T], event: int) -> Steps[T]:

@@ -27,6 +27,8 @@ from socketserver import ThreadingTCPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from kubelb.reasons import reason_of
+
 _TICK = 0.5
 """Seconds between two events of a watch."""
 
@@ -206,7 +208,7 @@ def main() -> int:
     try:
         server = ApiServer(arguments.name, (host.strip("[]"), int(port)), arguments.certificate)
     except OSError as error:
-        print(f"{arguments.listen}: {error.strerror or error}", flush=True)
+        print(f"{arguments.listen}: {reason_of(error)}", flush=True)
         return 1
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     threading.Thread(target=_obey, args=(server,), name="obey", daemon=True).start()

@@ -7,13 +7,13 @@ address that nothing is configured to listen on would hold clients whom nobody s
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import ExitStack
 
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.values import Address, same_host
+from kubelb.reasons import reason_of
 from kubelb.supervisor import listenfds
 from kubelb.supervisor.listenfds import Passed
 
@@ -70,7 +70,7 @@ def _adopt(passed: Passed) -> socket.socket:
     except OSError as error:
         if error.errno not in (errno.EBADF, errno.ENOTSOCK):
             raise
-        raise ConfigFault(_fault(passed, os.strerror(error.errno).lower(), _TAKE_ADDRESSES)) from None
+        raise ConfigFault(_fault(passed, reason_of(error), _TAKE_ADDRESSES)) from None
     with ExitStack() as undo:
         undo.enter_context(sock)
         if fault := _refusal(passed, sock):

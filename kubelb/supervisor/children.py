@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from kubelb import log
+from kubelb.reasons import reason_of
 from kubelb.signals import SignalPipe
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.signals import blocked, forget
@@ -76,7 +77,7 @@ def start_apart(image: Image, environment: Mapping[str, str], keep: int) -> None
         os.set_inheritable(keep, True)
         os.execve(image.program, image.arguments, {**image.environment, **environment})
     except OSError as error:
-        log.get().error("program_not_started", program=image.program, reason=error.strerror or str(error))
+        log.get().error("program_not_started", program=image.program, reason=reason_of(error))
     finally:
         os._exit(1)
 

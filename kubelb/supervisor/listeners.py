@@ -10,7 +10,8 @@ from pathlib import Path
 
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.model.listeners import Binding
-from kubelb.config.values import Address
+from kubelb.config.values import MAX_UNIX_PATH, Address
+from kubelb.reasons import reason_of
 
 _SOCKET, _TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
 
@@ -74,8 +75,7 @@ _UNIX_CURES = {
 
 def _fault(address: Address, error: OSError) -> ConfigFault:
     cure = (_CURES if address.path is None else _UNIX_CURES).get(error.errno or 0)
-    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error.strerror)
-    return ConfigFault(Fault(what=f"cannot listen on {address}: {reason}", instead=cure))
+    return ConfigFault(Fault(what=f"cannot listen on {address}: {reason_of(error)}", instead=cure))
 
 
 def _listen_at(path: Path, binding: Binding) -> socket.socket:
@@ -123,12 +123,15 @@ def listen_unix(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
+        if len(os.fsencode(path)) > MAX_UNIX_PATH:
+            # Python has no number for that.
+            raise OSError(errno.ENAMETOOLONG, "")
         path.unlink(missing_ok=True)
         sock.bind(str(path))
         sock.listen(64)
     except OSError as error:
         sock.close()
-        what = f"cannot listen on {path}: {error.strerror or error}"
+        what = f"cannot listen on {path}: {reason_of(error)}"
         raise ConfigFault(Fault(what=what, instead="choose another --runtime-dir")) from None
     finally:
         os.umask(before)

@@ -19,6 +19,7 @@ from kubelb import log
 from kubelb.config.credentials import credential_faults
 from kubelb.config.faults import ConfigFault, Places, fault_at
 from kubelb.config.model.config import Config, Process
+from kubelb.reasons import reason_of
 
 
 class Identity(NamedTuple):
@@ -105,10 +106,10 @@ def _settle(process: Process, worker: int) -> None:
         if process.priority:
             os.setpriority(os.PRIO_PROCESS, 0, process.priority)
     except OSError as error:
-        log.get().warning("priority_refused", priority=process.priority, reason=(error.strerror or "").lower())
+        log.get().warning("priority_refused", priority=process.priority, reason=reason_of(error))
     try:
         if process.cpus:
             os.sched_setaffinity(0, allowed(process, worker, ()))
     except OSError as error:
         cpus = list(allowed(process, worker, ()))
-        log.get().warning("cpus_refused", cpus=cpus, reason=(error.strerror or "").lower())
+        log.get().warning("cpus_refused", cpus=cpus, reason=reason_of(error))

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kubelb.config.faults import ConfigFault, Fault
+from kubelb.reasons import failed
 
 
 class SecondPid:
@@ -43,7 +44,7 @@ def open_pid(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
     except OSError as error:
-        what = f'open() "{path}" failed ({error.errno}: {error.strerror})'
+        what = failed(f'open() "{path}"', error)
         raise ConfigFault(Fault(what=what, instead="name another file with pid")) from None
 
 

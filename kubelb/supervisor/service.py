@@ -23,6 +23,7 @@ from kubelb.config.model.listeners import Binding
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
 from kubelb.control import main as control
+from kubelb.reasons import reason_of
 from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
 from kubelb.supervisor import children, plan, systemd
@@ -120,7 +121,7 @@ class Service:
             try:
                 self._spawn(place, now)
             except OSError as error:
-                log.get().error("child_not_started", child=place.name, reason=error.strerror or str(error))
+                log.get().error("child_not_started", child=place.name, reason=reason_of(error))
                 self.family.not_started(place, now)
 
     def _spawn(self, place: Place, now: float) -> None:

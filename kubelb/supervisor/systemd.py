@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Collection, MutableMapping
 
 from kubelb import log
+from kubelb.reasons import reason_of
 from kubelb.snapshot import GOOD, Snapshot
 
 
@@ -101,7 +102,7 @@ class Systemd:
         except OSError as error:
             if not self._refused:
                 self._refused = True
-                log.get().warning("systemd_not_told", reason=error.strerror or str(error))
+                log.get().warning("systemd_not_told", reason=reason_of(error))
         else:
             self._refused = False
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
+from kubelb.reasons import ValueFault
+
 # fmt: off
 Facility = Literal[
     "kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock", "authpriv", "ftp", "ntp",
@@ -64,11 +66,11 @@ class Peer(NamedTuple):
 
 
 def check_tag(tag: str) -> None:
-    """Raises :class:`ValueError`, in nginx's words."""
+    """Raises :class:`ValueFault`, in nginx's words."""
     if len(tag.encode(errors="replace")) > MAX_TAG:
-        raise ValueError(f"syslog tag length exceeds {MAX_TAG}")
+        raise ValueFault(f"syslog tag length exceeds {MAX_TAG}")
     if not _TAG.fullmatch(tag):
-        raise ValueError('syslog "tag" only allows alphanumeric characters and underscore')
+        raise ValueFault('syslog "tag" only allows alphanumeric characters and underscore')
 
 
 def _timestamp(at: datetime) -> str:

@@ -16,6 +16,7 @@ import termios
 from array import array
 from collections.abc import Iterable, Sequence
 
+from kubelb.reasons import reason
 from kubelb.wire.messages import Message, decode, encode
 
 _LARGEST = 64 << 10
@@ -54,7 +55,7 @@ class Channel:
         sock = socket.socket(fileno=fd)
         try:
             if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
-                raise OSError(errno.EPROTOTYPE, os.strerror(errno.EPROTOTYPE))
+                raise OSError(errno.EPROTOTYPE, reason(errno.EPROTOTYPE))
             sock.getpeername()
         except OSError:
             sock.detach()

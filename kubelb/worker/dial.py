@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import math
-import os
 import select
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from typing import Final, NamedTuple
 from kubelb import log
 from kubelb.config.variables import Client, Opening, Try, address_text
 from kubelb.proxyproto import encode
+from kubelb.reasons import reason
 from kubelb.relay.pipes import OUT_OF_DESCRIPTORS
 from kubelb.relay.session import Session
 from kubelb.relay.thread import RelayThread
@@ -283,7 +283,7 @@ class Dial:
         self._note_try(server, begun)
         self._view.release(server)
         kind = _KINDS.get(code, Count.OTHERWISE)
-        self._view.failed(server, self._thread.now, os.strerror(code).lower(), kind)
+        self._view.failed(server, self._thread.now, reason(code), kind)
 
     def _leave_servers(self, least: float) -> None:
         """Wait for none of them any more; those that had at least so many seconds to answer have failed."""

@@ -16,6 +16,7 @@ from itertools import cycle
 from socket import SocketType
 
 from kubelb import log
+from kubelb.reasons import reason_of
 from kubelb.relay.flow import State
 from kubelb.relay.pipes import borrowed
 from kubelb.relay.session import Flow, LimitedFlow, Session
@@ -93,7 +94,7 @@ class Giver:
                 self._wait(taker.sent.pop(self._numbers))
         except OSError as error:
             del taker.sent[self._numbers]
-            self._keep(session, str(error))
+            self._keep(session, reason_of(error))
         finally:
             close_all(fds[2:])
 

@@ -10,6 +10,7 @@ from socket import SocketType
 from kubelb import log
 from kubelb.config.proxying import OfClient, Source, compile_rate, compile_source
 from kubelb.config.variables import Client, Worker
+from kubelb.reasons import ValueFault, reason_of
 from kubelb.snapshot import Listener
 
 _BIND_ADDRESS_NO_PORT = 24
@@ -51,23 +52,23 @@ class Manner:
                 sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
             sock.bind(source)
         except OSError as error:
-            raise CannotBind(f"{source[0]}: {error.strerror or error}") from None
+            raise CannotBind(f"{source[0]}: {reason_of(error)}") from None
 
     def _source_of(self, client: Client) -> Source | None:
         try:
             return self._source(client)
-        except ValueError as error:
+        except ValueFault as error:
             self._complain("bind", error)
             return None
 
     def _rate(self, rate: OfClient[int], client: Client) -> int:
         try:
             return rate(client)
-        except ValueError as error:
+        except ValueFault as error:
             self._complain("rate", error)
             return 0
 
-    def _complain(self, setting: str, error: ValueError) -> None:
+    def _complain(self, setting: str, error: ValueFault) -> None:
         log.limited().error(
             "setting_without_value", listener=self._listener.address, setting=setting, reason=str(error)
         )

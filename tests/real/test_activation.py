@@ -198,7 +198,7 @@ def test_what_is_no_listening_tcp_socket_is_refused(tmp_path: Path, servers: Ide
         deaf.bind(address)
         assert line(deaf) == "it does not listen; let the socket unit have Accept=no"
     with Path(os.devnull).open("rb") as file:
-        assert line(file.fileno()) == f"socket operation on non-socket; {USE_ADDRESSES}"
+        assert line(file.fileno()) == f"not a socket; {USE_ADDRESSES}"
 
 
 def test_one_that_takes_both_families_is_refused(tmp_path: Path, servers: IdentityServers) -> None:

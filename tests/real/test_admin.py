@@ -293,7 +293,7 @@ def test_an_answer_that_is_no_status_is_one_line(tmp_path: Path) -> None:
         for answer, words in (
             (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "the answer is not a status: .*`version`"),
             (b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", "/status was answered with 500 Oh$"),
-            (b"SSH-2.0\r\n", "SSH-2.0"),
+            (b"SSH-2.0\r\n", "the answer is not HTTP$"),
         ):
             thread = threading.Thread(target=serve, args=(listener, answer))
             thread.start()

@@ -162,7 +162,7 @@ def test_one_that_cannot_start_says_why(made: Certificates) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         standin = Standin("b", made.server, port=holder.getsockname()[1])
         with pytest.raises(
-            StandinFault, match=r"stand-in b did not start: 127\.0\.0\.1:\d+: Address already in use$"
+            StandinFault, match=r"stand-in b did not start: 127\.0\.0\.1:\d+: address already in use$"
         ):
             standin.start()
     assert not standin.alive

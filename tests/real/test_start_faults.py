@@ -142,14 +142,14 @@ def test_a_runtime_directory_that_is_a_file(tmp_path: Path, free: str) -> None:
 def test_a_runtime_directory_with_too_long_a_name(runtime_dir: Path, free: str) -> None:
     long = runtime_dir / ("x" * 100)
     run = kubelb("run", "--runtime-dir", long, "--listen", free, *SERVER)
-    assert_fault(run, f"cannot listen on {long}/admin.sock: AF_UNIX path too long; choose another --runtime-dir")
+    assert_fault(run, f"cannot listen on {long}/admin.sock: path too long; choose another --runtime-dir")
     long.rmdir()
 
 
 def test_something_else_in_the_place_of_the_admin_socket(runtime_dir: Path, free: str) -> None:
     (runtime_dir / "admin.sock").mkdir()
     run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", free, *SERVER)
-    assert_fault(run, f"cannot listen on {runtime_dir}/admin.sock: Is a directory; choose another --runtime-dir")
+    assert_fault(run, f"cannot listen on {runtime_dir}/admin.sock: is a directory; choose another --runtime-dir")
     (runtime_dir / "admin.sock").rmdir()
 
 

@@ -269,7 +269,7 @@ def test_a_socket_that_is_gone_harms_nothing(
         adminclient.reload(proxy.runtime_dir)
         assert proxy.end(signal.SIGQUIT) == 0
         (refused,) = proxy.log.events("systemd_not_told")
-        assert refused["reason"] == "No such file or directory"
+        assert refused["reason"] == "no such file or directory"
 
 
 def test_a_socket_that_is_full_harms_nothing(

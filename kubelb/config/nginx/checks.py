@@ -10,6 +10,7 @@ from kubelb.config.nginx.directives import HARMLESS
 from kubelb.config.nginx.logs import parse_error_log
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_count
 from kubelb.config.proxying import parse_size
+from kubelb.reasons import ValueFault
 
 _Check = Callable[[tuple[str, ...]], object]
 
@@ -24,7 +25,7 @@ def _count(args: tuple[str, ...]) -> object:
 def _zone(args: tuple[str, ...]) -> None:
     """One without a size is another pool's."""
     if len(args) > 1 and parse_size(args[1]) < _LEAST_ZONE:
-        raise ValueError(f'zone "{args[0]}" is too small; write at least 32k')
+        raise ValueFault(f'zone "{args[0]}" is too small; write at least 32k')
 
 
 _HASHES: Final[Mapping[str, _Check]] = {

@@ -21,6 +21,7 @@ from kubelb.config.nginx.logs import AccessLogs, Formats
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_count, parse_listen, parse_time, walk
 from kubelb.config.rules.http import check_header
 from kubelb.config.values import Address
+from kubelb.reasons import ValueFault
 
 _PORT: Final = 80
 _URLS: Final = ("http://", "https://", "$scheme")
@@ -119,7 +120,7 @@ class _Shared:
     def _add_header(self, directive: Directive) -> None:
         name, value, *flag = directive.args
         if flag not in ([], ["always"]):
-            raise ValueError(f'invalid parameter "{flag[0]}"')
+            raise ValueFault(f'invalid parameter "{flag[0]}"')
         header = Header(name=name, value=value, always=bool(flag))
         check_header(header)
         self.headers = (*(self.headers if "add_header" in self.own else ()), header)
@@ -133,7 +134,7 @@ class _Shared:
 
     def _time(self, directive: Directive) -> None:
         if len(directive.args) > 1:
-            raise ValueError("a Keep-Alive header is not sent; write one time")
+            raise ValueFault("a Keep-Alive header is not sent; write one time")
         self._set(_TIMES[directive.name], parse_time(directive.args[0]))
 
     def _requests(self, directive: Directive) -> None:
@@ -195,7 +196,7 @@ class _Server:
         address = parse_listen(text, _PORT)
         for parameter in parameters:
             if parameter in _LISTEN_REFUSED:
-                raise ValueError(f"{parameter}: {_LISTEN_REFUSED[parameter]}")
+                raise ValueFault(f"{parameter}: {_LISTEN_REFUSED[parameter]}")
             if parameter in ("default_server", "default"):
                 self._notes.places[(*self.key, "default_on", len(self._default_on))] = directive.place()
                 self._default_on.append(address)
@@ -203,16 +204,16 @@ class _Server:
                 why = f"{parameter} has no effect, the sockets of health endpoints are set up by kubelb itself"
                 self._notes.warn(directive, why)
             elif parameter not in _LISTEN_NEUTRAL:
-                raise ValueError(f'invalid parameter "{parameter}"')
+                raise ValueFault(f'invalid parameter "{parameter}"')
         self._notes.places[(*self.key, "listen", len(self._addresses))] = directive.place()
         self._addresses.append(address)
 
     def _server_name(self, directive: Directive) -> None:
         for name in directive.args:
             if name.startswith("~"):
-                raise ValueError("regular expressions are not supported; write names, or * and a dot before one")
+                raise ValueFault("regular expressions are not supported; write names, or * and a dot before one")
             if "$" in name:
-                raise ValueError("variables are not supported; write plain text")
+                raise ValueFault("variables are not supported; write plain text")
             self._notes.places[(*self.key, "server_names", len(self._names))] = directive.place()
             self._names.append(name.encode().lower().decode())
 
@@ -224,7 +225,7 @@ class _Server:
         self._notes.places[key] = block.place()
         try:
             return _location(key, block, self._notes, _Shared(self._notes, self._formats, self._shared))
-        except ValueError as error:
+        except ValueFault as error:
             self._notes.refuse(block, str(error))
             return None
 
@@ -254,7 +255,7 @@ def _location(key: Key, block: Directive, notes: Notes, shared: _Shared) -> Loca
         return Location(path=path, exact=exact, stub_status=True, **shared.of_location(key))
     if len(notes.faults) > faults:
         return None
-    raise ValueError("nothing to answer, and files are not served; write return 200, or stub_status")
+    raise ValueFault("nothing to answer, and files are not served; write return 200, or stub_status")
 
 
 def _terse(location: Location, logs: tuple[AccessLog, ...]) -> Location:
@@ -272,15 +273,15 @@ def _match(args: tuple[str, ...]) -> tuple[str, bool]:
     """The path of a location, and whether it must be the whole of the request's."""
     modifier, path = args if len(args) == 2 else ("", args[0])
     if modifier in ("~", "~*") or path.startswith("~"):
-        raise ValueError("regular expressions are not supported; write a path, or = and a path")
+        raise ValueFault("regular expressions are not supported; write a path, or = and a path")
     if modifier not in ("", "=", "^~"):
-        raise ValueError(f'invalid location modifier "{modifier}"')
+        raise ValueFault(f'invalid location modifier "{modifier}"')
     if not modifier and path.startswith("="):
         return path[1:], True
     if not modifier and path.startswith("^~"):
         return path[2:], False
     if path.startswith("@"):
-        raise ValueError("named locations are not supported; write a path")
+        raise ValueFault("named locations are not supported; write a path")
     return path, modifier == "="
 
 
@@ -290,10 +291,10 @@ def _returned(directive: Directive) -> dict[str, Any]:
     if not text and code.startswith(_URLS):
         code, text = "302", [code]
     if not code.isdecimal() or not code.isascii():
-        raise ValueError(f'invalid return code "{code}"')
+        raise ValueFault(f'invalid return code "{code}"')
     status = parse_count(code)
     if not 200 <= status <= 599:
-        raise ValueError(f"{code} is not a status that can be answered; write one from 200 to 599")
+        raise ValueFault(f"{code} is not a status that can be answered; write one from 200 to 599")
     body = text[0] if text else ""
     compile_http(body)
     return {"status": status, "body": body}

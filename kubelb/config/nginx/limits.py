@@ -15,6 +15,7 @@ from kubelb.config.nginx.syntax import Directive, Handler, Notes, only_argument,
 from kubelb.config.proxying import parse_size
 from kubelb.config.rules.limits import MAX_CONNECTIONS
 from kubelb.config.variables import compile_key
+from kubelb.reasons import ValueFault
 
 _LEAST_SIZE: Final = 8 * 4096
 """Bytes of a zone: eight pages."""
@@ -75,21 +76,21 @@ class Limiting:
         for parameter in parameters:
             name = _zone_name(parameter)
         if name in self._zones:
-            raise ValueError(f'limit_conn_zone "{name}" is already bound to key "{self._zones[name]}"')
+            raise ValueFault(f'limit_conn_zone "{name}" is already bound to key "{self._zones[name]}"')
         self._zones[name] = key
 
     def _limit(self, directive: Directive) -> None:
         zone, text = directive.args
         if zone in self._limits:
-            raise ValueError("directive is duplicate; write it once for each zone")
+            raise ValueFault("directive is duplicate; write it once for each zone")
         try:
             connections = parse_count(text)
         except ValueError:
             connections = 0
         if not connections:
-            raise ValueError(f'invalid number of connections "{text}"')
+            raise ValueFault(f'invalid number of connections "{text}"')
         if connections > MAX_CONNECTIONS:
-            raise ValueError("connection limit must be less 65536")
+            raise ValueFault("connection limit must be less 65536")
         self._limits[zone] = (connections, directive)
 
     def _set_dry_run(self, directive: Directive) -> None:
@@ -98,23 +99,23 @@ class Limiting:
     def _set_log_level(self, directive: Directive) -> None:
         text = only_argument(directive)
         if text not in _LEVELS:
-            raise ValueError(f'invalid value "{text}"; one of {", ".join(_LEVELS)}')
+            raise ValueFault(f'invalid value "{text}"; one of {", ".join(_LEVELS)}')
         self._log_level = _LEVELS[text]
 
 
 def _zone_name(parameter: str) -> str:
     """Its size is nginx's affair: here all zones have their room in the shared counters."""
     if not parameter.startswith("zone="):
-        raise ValueError(f'invalid parameter "{parameter}"')
+        raise ValueFault(f'invalid parameter "{parameter}"')
     name, colon, size = parameter.removeprefix("zone=").partition(":")
     try:
         count = parse_size(size) if colon else -1
     except ValueError:
         count = -1
     if count < 0:
-        raise ValueError(f'invalid zone size "{parameter}"; write for example zone=clients:1m')
+        raise ValueFault(f'invalid zone size "{parameter}"; write for example zone=clients:1m')
     if count < _LEAST_SIZE:
-        raise ValueError(f'zone "{parameter}" is too small; write for example zone=clients:1m')
+        raise ValueFault(f'zone "{parameter}" is too small; write for example zone=clients:1m')
     if not name:
-        raise ValueError('"limit_conn_zone" must have "zone" parameter')
+        raise ValueFault('"limit_conn_zone" must have "zone" parameter')
     return name

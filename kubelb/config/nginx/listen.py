@@ -14,6 +14,7 @@ from kubelb.config.model.listeners import Binding
 from kubelb.config.nginx.syntax import parse_count, parse_listen, parse_time
 from kubelb.config.proxying import parse_size
 from kubelb.config.values import Address, is_unix
+from kubelb.reasons import ValueFault
 
 _RANGE = re.compile(r"(?P<host>.*:|)(?P<first>[0-9]{1,5})-(?P<last>[0-9]{1,5})")
 _NEUTRAL: Final = ("bind", "reuseport")
@@ -31,31 +32,31 @@ def parse_addresses(text: str) -> list[Address]:
         return [parse_listen(text)]
     first, last = int(match["first"]), int(match["last"])
     if not 1 <= first <= last <= 65535:
-        raise ValueError(f'invalid port range in "{text}"; write for example 8000-8003')
+        raise ValueFault(f'invalid port range in "{text}"; write for example 8000-8003')
     return [parse_listen(f"{match['host']}{port}") for port in range(first, last + 1)]
 
 
 def parse_binding(parameters: tuple[str, ...]) -> Binding:
-    """What the parameters behind the address make of the socket. Raises :class:`ValueError`."""
+    """What the parameters behind the address make of the socket. Raises :class:`ValueFault`."""
     settings: dict[str, Any] = {}
     for parameter in parameters:
         name, equals, value = parameter.partition("=")
         if parameter in _REFUSED:
-            raise ValueError(f"{parameter}: {_REFUSED[parameter]}")
+            raise ValueFault(f"{parameter}: {_REFUSED[parameter]}")
         if equals and name in _OPTIONS:
             try:
                 settings |= _OPTIONS[name](value)
             except ValueError:
-                raise ValueError(f'invalid {name} "{value}"') from None
+                raise ValueFault(f'invalid {name} "{value}"') from None
         elif parameter not in _NEUTRAL:
-            raise ValueError(f'invalid parameter "{parameter}"')
+            raise ValueFault(f'invalid parameter "{parameter}"')
     return Binding(**settings)
 
 
 def _backlog(value: str) -> dict[str, Any]:
     count = parse_count(value)
     if not count:
-        raise ValueError
+        raise ValueFault
     return {"backlog": min(count, (1 << 31) - 1)}
 
 
@@ -79,7 +80,7 @@ def _keepalive(value: str) -> dict[str, Any]:
 
 
 def _wrong() -> dict[str, Any]:
-    raise ValueError
+    raise ValueFault
 
 
 _OPTIONS: Final[Mapping[str, Callable[[str], dict[str, Any]]]] = {

@@ -24,6 +24,7 @@ from kubelb.config.nginx.syslog import PREFIX as SYSLOG
 from kubelb.config.nginx.syslog import parse_syslog
 from kubelb.config.proxying import parse_size
 from kubelb.config.values import Duration
+from kubelb.reasons import ValueFault
 from kubelb.syslog.message import Severity
 
 _LEVELS: Final[Mapping[str, LogLevel]] = {
@@ -94,9 +95,9 @@ def parse_error_log(args: tuple[str, ...]) -> tuple[Syslog | None, LogLevel]:
     """The syslog server, if it is one, and the level of an ``error_log`` (``ngx_log_set_log``)."""
     target = args[0]
     if target.startswith("memory:"):
-        raise ValueError("a log in memory takes a debugger to be read; write a file, stderr or syslog")
+        raise ValueFault("a log in memory takes a debugger to be read; write a file, stderr or syslog")
     if not target:
-        raise ValueError("empty; write a path")
+        raise ValueFault("empty; write a path")
     syslog = parse_syslog(target) if target.startswith(SYSLOG) else None
     return syslog, _parse_levels(args[1:])
 
@@ -107,12 +108,12 @@ def _parse_levels(levels: tuple[str, ...]) -> LogLevel:
     for i, level in enumerate(levels):
         if level in _LEVELS:
             if found is not None:
-                raise ValueError(f'duplicate log level "{level}"')
+                raise ValueFault(f'duplicate log level "{level}"')
             found = _LEVELS[level]
         elif level in _DEBUG and all(earlier in _DEBUG for earlier in levels[:i]):
             found = "debug"
         else:
-            raise ValueError(f'invalid log level "{level}"; one of {", ".join(_LEVELS)}')
+            raise ValueFault(f'invalid log level "{level}"; one of {", ".join(_LEVELS)}')
     return found or "error"
 
 
@@ -131,14 +132,14 @@ class Formats:
         """``log_format NAME [escape=HOW] TEXT...``."""
         name, *texts = directive.args
         if name in self._formats:
-            raise ValueError(f'duplicate "log_format" name "{name}"')
+            raise ValueFault(f'duplicate "log_format" name "{name}"')
         escape: Escape = "default"
         if texts and texts[0].startswith("escape="):
             escape = _escape(texts.pop(0)[7:])
         for text in texts:
             self._texts.check_format(text, escape)
         if not any(texts):
-            raise ValueError("an empty format; write what a line is to hold")
+            raise ValueFault("an empty format; write what a line is to hold")
         self._formats[name] = (_joined(texts), escape)
 
     def so_far(self) -> Formats:
@@ -152,7 +153,7 @@ class Formats:
         path, *rest = directive.args
         place = self._place(path)
         if not rest and not self._combined:
-            raise ValueError("log format is not specified")
+            raise ValueFault("log format is not specified")
         text, escape = self._format(rest[0] if rest else "combined")
         settings: dict[str, Any] = {}
         for parameter in rest[1:]:
@@ -161,7 +162,7 @@ class Formats:
         if "gzip" in settings:
             settings.setdefault("buffer", _GZIP_BUFFER)
         if "flush" in settings and "buffer" not in settings:
-            raise ValueError(f'no buffer is defined for access_log "{path}"')
+            raise ValueFault(f'no buffer is defined for access_log "{path}"')
         log = AccessLog(**place, format=text, escape=escape, **settings)
         self._refuse_conflict(path, log)
         return log
@@ -171,25 +172,25 @@ class Formats:
         if path.startswith(SYSLOG):
             return {"syslog": parse_syslog(path)}
         if path.startswith("memory:"):
-            raise ValueError("a log in memory is not supported; write a file or stderr")
+            raise ValueFault("a log in memory is not supported; write a file or stderr")
         if not path:
-            raise ValueError("empty; write a path")
+            raise ValueFault("empty; write a path")
         if "$" in path:
-            raise ValueError("a path with variables is not supported; write one file for all")
+            raise ValueFault("a path with variables is not supported; write one file for all")
         return {"file": path if path in _STANDARD else posixpath.join(self._prefix, path)}
 
     def _format(self, name: str) -> tuple[str, Escape]:
         found = next((value for known, value in self._formats.items() if known.lower() == name.lower()), None)
         if found is None:
-            raise ValueError(f'unknown log format "{name}"')
+            raise ValueFault(f'unknown log format "{name}"')
         return found
 
     def _refuse_conflict(self, path: str, log: AccessLog) -> None:
         if log.buffer and log.syslog is not None:
-            raise ValueError("logs to syslog cannot be buffered")
+            raise ValueFault("logs to syslog cannot be buffered")
         buffering = (log.buffer, log.flush, log.gzip)
         if log.buffer and self._buffers.setdefault(log.file, buffering) != buffering:
-            raise ValueError(f'access_log "{path}" already defined with conflicting parameters')
+            raise ValueFault(f'access_log "{path}" already defined with conflicting parameters')
 
 
 class AccessLogs:
@@ -204,7 +205,7 @@ class AccessLogs:
         if directive.args[0] != "off":
             self._logs.append((self._formats.access_log(directive), directive))
         elif len(directive.args) > 1:
-            raise ValueError(f'invalid parameter "{directive.args[1]}"')
+            raise ValueFault(f'invalid parameter "{directive.args[1]}"')
         else:
             self._off = True
 
@@ -220,7 +221,7 @@ class AccessLogs:
 
 def _escape(text: str) -> Escape:
     if text not in typing.get_args(Escape):
-        raise ValueError(f'unknown log format escaping "{text}"; one of {", ".join(typing.get_args(Escape))}')
+        raise ValueFault(f'unknown log format escaping "{text}"; one of {", ".join(typing.get_args(Escape))}')
     return typing.cast(Escape, text)
 
 
@@ -239,7 +240,7 @@ def _read_parameter(text: str, settings: dict[str, Any]) -> None:
     name, equals, value = text.partition("=")
     parse = _PARAMETERS.get(name)
     if parse is None or not (equals or name == "gzip"):
-        raise ValueError(f'invalid parameter "{text}"')
+        raise ValueFault(f'invalid parameter "{text}"')
     field = "condition" if name == "if" else name
     settings[field] = parse(value if equals else "1")
 
@@ -250,7 +251,7 @@ def _parse_buffer(text: str) -> int:
     except ValueError:
         size = 0
     if not size:
-        raise ValueError(f'invalid buffer size "{text}"; write for example 32k')
+        raise ValueFault(f'invalid buffer size "{text}"; write for example 32k')
     return size
 
 
@@ -260,7 +261,7 @@ def _parse_flush(text: str) -> Duration:
     except ValueError:
         flush = Duration(0)
     if not flush:
-        raise ValueError(f'invalid flush time "{text}"; write for example 5s')
+        raise ValueFault(f'invalid flush time "{text}"; write for example 5s')
     return flush
 
 
@@ -270,13 +271,13 @@ def _parse_level(text: str) -> int:
     except ValueError:
         level = 0
     if not 1 <= level <= 9:
-        raise ValueError(f'invalid compression level "{text}"; write a number from 1 to 9')
+        raise ValueFault(f'invalid compression level "{text}"; write a number from 1 to 9')
     return level
 
 
 def _parse_condition(text: str) -> str:
     if not text:
-        raise ValueError("an empty condition logs nobody; write access_log off")
+        raise ValueFault("an empty condition logs nobody; write access_log off")
     return text
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from kubelb.config.model.config import RUNTIME_DIR, Process
 from kubelb.config.nginx.directives import HARMLESS
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_count, parse_time, walk
+from kubelb.reasons import ValueFault
 
 _USUAL_PIDS = ("/run/nginx.pid", "/var/run/nginx.pid")
 """Of the one nginx of a machine: kubelb in its place has the runtime directory that its commands look in."""
@@ -76,7 +77,7 @@ class Processes:
 
     def _pid(self, directive: Directive) -> None:
         if not directive.args[0]:
-            raise ValueError("empty; write a path")
+            raise ValueFault("empty; write a path")
         self._set("pid_file", directive, posixpath.join(self._prefix, directive.args[0]))
         self._notes.places[("runtime_dir",)] = directive.place()
 
@@ -93,7 +94,7 @@ class Processes:
         masks = directive.args
         if masks[0] == "auto":
             if len(masks) > 2:
-                raise ValueError("too many masks; write auto and at most one")
+                raise ValueFault("too many masks; write auto and at most one")
             self.pin = True
             self._notes.places[("pin",)] = directive.place()
             masks = masks[1:]
@@ -118,13 +119,13 @@ class Processes:
         for parameter in parameters:
             key, _, value = parameter.partition("=")
             if key not in ("threads", "max_queue"):
-                raise ValueError(f'invalid parameter "{parameter}"; write threads= and max_queue=')
+                raise ValueFault(f'invalid parameter "{parameter}"; write threads= and max_queue=')
             count = parse_count(value)
             threads = count if key == "threads" else threads
         if not threads:
-            raise ValueError("no threads; write threads= and a number from 1 up")
+            raise ValueFault("no threads; write threads= and a number from 1 up")
         if name in self._pools:
-            raise ValueError(f'duplicate thread pool "{name}"')
+            raise ValueFault(f'duplicate thread pool "{name}"')
         self._pools.add(name)
 
 
@@ -132,17 +133,17 @@ def parse_mask(text: str) -> tuple[int, ...]:
     """The CPUs of a binary mask, the last digit for the first of them; blanks count for nothing."""
     digits = text.replace(" ", "")
     if len(digits) > _MAX_CPUS:
-        raise ValueError(f"more than {_MAX_CPUS} CPUs")
+        raise ValueFault(f"more than {_MAX_CPUS} CPUs")
     if wrong := digits.strip("01"):
-        raise ValueError(f'invalid character "{wrong[-1]}"; write a digit for each CPU, 0 or 1')
+        raise ValueFault(f'invalid character "{wrong[-1]}"; write a digit for each CPU, 0 or 1')
     return tuple(cpu for cpu, digit in enumerate(reversed(digits)) if digit == "1")
 
 
 def _use(directive: Directive) -> None:
     if directive.args[0] != "epoll":
-        raise ValueError(f'invalid event type "{directive.args[0]}"; it is always epoll')
+        raise ValueFault(f'invalid event type "{directive.args[0]}"; it is always epoll')
 
 
 def _check(form: re.Pattern[str], text: str) -> None:
     if not form.fullmatch(text):
-        raise ValueError(f'invalid value "{text}"')
+        raise ValueFault(f'invalid value "{text}"')

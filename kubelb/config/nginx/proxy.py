@@ -15,6 +15,7 @@ from kubelb.config.nginx.syntax import Directive, Handler, Notes, only_argument,
 from kubelb.config.proxying import compile_rate, compile_source, parse_size
 from kubelb.config.values import Duration
 from kubelb.config.variables import Worker
+from kubelb.reasons import ValueFault
 
 _Setting = tuple[Any, Directive]
 """A value, and the directive that sets it."""
@@ -100,10 +101,10 @@ def _source(directive: Directive, worker: Worker) -> str:
     if not how and text == "off":
         return ""
     if not text:
-        raise ValueError('invalid address ""')
+        raise ValueFault('invalid address ""')
     compile_source(text, worker)
     if how == ["transparent"]:
-        raise ValueError(_TRANSPARENT)
+        raise ValueFault(_TRANSPARENT)
     if how:
-        raise ValueError(f'invalid parameter "{how[0]}"')
+        raise ValueFault(f'invalid parameter "{how[0]}"')
     return text

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, summarize_address_range
 from typing import Final, NamedTuple
 
 from kubelb.inet import packed
+from kubelb.reasons import ValueFault
 
 _BLOCK: Final = 1 << 16
 """Addresses."""
@@ -36,7 +37,7 @@ class Ranges:
         self._count = 0
 
     def add(self, text: str, value: str) -> str | None:
-        """The value that the same range, or a part of it, has had until now. Raises :class:`ValueError`."""
+        """The value that the same range, or a part of it, has had until now. Raises :class:`ValueFault`."""
         before = None
         for low, high in self._pieces(text):
             pieces = self._blocks.setdefault(low // _BLOCK, [])
@@ -44,7 +45,7 @@ class Ranges:
         return before
 
     def delete(self, text: str) -> bool:
-        """Whether all of it was there. Raises :class:`ValueError`."""
+        """Whether all of it was there. Raises :class:`ValueFault`."""
         return all([_delete(self._blocks.get(low // _BLOCK, []), low, high) for low, high in self._pieces(text)])
 
     def networks(self) -> Iterator[tuple[str, str]]:
@@ -68,7 +69,7 @@ class Ranges:
         start, end = _parse(text)
         self._count += end // _BLOCK - start // _BLOCK + 1
         if self._count > _AT_MOST:
-            raise ValueError("too many large ranges; write networks")
+            raise ValueFault("too many large ranges; write networks")
         borders = range(start - start % _BLOCK, end + 1, _BLOCK)
         return [(max(start, border), min(end, border + _BLOCK - 1)) for border in borders]
 
@@ -80,7 +81,7 @@ def _parse(text: str) -> tuple[int, int]:
     except ValueError:
         start = end = b""
     if not dash or len(start) != 4 or len(end) != 4 or start > end:
-        raise ValueError(f'invalid range "{text}"; write for example 10.0.0.1-10.0.0.9')
+        raise ValueFault(f'invalid range "{text}"; write for example 10.0.0.1-10.0.0.9')
     return int.from_bytes(start, "big"), int.from_bytes(end, "big")
 
 
@@ -97,7 +98,7 @@ def _put(pieces: list[_Piece], new: _Piece, text: str) -> str | None:
         return None
     old = pieces[place - 1]
     if not old.low <= new.low <= new.high <= old.high:
-        raise ValueError(f'range "{text}" overlaps "{IPv4Address(old.low)}-{IPv4Address(old.high)}"')
+        raise ValueFault(f'range "{text}" overlaps "{IPv4Address(old.low)}-{IPv4Address(old.high)}"')
     parts = (_Piece(old.low, new.low - 1, old.value), new, _Piece(new.high + 1, old.high, old.value))
     pieces[place - 1 : place] = [part for part in parts if part.low <= part.high]
     return old.value if old[:2] == new[:2] else None

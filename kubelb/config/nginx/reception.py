@@ -19,6 +19,7 @@ from kubelb.config.faults import Key, Place
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_time
 from kubelb.config.values import Duration
 from kubelb.config.variables import Worker, compile_answer
+from kubelb.reasons import ValueFault
 
 _TIMEOUT: Final = Duration(30)
 _SIZE = re.compile(r"[0-9]{1,15}[kKmM]?")
@@ -106,7 +107,7 @@ class Content:
 
     def _return(self, directive: Directive) -> None:
         if self._returned:
-            raise ValueError("directive is duplicate; write it once")
+            raise ValueFault("directive is duplicate; write it once")
         self._returned = True
         compile_answer(directive.args[0], self._worker)
         self.settings = {"answer": directive.args[0]}
@@ -115,7 +116,7 @@ class Content:
 def _check_size(directive: Directive) -> None:
     """Of no effect in nginx either: nothing is there that would look at what a client says first."""
     if not _SIZE.fullmatch(directive.args[0]):
-        raise ValueError("invalid value; write for example 16k")
+        raise ValueFault("invalid value; write for example 16k")
 
 
 def _check_time(directive: Directive) -> None:

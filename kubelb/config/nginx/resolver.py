@@ -15,6 +15,7 @@ import msgspec
 from kubelb.config.model.pools import Discovery, Pool
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, only_argument, parse_time
 from kubelb.config.values import Address, Duration, is_numeric, parse_address
+from kubelb.reasons import ValueFault
 
 _PORT: Final = 53
 _TIMEOUT: Final = Duration(30)
@@ -73,17 +74,17 @@ class Resolving:
             if equals and name in ("valid", "ipv4", "ipv6"):
                 self._settings.update([_parameter(text, name, value)])
             elif text.startswith("status_zone="):
-                raise ValueError("status_zone: it is of the commercial nginx; metrics tell of servers by address")
+                raise ValueFault("status_zone: it is of the commercial nginx; metrics tell of servers by address")
             else:
                 addresses.append(_resolver_address(text))
         if not self._settings.get("ipv4", True) and not self._settings.get("ipv6", True):
-            raise ValueError('"ipv4" and "ipv6" cannot both be "off"')
+            raise ValueFault('"ipv4" and "ipv6" cannot both be "off"')
         self._settings["resolver"] = tuple(addresses)
 
     def _read_timeout(self, directive: Directive) -> None:
         timeout = parse_time(only_argument(directive))
         if not timeout:
-            raise ValueError("nothing can be answered in no time; write for example 5s")
+            raise ValueFault("nothing can be answered in no time; write for example 5s")
         self._timeout = timeout
 
 
@@ -92,16 +93,16 @@ def _parameter(text: str, name: str, value: str) -> tuple[str, object]:
         try:
             valid = parse_time(value, whole_seconds=True)
         except ValueError:
-            raise ValueError(f"invalid parameter: {text}; write for example valid=30s") from None
+            raise ValueFault(f"invalid parameter: {text}; write for example valid=30s") from None
         # Without any, as long as the answer says.
         return "interval", valid or None
     if value not in ("on", "off"):
-        raise ValueError(f'invalid parameter: {text}; it must be "on" or "off"')
+        raise ValueFault(f'invalid parameter: {text}; it must be "on" or "off"')
     return name, value == "on"
 
 
 def _resolver_address(text: str) -> Address:
     address = parse_address(text, _PORT)
     if not is_numeric(address.host):
-        raise ValueError(f'"{address.host}" is a name; write the address of a DNS server')
+        raise ValueFault(f'"{address.host}" is a name; write the address of a DNS server')
     return address

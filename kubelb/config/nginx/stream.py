@@ -22,6 +22,7 @@ from kubelb.config.nginx.upstream import Upstream
 from kubelb.config.nginx.variables import Assignments, Variables, declared
 from kubelb.config.values import Address, parse_address
 from kubelb.config.variables import compile_key
+from kubelb.reasons import ValueFault
 
 
 class Streams:
@@ -72,7 +73,7 @@ class Streams:
     def _upstream(self, upstream: Directive) -> None:
         name = upstream.args[0]
         if self._known(name):
-            raise ValueError(f'duplicate upstream "{name}"')
+            raise ValueFault(f'duplicate upstream "{name}"')
         reader = Upstream(self._notes, name)
         walk(upstream.block or (), "upstream", reader.handlers, self._notes)
         self._notes.places["pool", name] = upstream.place()
@@ -170,15 +171,15 @@ class Streams:
         if is_named_by_variables(target):
             compile_key(target, self._notes.worker)
             if ":" in target:
-                raise ValueError(f'"{target}" is an address made for each client; write each whole, in a map')
+                raise ValueFault(f'"{target}" is an address made for each client; write each whole, in a map')
             return target
         if pool := self._known(target):
             return pool
         if ":" not in target:
-            raise ValueError(f'no upstream "{target}", and no port in it; name an upstream or write host:port')
+            raise ValueFault(f'no upstream "{target}", and no port in it; name an upstream or write host:port')
         server = Server(address=parse_address(target))
         if pool := self._known(server.address.host):
-            raise ValueError(f'upstream "{pool}" may not have port {server.address.port}')
+            raise ValueFault(f'upstream "{pool}" may not have port {server.address.port}')
         self._add_pool_of(server, target, directive.place())
         return target
 

@@ -11,10 +11,11 @@ from kubelb.config.faults import Fault, Key, Place, fault_of
 from kubelb.config.nginx.directives import HARMLESS, REFUSED, REPEATABLE, RIGHT
 from kubelb.config.values import Address, Duration, is_unix, parse_address
 from kubelb.config.variables import Worker
+from kubelb.reasons import ValueFault
 
 _TIME = re.compile(
-    r"(?:(?P<y>\d+)y\s*)?(?:(?P<M>\d+)M\s*)?(?:(?P<w>\d+)w\s*)?(?:(?P<d>\d+)d\s*)?(?:(?P<h>\d+)h\s*)?"
-    r"(?:(?P<m>\d+)m\s*)?(?:(?P<s>\d+)s\s*)?(?:(?P<ms>\d+)ms\s*)?(?P<bare>\d*)",
+    r"(?:(?P<y>\d{1,18})y\s*)?(?:(?P<M>\d{1,18})M\s*)?(?:(?P<w>\d{1,18})w\s*)?(?:(?P<d>\d{1,18})d\s*)?(?:(?P<h>\d{1,18})h\s*)?"
+    r"(?:(?P<m>\d{1,18})m\s*)?(?:(?P<s>\d{1,18})s\s*)?(?:(?P<ms>\d{1,18})ms\s*)?(?P<bare>\d{0,18})",
     re.ASCII,
 )
 COMMAND_LINE = "command line"
@@ -53,7 +54,7 @@ class Directive(msgspec.Struct, frozen=True):
 
 
 Handler = Callable[[Directive], None]
-"""Takes one directive in; :class:`ValueError` refuses it, in the words of its text."""
+"""Takes one directive in; :class:`ValueFault` refuses it, in the words of its text."""
 
 
 class Notes:
@@ -95,7 +96,7 @@ def handle(directive: Directive, handler: Handler, notes: Notes) -> None:
     """Give it to its handler; what that refuses is noted."""
     try:
         handler(directive)
-    except ValueError as error:
+    except ValueFault as error:
         fault = fault_of(error)
         notes.refuse(directive, fault.what, fault.instead)
 
@@ -110,9 +111,9 @@ def _without_handler(directive: Directive, context: str, notes: Notes) -> None:
 def only_argument(directive: Directive) -> str:
     """Of one that takes one."""
     if directive.block is not None:
-        raise ValueError('not terminated by ";"')
+        raise ValueFault('not terminated by ";"')
     if len(directive.args) != 1:
-        raise ValueError(f'invalid number of arguments in "{directive.name}" directive')
+        raise ValueFault(f'invalid number of arguments in "{directive.name}" directive')
     return directive.args[0]
 
 
@@ -120,7 +121,7 @@ def read_flag(directive: Directive) -> bool:
     """``on`` or ``off``."""
     text = only_argument(directive)
     if text.lower() not in ("on", "off"):
-        raise ValueError(f'invalid value "{text}" in "{directive.name}" directive, it must be "on" or "off"')
+        raise ValueFault(f'invalid value "{text}" in "{directive.name}" directive, it must be "on" or "off"')
     return text.lower() == "on"
 
 
@@ -131,7 +132,7 @@ def parse_time(text: str, whole_seconds: bool = False) -> Duration:
     parts = {unit: int(count) for unit, count in match.groupdict().items() if count} if match else {}
     wrong = {"ms"} if whole_seconds else {"y", "M"}
     if not parts or wrong & parts.keys() or sum(parts.values()) > 1 << 40:
-        raise ValueError(f'not a time: "{text}"; write for example 30s or 10m')
+        raise ValueFault(f'not a time: "{text}"; write for example 30s or 10m')
     milliseconds = parts.pop("ms", 0)
     return Duration(sum(count * _SECONDS[unit] for unit, count in parts.items()) + milliseconds / 1000)
 
@@ -139,7 +140,7 @@ def parse_time(text: str, whole_seconds: bool = False) -> Duration:
 def parse_count(text: str) -> int:
     """nginx's ``ngx_atoi``: digits only."""
     if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise ValueError(f'not a number: "{text}"')
+        raise ValueFault(f'not a number: "{text}"')
     return int(text)
 
 
@@ -150,7 +151,7 @@ def parse_listen(text: str, default_port: int | None = None) -> Address:
     if re.fullmatch(r"[0-9]+", text):
         text = f"0.0.0.0:{text}"
     if re.fullmatch(r".*:[0-9]+-[0-9]+|[0-9]+-[0-9]+", text):
-        raise ValueError("port ranges are not supported; write one listen a port")
+        raise ValueFault("port ranges are not supported; write one listen a port")
     if text == "*" or text.startswith("*:"):
         text = "0.0.0.0" + text[1:]
     return parse_address(text, default_port)

@@ -14,6 +14,7 @@ from kubelb.config.model.logs import Syslog
 from kubelb.config.nginx.syntax import parse_count
 from kubelb.config.values import Address, is_unix, parse_address
 from kubelb.inet import packed, shown
+from kubelb.reasons import ValueFault
 from kubelb.syslog.message import FACILITIES, PORT, SEVERITIES, check_tag
 
 PREFIX: Final = "syslog:"
@@ -21,7 +22,7 @@ _TAG: Final = "nginx"
 
 
 def parse_syslog(target: str) -> Syslog:
-    """Raises :class:`ValueError`."""
+    """Raises :class:`ValueFault`."""
     settings: dict[str, Any] = {}
     for parameter in target.removeprefix(PREFIX).split(","):
         name, equals, value = parameter.partition("=")
@@ -29,12 +30,12 @@ def parse_syslog(target: str) -> Syslog:
             settings["hostname"] = False
             continue
         if not equals or name not in _PARAMETERS:
-            raise ValueError(f'unknown syslog parameter "{parameter}"')
+            raise ValueFault(f'unknown syslog parameter "{parameter}"')
         if name in settings:
-            raise ValueError(f'duplicate syslog "{name}"')
+            raise ValueFault(f'duplicate syslog "{name}"')
         settings[name] = _PARAMETERS[name](value)
     if "server" not in settings:
-        raise ValueError("no syslog server specified")
+        raise ValueFault("no syslog server specified")
     return Syslog(**{"tag": _TAG, **settings})
 
 
@@ -43,19 +44,19 @@ def _server(text: str) -> Address:
         if is_unix(text):
             return parse_address(text)
         return _bracketed(text) if text.startswith("[") else _bare(text)
-    except ValueError as error:
+    except ValueFault as error:
         what, semicolon, instead = str(error).partition("; ")
-        raise ValueError(f'{what} in syslog server "{text}"{semicolon}{instead}') from None
+        raise ValueFault(f'{what} in syslog server "{text}"{semicolon}{instead}') from None
 
 
 def _bare(text: str) -> Address:
     """A name or an IPv4 address: ``ngx_parse_inet_url``."""
     if re.search(r"[/?]", text):
-        raise ValueError("invalid host")
+        raise ValueFault("invalid host")
     host, colon, port = text.partition(":")
     number = _port(port) if colon else PORT
     if not host:
-        raise ValueError("no host")
+        raise ValueFault("no host")
     try:
         address = packed(host)
     except ValueError:
@@ -67,16 +68,16 @@ def _bracketed(text: str) -> Address:
     """An IPv6 address: ``ngx_parse_inet6_url``."""
     host, bracket, rest = text[1:].partition("]")
     if not bracket or "/" in rest or (rest and not rest.startswith(":")):
-        raise ValueError("invalid host")
+        raise ValueFault("invalid host")
     number = _port(rest[1:]) if rest else PORT
     if not host:
-        raise ValueError("no host")
+        raise ValueFault("no host")
     try:
         address = packed(host)
     except ValueError:
         address = b""
     if len(address) != 16:
-        raise ValueError("invalid IPv6 address")
+        raise ValueFault("invalid IPv6 address")
     return Address(shown(address), number)
 
 
@@ -86,19 +87,19 @@ def _port(text: str) -> int:
     except ValueError:
         number = 0
     if not 1 <= number <= 65535:
-        raise ValueError("invalid port")
+        raise ValueFault("invalid port")
     return number
 
 
 def _facility(text: str) -> str:
     if text not in FACILITIES:
-        raise ValueError(f'unknown syslog facility "{text}"')
+        raise ValueFault(f'unknown syslog facility "{text}"')
     return text
 
 
 def _severity(text: str) -> str:
     if text not in SEVERITIES:
-        raise ValueError(f'unknown syslog severity "{text}"')
+        raise ValueFault(f'unknown syslog severity "{text}"')
     return text
 
 

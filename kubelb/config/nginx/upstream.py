@@ -16,6 +16,7 @@ from kubelb.config.nginx.resolver import Resolving
 from kubelb.config.nginx.syntax import Directive, Handler, Notes, parse_count, parse_time
 from kubelb.config.values import Address, parse_address
 from kubelb.config.variables import compile_key
+from kubelb.reasons import ValueFault
 
 _NOT_SUPPORTED: Final = {"slow_start": "a server has its full share at once"}
 
@@ -66,7 +67,7 @@ class Upstream:
 
     def _choose(self, balance: Balance) -> None:
         if self._balance is not None:
-            raise ValueError("a second balancing method; choose one")
+            raise ValueFault("a second balancing method; choose one")
         self._balance = balance
 
     def _least_conn(self, directive: Directive) -> None:
@@ -75,14 +76,14 @@ class Upstream:
     def _hash(self, directive: Directive) -> None:
         key, *how = directive.args
         if how not in ([], ["consistent"]):
-            raise ValueError(f'invalid parameter "{how[0]}"; only "consistent" may follow the key')
+            raise ValueFault(f'invalid parameter "{how[0]}"; only "consistent" may follow the key')
         compile_key(key, self._notes.worker)
         self._hashing = {"hash_key": key}
         self._choose("consistent_hash" if how else "hash")
 
     def _random(self, directive: Directive) -> None:
         if directive.args not in ((), ("two",), ("two", "least_conn")):
-            raise ValueError(
+            raise ValueFault(
                 f'invalid parameter "{directive.args[-1]}"; write random, random two or random two least_conn'
             )
         self._choose("random_two" if directive.args else "random")
@@ -90,29 +91,29 @@ class Upstream:
 
 def _check_service(text: str, address: Address, resolve: bool) -> None:
     if not resolve:
-        raise ValueError(f'service upstream "{text}" requires "resolve" parameter')
+        raise ValueFault(f'service upstream "{text}" requires "resolve" parameter')
     if address.port or address.path is not None:
-        raise ValueError(f'service upstream "{text}" may not have port; its SRV records have one')
+        raise ValueFault(f'service upstream "{text}" may not have port; its SRV records have one')
     if not address.is_name:
-        raise ValueError(f'service upstream "{text}" requires domain name')
+        raise ValueFault(f'service upstream "{text}" requires domain name')
 
 
 def _server_parameter(text: str) -> tuple[str, object]:
     """The field of the model and its value; ``ngx_stream_upstream_server`` is the source."""
     name, equals, value = text.partition("=")
     if name in _NOT_SUPPORTED:
-        raise ValueError(f"{name}: {_NOT_SUPPORTED[name]}")
+        raise ValueFault(f"{name}: {_NOT_SUPPORTED[name]}")
     if not equals and name in ("backup", "down", "resolve"):
         return name, True
     if equals and name == "service":
         if not value:
-            raise ValueError("service is empty; write for example service=https")
+            raise ValueFault("service is empty; write for example service=https")
         return name, value
     if equals and name in ("weight", "max_fails", "max_conns"):
         return name, _parameter_count(text, value, 1 if name == "weight" else 0)
     if equals and name == "fail_timeout":
         return name, parse_time(value, whole_seconds=True)
-    raise ValueError(f'invalid parameter "{text}"')
+    raise ValueFault(f'invalid parameter "{text}"')
 
 
 def _parameter_count(text: str, value: str, least: int) -> int:
@@ -121,5 +122,5 @@ def _parameter_count(text: str, value: str, least: int) -> int:
     except ValueError:
         count = -1
     if count < least:
-        raise ValueError(f'invalid parameter "{text}"; write a number from {least} up')
+        raise ValueFault(f'invalid parameter "{text}"; write a number from {least} up')
     return count

@@ -23,6 +23,7 @@ from kubelb.config.own_variables import Own
 from kubelb.config.regex.compiled import DIGITS, compile_regex
 from kubelb.config.rules.variables import MAX_REGEXES, MAX_VARIABLES, check_name, check_regex
 from kubelb.config.variables import Worker, compile_key, session_variables
+from kubelb.reasons import ValueFault
 
 _KINDS: Final = ("map", "geo", "split_clients")
 _ALL: Final = 10000
@@ -30,11 +31,11 @@ _ALL: Final = 10000
 
 
 def declared(stream: Directive) -> Worker:
-    """Knows the names of all variables that are made anywhere in the block. :class:`ValueError`: too many."""
+    """Knows the names of all variables that are made anywhere in the block. :class:`ValueFault`: too many."""
     names = dict.fromkeys(name[1:].lower() for name in _names(stream) if name.startswith("$"))
     names |= dict.fromkeys(_captured(stream))
     if len(names) > MAX_VARIABLES:
-        raise ValueError(f"{len(names)} variables; at most {MAX_VARIABLES}")
+        raise ValueFault(f"{len(names)} variables; at most {MAX_VARIABLES}")
     return Worker("", 0, tuple(Own(name, None) for name in names))
 
 
@@ -53,7 +54,7 @@ def _captured(stream: Directive) -> Iterator[str]:
     maps = [directive for directive in stream.block or () if directive.name == "map"]
     regexes = [regex for one in maps for entry in one.block or () if (regex := _regex(entry.name, "")) is not None]
     if len(regexes) > MAX_REGEXES:
-        raise ValueError(f"{len(regexes)} regular expressions; at most {MAX_REGEXES}")
+        raise ValueFault(f"{len(regexes)} regular expressions; at most {MAX_REGEXES}")
     if regexes:
         yield from DIGITS
     for regex in regexes:
@@ -95,7 +96,7 @@ class Variables:
     def _hash_size(self, directive: Directive) -> None:
         """The first map has nginx's default, and that is not to change."""
         if any(variable.kind == "map" for variable in self.settings.values()):
-            raise ValueError("directive is duplicate; write it before the first map")
+            raise ValueFault("directive is duplicate; write it before the first map")
         parse_count(directive.args[0])
         self._notes.warn(directive, HARMLESS["stream"][directive.name])
 
@@ -126,7 +127,7 @@ class Assignments:
 
 def _name(text: str) -> str:
     if not text.startswith("$"):
-        raise ValueError(f'invalid variable name "{text}"')
+        raise ValueFault(f'invalid variable name "{text}"')
     check_name(text[1:].lower())
     return text[1:].lower()
 
@@ -135,7 +136,7 @@ class _Reader(Protocol):
     """Of one block."""
 
     def take(self, entry: Directive) -> None:
-        """One of its lines; :class:`ValueError` refuses it."""
+        """One of its lines; :class:`ValueFault` refuses it."""
 
     def variable(self) -> Variable: ...
 
@@ -143,9 +144,9 @@ class _Reader(Protocol):
 def _words(entry: Directive, block: str) -> tuple[str, str]:
     """A line's two words."""
     if entry.block is not None:
-        raise ValueError('unexpected "{"')
+        raise ValueFault('unexpected "{"')
     if len(entry.args) != 1:
-        raise ValueError(f"invalid number of the {block} parameters")
+        raise ValueFault(f"invalid number of the {block} parameters")
     return entry.name, entry.args[0]
 
 
@@ -183,7 +184,7 @@ class _Map:
         Expression(value, self._known)
         if key == "default":
             if self._default is not None:
-                raise ValueError("duplicate default map parameter")
+                raise ValueFault("duplicate default map parameter")
             self._default = value
         elif regex is not None:
             self._notes.places[("variable", self._name, "regex", len(self._regexes), "pattern")] = entry.place()
@@ -195,7 +196,7 @@ class _Map:
 
     def _flag(self, name: str) -> None:
         if name == "hostnames" and self._values:
-            raise ValueError("it is not for the lines before it; write it first")
+            raise ValueFault("it is not for the lines before it; write it first")
         self._flags[name] = True
 
 
@@ -208,7 +209,7 @@ class _Geo:
         if len(directive.args) == 2:
             name = directive.args[0]
             if not name.startswith("$"):
-                raise ValueError(f'invalid variable name "{name}"')
+                raise ValueFault(f'invalid variable name "{name}"')
             Expression("${" + name[1:] + "}", session_variables(notes.worker))
             self._settings["source"] = name
 
@@ -219,7 +220,7 @@ class _Geo:
     def take(self, entry: Directive) -> None:
         if entry.name == "ranges" and not entry.args and entry.block is None:
             if self._ranges is None and (self._values or self._settings.keys() - {"source"}):
-                raise ValueError('the "ranges" directive must be the first directive inside "geo" block')
+                raise ValueFault('the "ranges" directive must be the first directive inside "geo" block')
             self._ranges = self._ranges or Ranges()
             return
         key, value = _words(entry, "geo")
@@ -273,5 +274,5 @@ class _Split:
             return
         self._sum += parse_percent(percent)
         if self._sum > _ALL:
-            raise ValueError("percent total is greater than 100%")
+            raise ValueFault("percent total is greater than 100%")
         self._parts.append(Part(percent=percent, value=value))

@@ -12,6 +12,7 @@ import msgspec
 from kubelb.config.regex.cost import BUDGET, Endless, longest_text
 from kubelb.config.regex.parser import parse
 from kubelb.config.regex.tree import size, written_search
+from kubelb.reasons import ValueFault
 
 _LEAST: Final = 64
 """Bytes that a text may have at least, for an expression to be of use."""
@@ -39,8 +40,8 @@ class Regex(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=1024)
 def compile_regex(pattern: str, any_case: bool) -> Regex:
-    """Raises :class:`ValueError`, saying what would be right."""
-    too_large = ValueError("the regular expression is too large; write lower counts or several lines")
+    """Raises :class:`ValueFault`, saying what would be right."""
+    too_large = ValueFault("the regular expression is too large; write lower counts or several lines")
     if len(pattern) > _MAX_TEXT:
         raise too_large
     tree, groups, names = parse(pattern, any_case)
@@ -50,9 +51,9 @@ def compile_regex(pattern: str, any_case: bool) -> Regex:
         longest = longest_text(tree)
     except Endless as endless:
         instead = r"let each way begin with another character, as in ([0-9]+\.)+"
-        raise ValueError(f"{endless}; {instead}") from None
+        raise ValueFault(f"{endless}; {instead}") from None
     if longest < _LEAST:
         what = f"more than {BUDGET} steps for a text of {_LEAST} bytes"
-        raise ValueError(f"{what}; begin it with ^, or repeat less")
+        raise ValueFault(f"{what}; begin it with ^, or repeat less")
     numbered = {digit: int(digit) for digit in DIGITS[:groups]}
     return Regex(re.compile(written_search(tree).encode()), longest, {**numbered, **names})

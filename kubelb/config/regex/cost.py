@@ -26,6 +26,7 @@ from kubelb.config.regex.tree import (
     leading,
     shortest,
 )
+from kubelb.reasons import ValueFault
 
 BUDGET: Final = 8_000_000
 """Steps for one text, as they are bounded here; what Python does then takes some milliseconds at most."""
@@ -67,7 +68,7 @@ class _Bound(NamedTuple):
 _ANYTHING: Final = _Next(EVERY | END, 1)
 
 
-class Endless(ValueError):
+class Endless(ValueFault):
     """There is no bound."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from kubelb.reasons import ValueFault
+
 _LETTERS: Final = {"a": 7, "e": 27, "f": 12, "n": 10, "r": 13, "t": 9}
 _NUMBER: Final = re.compile(
     r"x\{[0]*(?P<long>[0-9A-Fa-f]{1,2})\}|x(?!\{)(?P<short>[0-9A-Fa-f]{0,2})"
@@ -24,10 +26,10 @@ _REFUSED: Final = {
 
 
 def byte_escape(text: str, at: int) -> tuple[int, int]:
-    """The byte's number, and where the text goes on; ``at`` is behind the backslash. Raises :class:`ValueError`."""
+    """The byte's number, and where the text goes on; ``at`` is behind the backslash. Raises :class:`ValueFault`."""
     letter = text[at : at + 1]
     if not letter:
-        raise ValueError(r"\ at the end; write \\ for one that is meant")
+        raise ValueFault(r"\ at the end; write \\ for one that is meant")
     if letter in _LETTERS:
         return _LETTERS[letter], at + 1
     if match := _NUMBER.match(text, at):
@@ -36,7 +38,7 @@ def byte_escape(text: str, at: int) -> tuple[int, int]:
     if match := _CONTROL.match(text, at):
         return ord(match[1].upper()) ^ 64, match.end()
     if letter in _REFUSED:
-        raise ValueError(_REFUSED[letter])
+        raise ValueFault(_REFUSED[letter])
     if letter.isascii() and letter.isalnum():
-        raise ValueError(f"\\{letter} is unknown; write {letter} alone for the letter")
+        raise ValueFault(f"\\{letter} is unknown; write {letter} alone for the letter")
     return ord(letter), at + 1

@@ -1,7 +1,7 @@
 r"""A regular expression as PCRE2 10.42 reads it, without options and for bytes; pure.
 
 ``src/pcre2_compile.c`` of PCRE2 and its manual ``pcre2pattern`` are the source. What could mean something else to
-Python, or take for ever, is refused by its name: :class:`ValueError`, with what would be right behind a semicolon.
+Python, or take for ever, is refused by its name: :class:`ValueFault`, with what would be right behind a semicolon.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from kubelb.config.regex.brackets import read_brackets
 from kubelb.config.regex.escapes import byte_escape
 from kubelb.config.regex.sets import ESCAPED, NO_LINE_END, any_case
 from kubelb.config.regex.tree import Byte, Choice, Edge, Group, Node, Place, Repeat, Sequence, shortest
+from kubelb.reasons import ValueFault
 
 _MAX_DEPTH: Final = 40
 """Groups within each other."""
@@ -51,17 +52,22 @@ class Parsed(NamedTuple):
 
 
 def parse(pattern: str, caseless: bool) -> Parsed:
-    """The expression whose UTF-8 bytes these are. Raises :class:`ValueError`."""
+    """The expression whose UTF-8 bytes these are. Raises :class:`ValueFault`."""
     text = pattern.encode().decode("latin-1")
     parser = _Parser("".join(_unquoted(match) for match in _QUOTED.finditer(text)), caseless)
     return Parsed(parser.whole(), parser.groups, parser.names)
+
+
+def _count(digits: str) -> int:
+    """Up to :data:`_MAX_COUNT`, or more than that."""
+    return int(digits.lstrip("0")[:6] or "0")
 
 
 def _unquoted(match: re.Match[str]) -> str:
     r"""``\Q..\E`` byte by byte."""
     quoted: str | None = match[1]
     if quoted == "" or match[0] == r"\E":
-        raise ValueError(r"\Q and \E have nothing between them; leave them out")
+        raise ValueFault(r"\Q and \E have nothing between them; leave them out")
     return match[0] if quoted is None else "".join(f"\\x{ord(byte):02x}" for byte in quoted)
 
 
@@ -77,7 +83,7 @@ class _Parser:
     def whole(self) -> Node:
         node = self._choice()
         if self._at < len(self._text):
-            raise ValueError(r"unmatched closing parenthesis; write \) for one that is meant")
+            raise ValueFault(r"unmatched closing parenthesis; write \) for one that is meant")
         return node
 
     def _next(self) -> str:
@@ -109,7 +115,7 @@ class _Parser:
         """None for one that only says how those after it are meant."""
         byte = self._next()
         if byte in ("*", "+", "?") or (byte == "{" and _COUNTS.match(self._text, self._at)):
-            raise ValueError(f"{byte} has nothing before it to repeat; write \\{byte} for one that is meant")
+            raise ValueFault(f"{byte} has nothing before it to repeat; write \\{byte} for one that is meant")
         if byte == "{":
             self._no_doubtful_counts()
         self._at += 1
@@ -148,11 +154,11 @@ class _Parser:
         if (least, most) == (1, 1):
             return item
         if not shortest(item):
-            raise ValueError("what is repeated may match nothing; write it so that it takes a character each time")
+            raise ValueFault("what is repeated may match nothing; write it so that it takes a character each time")
         lazy = self._next() == "?"
         self._at += lazy
         if not lazy and self._next() == "+":
-            raise ValueError("possessive repetition is not supported; leave the second + out")
+            raise ValueFault("possessive repetition is not supported; leave the second + out")
         return Repeat(item, least, most, lazy)
 
     def _counts(self) -> tuple[int, int | None]:
@@ -165,35 +171,35 @@ class _Parser:
         if match is None:
             self._no_doubtful_counts()
             return 1, 1
-        least = int(match[1])
-        most = least if not match[2] else int(match[3]) if match[3] else None
+        least = _count(match[1])
+        most = least if not match[2] else _count(match[3]) if match[3] else None
         if max(least, most or 0) > _MAX_COUNT or (most is not None and most < max(least, 1)) or match[0] == "{1}":
-            raise ValueError(f"no number of times: {match[0]}; write for example {{1,3}}")
+            raise ValueFault(f"no number of times: {match[0]}; write for example {{1,3}}")
         return least, most
 
     def _no_doubtful_counts(self) -> None:
         if match := _NEARLY_COUNTS.match(self._text, self._at):
-            raise ValueError(f"{match[0]} is text to one PCRE and a repetition to the next; write {{0,n}} or \\{{")
+            raise ValueFault(f"{match[0]} is text to one PCRE and a repetition to the next; write {{0,n}} or \\{{")
 
     def _group(self) -> Node | None:
         if case := self._take(_CASE):
             return self._with_case(not case[1], case[2])
         for start, fault in _REFUSED_GROUPS:
             if re.match(start, self._text[self._at :]) and not _NAME.match(self._text, self._at):
-                raise ValueError(fault)
+                raise ValueFault(fault)
         if self._text.startswith("?:", self._at):
             self._at += 2
             return self._inside()
         if name := self._take(_NAME):
             self._note(name[1] or name[2])
         elif self._next() == "?":
-            raise ValueError("only the option i is supported; write (?i) or (?i:")
+            raise ValueFault("only the option i is supported; write (?i) or (?i:")
         self.groups += 1
         return Group(self._inside())
 
     def _note(self, name: str) -> None:
         if name.lower() in self.names:
-            raise ValueError(f'two groups have the name "{name}"')
+            raise ValueFault(f'two groups have the name "{name}"')
         self.names[name.lower()] = self.groups + 1
 
     def _with_case(self, caseless: bool, end: str) -> Node | None:
@@ -211,10 +217,10 @@ class _Parser:
         before = self._caseless
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise ValueError(f"groups within each other; at most {_MAX_DEPTH}")
+            raise ValueFault(f"groups within each other; at most {_MAX_DEPTH}")
         node = self._choice()
         if self._next() != ")":
-            raise ValueError(r"missing closing parenthesis; write \( for one that is meant")
+            raise ValueFault(r"missing closing parenthesis; write \( for one that is meant")
         self._at += 1
         self._depth -= 1
         self._caseless = before

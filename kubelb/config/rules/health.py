@@ -13,6 +13,7 @@ from kubelb.config.faults import Key, Places, fault_of
 from kubelb.config.model.pools import Health, Pool, ProbeKind, Rebalance
 from kubelb.config.rules.rule import HASHING, Problem, count_problems, duration_problems
 from kubelb.config.values import is_numeric, parse_path
+from kubelb.reasons import ValueFault
 
 _HTTP: Final[tuple[ProbeKind, ...]] = ("https", "http")
 _TLS: Final[tuple[ProbeKind, ...]] = ("https", "tls")
@@ -76,7 +77,7 @@ def rebalance_problems(key: Key, rebalance: Rebalance, pool: Pool) -> Iterator[P
 def _request_problems(key: Key, health: Health) -> Iterator[Problem]:
     try:
         parse_path(health.path)
-    except ValueError as error:
+    except ValueFault as error:
         fault = fault_of(error)
         yield (*key, "path"), fault.what, fault.instead
     for i, status in enumerate(health.expect):

@@ -17,6 +17,7 @@ from kubelb.config.model.logs import AccessLog
 from kubelb.config.rules.logs import access_log_problems
 from kubelb.config.rules.rule import Problem, duration_problems, text_problems
 from kubelb.config.values import Address
+from kubelb.reasons import ValueFault
 
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -98,11 +99,11 @@ def _shared_problems(
 
 
 def check_header(header: Header) -> None:
-    """Raises :class:`ValueError` where answers cannot carry it."""
+    """Raises :class:`ValueFault` where answers cannot carry it."""
     if not _NAME.fullmatch(header.name):
-        raise ValueError(f'"{header.name}" is not a name; write for example "Cache-Control"')
+        raise ValueFault(f'"{header.name}" is not a name; write for example "Cache-Control"')
     if header.name.lower() in _OWN:
-        raise ValueError(f"{header.name} is the endpoint's own to say; leave it out")
+        raise ValueFault(f"{header.name} is the endpoint's own to say; leave it out")
     if not header.value.isprintable():
-        raise ValueError("not what a header can say; write it on one line")
+        raise ValueFault("not what a header can say; write it on one line")
     compile_http(header.value)

@@ -9,6 +9,7 @@ from kubelb.config.model.listeners import Listener
 from kubelb.config.proxying import compile_rate, compile_source
 from kubelb.config.rules.rule import Problem, duration_problems
 from kubelb.config.variables import Worker
+from kubelb.reasons import ValueFault
 
 
 def proxy_problems(key: Key, listener: Listener, worker: Worker) -> Iterator[Problem]:
@@ -20,6 +21,6 @@ def proxy_problems(key: Key, listener: Listener, worker: Worker) -> Iterator[Pro
     for name, check in (("upload_rate", compile_rate), ("download_rate", compile_rate), ("bind", compile_source)):
         try:
             check(getattr(listener, name), worker)
-        except ValueError as error:
+        except ValueFault as error:
             fault = fault_of(error)
             yield (*key, name), fault.what, fault.instead

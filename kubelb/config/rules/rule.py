@@ -7,6 +7,7 @@ from typing import Final
 
 from kubelb.config.faults import Key, fault_of
 from kubelb.config.values import Duration
+from kubelb.reasons import ValueFault
 
 MAX_DURATION: Final = Duration(10 * 366 * 86400)
 """Seconds; every timer of Python can still hold it."""
@@ -29,10 +30,10 @@ def duration_problems(key: Key, duration: Duration | None, zero: bool = False) -
 
 
 def text_problems(key: Key, parse: Callable[[], object]) -> Iterator[Problem]:
-    """What ``parse`` has to say against the setting's text, if it raises :class:`ValueError`."""
+    """What ``parse`` has to say against the setting's text, if it raises :class:`ValueFault`."""
     try:
         parse()
-    except ValueError as error:
+    except ValueFault as error:
         fault = fault_of(error)
         yield key, fault.what, fault.instead
 

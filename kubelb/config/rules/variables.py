@@ -18,6 +18,7 @@ from kubelb.config.own_variables import Cycle, Own, compile_own, texts_of
 from kubelb.config.regex.compiled import DIGITS, compile_regex
 from kubelb.config.rules.rule import Problem, text_problems
 from kubelb.config.variables import Worker, compile_key, session_variables
+from kubelb.reasons import ValueFault
 
 MAX_VARIABLES: Final = 1000
 MAX_REGEXES: Final = 1000
@@ -39,7 +40,7 @@ _SHOWN: Final = {"parts": "part", "regexes": "regex"}
 
 
 def compiled_own(config: Config) -> tuple[Own, ...]:
-    """The variables that the configuration makes. Raises :class:`ValueError` for those that cannot be made."""
+    """The variables that the configuration makes. Raises :class:`ValueFault` for those that cannot be made."""
     return compile_own(config.variables, _assigned(config))
 
 
@@ -67,22 +68,22 @@ def _captured(variables: Mapping[str, Variable]) -> Iterator[str]:
 
 
 def check_name(name: str) -> None:
-    """Raises :class:`ValueError`, in nginx's words, for one that is none or is nginx's own."""
+    """Raises :class:`ValueFault`, in nginx's words, for one that is none or is nginx's own."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f'invalid variable name "${name}"; write small letters, digits and underscores')
+        raise ValueFault(f'invalid variable name "${name}"; write small letters, digits and underscores')
     if "1" <= name[0] <= "9":
-        raise ValueError(f'"${name}" is what a regular expression has found; begin it with a letter')
+        raise ValueFault(f'"${name}" is what a regular expression has found; begin it with a letter')
     if name in session_variables(Worker("", 0)):
-        raise ValueError(f'the duplicate "{name}" variable; there is one of that name')
+        raise ValueFault(f'the duplicate "{name}" variable; there is one of that name')
 
 
 def check_regex(regex: MapRegex, names: Collection[str]) -> None:
-    """Raises :class:`ValueError` for one that is none, or that captures what is another variable (``names``)."""
+    """Raises :class:`ValueFault` for one that is none, or that captures what is another variable (``names``)."""
     for name in compile_regex(regex.pattern, regex.any_case).groups:
         if name not in DIGITS:
             check_name(name)
         if name in names:
-            raise ValueError(f'"{name}" is a variable already; give the group another name')
+            raise ValueFault(f'"{name}" is a variable already; give the group another name')
 
 
 def variable_problems(config: Config, worker: Worker) -> Iterator[Problem]:
@@ -161,7 +162,7 @@ def _network_problems(key: Key, texts: Iterable[str]) -> Iterator[Problem]:
     for text in texts:
         try:
             network = parse_geo_network(text)
-        except ValueError as error:
+        except ValueFault as error:
             fault = fault_of(error)
             yield (*key, text), fault.what, fault.instead
             continue
@@ -171,9 +172,9 @@ def _network_problems(key: Key, texts: Iterable[str]) -> Iterator[Problem]:
 
 
 def check_percents(variable: Variable) -> None:
-    """Raises :class:`ValueError` where the parts are more than all."""
+    """Raises :class:`ValueFault` where the parts are more than all."""
     if sum(_percent(part.percent) for part in variable.parts) > 10000:
-        raise ValueError("percent total is greater than 100%")
+        raise ValueFault("percent total is greater than 100%")
 
 
 def _percent(text: str) -> int:

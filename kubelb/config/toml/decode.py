@@ -18,6 +18,7 @@ from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at, faul
 from kubelb.config.model.config import Config
 from kubelb.config.model.pools import Server
 from kubelb.config.values import Address, Duration, parse_address, parse_duration
+from kubelb.reasons import ValueFault
 
 _Name = typing.NewType("_Name", str)
 """An address that may be without a port."""
@@ -74,7 +75,7 @@ class _Decoder:
             return self._wrong(kind, value, key)
         try:
             return _PARSERS[kind](value)
-        except ValueError as error:
+        except ValueFault as error:
             fault = fault_of(error)
             return self._fault(key, fault.what, fault.instead)
 

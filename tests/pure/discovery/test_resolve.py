@@ -27,7 +27,7 @@ _NAMES = {
 def _lookup(host: str, port: int, **how: Any) -> list[Any]:
     assert how == {"type": socket.SOCK_STREAM, "flags": socket.AI_ADDRCONFIG}
     if host not in _NAMES:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        raise socket.gaierror(socket.EAI_NONAME, "in the C library's words")
     return [(0, 0, 0, "", (address, port, 0, 0)) for address in _NAMES[host]]
 
 
@@ -144,7 +144,9 @@ def test_how_a_listener_receives_clients() -> None:
 def test_a_trusted_name_that_does_not_resolve() -> None:
     listener = Listener(listen=(Address("127.0.0.1", 1),), pool="a", trusted_proxies=("::1", "neither"))
     places: dict[Key, Place] = {("listener", 0, "trusted_proxies", 1): Place("F", 3)}
-    with pytest.raises(ConfigFault, match=r'^F:3: listener.0..trusted_proxies.1.: "neither" does not resolve: Name'):
+    with pytest.raises(
+        ConfigFault, match=r'^F:3: listener.0..trusted_proxies.1.: "neither" does not resolve: no such name$'
+    ):
         resolve(Config(listeners=(listener,)), places, _lookup)
 
 
@@ -160,8 +162,8 @@ def test_every_name_that_does_not_resolve_is_told() -> None:
     with pytest.raises(ConfigFault) as caught:
         resolve(_config(a=["no:1", "one:1"], b=["neither:1"]), places, _lookup)
     assert [str(fault) for fault in caught.value.faults] == [
-        'F:3: pool.a.servers[0]: "no" does not resolve: Name or service not known',
-        'pool.b.servers[0]: "neither" does not resolve: Name or service not known',
+        'F:3: pool.a.servers[0]: "no" does not resolve: no such name',
+        'pool.b.servers[0]: "neither" does not resolve: no such name',
     ]
 
 
