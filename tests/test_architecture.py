@@ -53,7 +53,7 @@ PURE = {
         "cli": "figures nginx_argv top_model",
         "config": (
             "access cp_hosts expression faults flags_reader http_head http_variables log_format log_targets "
-            "lookup naming overrides own_variables proxying validate values variables virtual"
+            "lookup misfits naming overrides own_variables proxying validate values variables virtual"
         ),
         "config/model": "config http listeners logs pools settings variables",
         "config/nginx": (

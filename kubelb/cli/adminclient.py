@@ -9,15 +9,19 @@ import os
 import socket
 from http import HTTPStatus
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from kubelb.config.faults import printable
+from kubelb.config.misfits import UNDECODABLE, misfit_of
 from kubelb.config.values import MAX_UNIX_PATH
 from kubelb.control.commands import Command, Drain, Reply, Stop
 from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions, query
 from kubelb.control.status import Status
 from kubelb.reasons import reason_of
+
+T = TypeVar("T")
 
 NAME = "admin.sock"
 """Of the socket in the runtime directory."""
@@ -45,10 +49,7 @@ class _Connection(http.client.HTTPConnection):
 def status(runtime_dir: Path, timeout: float = 2.0) -> Status:
     """The proxy as it is now. ``timeout`` is in seconds. Raises :class:`AdminFault`."""
     body = status_json(runtime_dir, timeout)
-    try:
-        return msgspec.json.decode(body, type=Status)
-    except msgspec.DecodeError as error:
-        raise AdminFault(f"{runtime_dir / NAME}: the answer is not a status: {error}") from error
+    return _decoded(runtime_dir / NAME, body, Status, "not a status")
 
 
 def status_json(runtime_dir: Path, timeout: float = 2.0) -> bytes:
@@ -75,10 +76,7 @@ def sessions_with_json(
         raise AdminFault(printable(body.decode(errors="replace").strip()))
     if code != HTTPStatus.OK:
         raise AdminFault(f"{path}: /sessions was answered with {code} {reason}")
-    try:
-        return msgspec.json.decode(body, type=Sessions), body
-    except msgspec.DecodeError as error:
-        raise AdminFault(f"{path}: the answer is no list of sessions: {error}") from error
+    return _decoded(path, body, Sessions, "no list of sessions"), body
 
 
 def command(runtime_dir: Path, command: Command, timeout: float = 15.0) -> Reply:
@@ -90,10 +88,7 @@ def command(runtime_dir: Path, command: Command, timeout: float = 15.0) -> Reply
         raise AdminFault(printable(body.decode(errors="replace").strip()))
     if code != HTTPStatus.OK:
         raise AdminFault(f"{path}: {target} was answered with {code} {reason}")
-    try:
-        return msgspec.json.decode(body, type=Reply)
-    except msgspec.DecodeError as error:
-        raise AdminFault(f"{path}: the answer is no reply to a command: {error}") from error
+    return _decoded(path, body, Reply, "no reply to a command")
 
 
 def reload(runtime_dir: Path, timeout: float = 60.0) -> tuple[str, ...]:
@@ -134,6 +129,15 @@ def stop(runtime_dir: Path, gracefully: bool, timeout: float = 5.0) -> None:
         raise
     if code != HTTPStatus.ACCEPTED:
         raise AdminFault(f"{path}: /stop was answered with {code} {reason}")
+
+
+def _decoded(path: Path, body: bytes, kind: type[T], what: str) -> T:
+    """``what`` an answer is not that cannot be decoded: that of another kubelb, or of somebody else."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except UNDECODABLE:
+        fault = misfit_of(body, msgspec.json.decode, kind, "JSON")
+        raise AdminFault(printable(f"{path}: the answer is {what}: {fault}")) from None
 
 
 def _ask(path: Path, method: str, target: str, timeout: float, body: bytes | None = None) -> tuple[int, str, bytes]:

@@ -26,7 +26,8 @@ from waitress.server import create_server
 from waitress.task import WSGITask
 
 from kubelb import log
-from kubelb.config.faults import ConfigFault
+from kubelb.config.faults import ConfigFault, printable
+from kubelb.config.misfits import UNDECODABLE, misfit_of
 from kubelb.config.model.http import HttpServer
 from kubelb.config.model.logs import AccessLog
 from kubelb.config.virtual import Virtual
@@ -37,6 +38,7 @@ from kubelb.control.endpoint import Answer
 from kubelb.control.endpoints import Endpoints
 from kubelb.control.sessions import Inquiry, Sessions, inquiry
 from kubelb.control.status import Clients, Status
+from kubelb.reasons import ValueFault
 
 _WEB_CONNECTIONS = 64
 """The admin side over TCP takes no more once there are so many."""
@@ -227,8 +229,8 @@ class _OneAnswerChannel(HTTPChannel):  # type: ignore[misc]
 def _obey(kind: type[Command], body: bytes, command: Callable[[Command], Reply]) -> Answer:
     try:
         wanted = msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return plain("400 Bad Request", f'{error}; send JSON: {{"server": "host:port"}}')
+    except UNDECODABLE:
+        return plain("400 Bad Request", f'{_json_fault(body, kind)}; send JSON: {{"server": "host:port"}}')
     try:
         return in_json(command(wanted))
     except CommandFault as fault:
@@ -246,8 +248,8 @@ def _upgrade(upgrade: Callable[[], int]) -> Answer:
 def _list(query: str, sessions: Callable[[Inquiry], Sessions]) -> Answer:
     try:
         asked = inquiry(query)
-    except ValueError as error:
-        return plain("400 Bad Request", f"{error}; ask for ?server=host:port&pool=name, or less")
+    except ValueFault as fault:
+        return plain("400 Bad Request", f"{fault}; ask for ?server=host:port&pool=name, or less")
     try:
         return in_json(sessions(asked))
     except CommandFault as fault:
@@ -265,10 +267,15 @@ def _reload(reload: Callable[[], Sequence[str]]) -> Answer:
 def _stop(body: bytes, stop: Callable[[Stop], None]) -> Answer:
     """Begun, with status 202 (RFC 9110, 15.3.3); whoever waits for the end sees the socket go."""
     try:
-        stop(msgspec.json.decode(body or b"{}", type=Stop))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return plain("400 Bad Request", f'{error}; send nothing, or JSON: {{"gracefully": true}}')
+        wanted = msgspec.json.decode(body or b"{}", type=Stop)
+    except UNDECODABLE:
+        return plain("400 Bad Request", f'{_json_fault(body, Stop)}; send nothing, or JSON: {{"gracefully": true}}')
+    stop(wanted)
     return plain("202 Accepted", "stopping")
+
+
+def _json_fault(body: bytes, kind: type[msgspec.Struct]) -> str:
+    return printable(misfit_of(body, msgspec.json.decode, kind, "JSON"))
 
 
 def _body(environ: Environ) -> bytes:

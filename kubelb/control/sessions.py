@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
+from kubelb.config.misfits import misfit
 from kubelb.config.values import Address
 from kubelb.reasons import ValueFault
 from kubelb.snapshot import Pool, Server, Snapshot
@@ -68,10 +69,9 @@ def inquiry(query: str) -> Inquiry:
     pairs = parse_qsl(query, keep_blank_values=True)
     if len(dict(pairs)) < len(pairs):
         raise ValueFault("the same is asked for twice")
-    try:
-        return msgspec.convert(dict(pairs), Inquiry)
-    except msgspec.ValidationError as error:
-        raise ValueFault(str(error)) from None
+    if fault := misfit(dict(pairs), Inquiry):
+        raise ValueFault(fault)
+    return msgspec.convert(dict(pairs), Inquiry)
 
 
 def query(inquiry: Inquiry) -> str:

@@ -12,8 +12,6 @@ import signal
 import time
 from contextlib import suppress
 
-import msgspec
-
 from kubelb import log
 from kubelb.supervisor import plan, signals
 from kubelb.supervisor.image import Image
@@ -28,6 +26,7 @@ from kubelb.wire.messages import (
     Failed,
     Inherit,
     Message,
+    MessageFault,
     Quit,
     Retire,
     Serve,
@@ -81,7 +80,7 @@ class Arrival:
     def _told(self) -> None:
         try:
             message, fds = self._predecessor.channel.receive_with_fds()
-        except msgspec.DecodeError as error:
+        except MessageFault as error:
             self.give_up(f"the running kubelb is another one than this can succeed: {error}")
             return
         if isinstance(message, Descriptors):
@@ -162,7 +161,7 @@ class Departure:
         new, service = self._new, self._service
         try:
             message = new.channel.receive()
-        except msgspec.DecodeError as error:
+        except MessageFault as error:
             new.channel.send(Stop())
             self._fail((f"the new kubelb is another one than this can leave things to: {error}",))
             return

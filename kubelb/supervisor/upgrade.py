@@ -17,8 +17,6 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 import kubelb
 from kubelb.config.faults import ConfigFault, Fault, toml_text
 from kubelb.config.values import Address
@@ -29,7 +27,7 @@ from kubelb.supervisor.image import Image
 from kubelb.supervisor.pidfile import PidFile
 from kubelb.supervisor.sockets import ADMIN
 from kubelb.wire.channel import AT_MOST, Channel, close_all
-from kubelb.wire.messages import Descriptors, Failed, Inherit, Legacy
+from kubelb.wire.messages import Descriptors, Failed, Inherit, Legacy, MessageFault
 
 _VARIABLE = "KUBELB_PREDECESSOR"
 """Of a new supervisor: its end of the channel."""
@@ -127,7 +125,7 @@ class Predecessor:
             return Inheritance(legacy, self._descriptors(legacy.descriptors))
         except TimeoutError:
             raise ConfigFault(Fault(what="the running kubelb does not answer")) from None
-        except msgspec.DecodeError as error:
+        except MessageFault as error:
             raise ConfigFault(
                 Fault(what=f"the running kubelb is another one than this can succeed: {error}")
             ) from None

@@ -103,7 +103,8 @@ class Channel:
         """The next message and the descriptors that came with it, which are the caller's.
 
         There are fewer of them than were sent where this process may have no more. Raises
-        :class:`msgspec.DecodeError` for what is no message, also for one whose file has not come therefore.
+        :class:`~kubelb.wire.messages.MessageFault` for what is no message, also for one whose file has not come
+        therefore.
         """
         try:
             data, ancillary, _, _ = self._sock.recvmsg(_LARGEST, _ROOM, socket.MSG_CMSG_CLOEXEC)

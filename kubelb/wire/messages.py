@@ -5,8 +5,11 @@ Each is one SEQPACKET datagram of MessagePack, its type told by a tag.
 
 from __future__ import annotations
 
+import typing
+
 import msgspec
 
+from kubelb.config.misfits import UNDECODABLE, misfit, shown
 from kubelb.config.model.listeners import Binding
 from kubelb.config.variables import Opening
 from kubelb.snapshot import Listener, Server, Snapshot, SocketAddress
@@ -294,6 +297,11 @@ FOR_WORKERS = (Release, AskSessions)
 FOR_CONTROL = (Sighting, SessionList)
 """What workers say to control."""
 
+
+class MessageFault(Exception):
+    """What has come is no message, or one of another kubelb. The text says in which way."""
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
@@ -303,8 +311,20 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """Raises :class:`msgspec.DecodeError` for anything that is not a message."""
+    """Raises :class:`MessageFault` for anything that is not a message."""
     try:
         return _decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise msgspec.DecodeError(str(error)) from None
+    except UNDECODABLE:
+        raise MessageFault(_fault(data)) from None
+
+
+def _fault(data: bytes) -> str:
+    try:
+        value = msgspec.msgpack.decode(data)
+    except UNDECODABLE:
+        return "not MessagePack"
+    tag = value.get("type") if isinstance(value, dict) else None
+    kind = next((kind for kind in typing.get_args(Message) if kind.__struct_config__.tag == tag), None)
+    if kind is None:
+        return f"no message {shown(tag)} is known"
+    return f"{tag}: {misfit(value, kind) or 'not as it is known'}"

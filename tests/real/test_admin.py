@@ -213,14 +213,14 @@ def test_commands_over_admin_sock(tmp_path: Path, table: stats.Table) -> None:
         ("POST /status", b"", 405, b"GET, HEAD", b"use GET, HEAD"),
         ("POST /drain/", b'{"server": "n:1"}', 404, None, b"there is only /status, /drain, /undrain"),
         ("POST /sessions", b"", 405, b"GET", b"use GET"),
-        ("GET /sessions?servr=n:1", b"", 400, None, b"unknown field `servr`; ask for ?server=host:port&pool=name"),
+        ("GET /sessions?servr=n:1", b"", 400, None, b"servr: unknown key; ask for ?server=host:port&pool=name"),
         ("GET /stop", b"", 405, b"POST", b"use POST"),
-        ("POST /stop", b'{"graceful": true}', 400, None, b"unknown field `graceful`"),
+        ("POST /stop", b'{"graceful": true}', 400, None, b"graceful: unknown key; send nothing, or JSON"),
         ("POST /stop", b"now", 400, None, b'send nothing, or JSON: {"gracefully": true}'),
         ("POST /drain", b"", 400, None, b'send JSON: {"server": "host:port"}'),
-        ("POST /drain", b"server=n:1", 400, None, b"JSON is malformed"),
-        ("POST /drain", b'{"server": "n:1", "now": true}', 400, None, b"unknown field `now`"),
-        ("POST /undrain", b'{"server": "\xff"}', 400, None, b"can't decode"),
+        ("POST /drain", b"server=n:1", 400, None, b"not JSON; send JSON"),
+        ("POST /drain", b'{"server": "n:1", "now": true}', 400, None, b"now: unknown key; send JSON"),
+        ("POST /undrain", b'{"server": "\xff"}', 400, None, b"not JSON; send JSON"),
         ("POST /drain", b'{"server": "nobody:1"}', 404, None, b'no server "nobody:1"; there are: n:1'),
     ],
 )
@@ -291,7 +291,7 @@ def test_an_answer_that_is_no_status_is_one_line(tmp_path: Path) -> None:
 
     with contextlib.closing(admin_socket(tmp_path)) as listener:
         for answer, words in (
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "the answer is not a status: .*`version`"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "the answer is not a status: version: missing$"),
             (b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", "/status was answered with 500 Oh$"),
             (b"SSH-2.0\r\n", "the answer is not HTTP$"),
         ):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at, fault_of, suggest
+from kubelb.config.misfits import is_too_large, is_union, shown, without_none
 from kubelb.config.model.config import Config
 from kubelb.config.model.pools import Server
 from kubelb.config.values import Address, Duration, parse_address, parse_duration
@@ -105,7 +106,7 @@ class _Decoder:
             if field.required and name not in value:
                 self._fault((*key, name), "missing", f"write {_describe(field.type)}")
         known = {
-            field.name: self.decode(_without_none(kinds.get(name, field.type)), value[name], (*key, name))
+            field.name: self.decode(without_none(kinds.get(name, field.type)), value[name], (*key, name))
             for name, field in fields.items()
             if name in value
         }
@@ -124,7 +125,7 @@ class _Decoder:
         return {name: self.decode(item, part, (*key, name)) for name, part in value.items()}
 
     def _plain(self, kind: Any, value: object, key: Key) -> Any:
-        if _is_too_large(value):
+        if is_too_large(value):
             return self._wrong(kind, value, key)
         try:
             return msgspec.convert(value, kind)
@@ -132,18 +133,7 @@ class _Decoder:
             return self._wrong(kind, value, key)
 
     def _wrong(self, kind: Any, value: object, key: Key) -> None:
-        self._fault(key, f"not {_show(value)}", f"write {_describe(kind)}")
-
-
-def _without_none(kind: Any) -> Any:
-    """TOML has no null: leaving a key out is how None is written."""
-    if not _is_union(kind):
-        return kind
-    return typing.Union[tuple(part for part in typing.get_args(kind) if part is not types.NoneType)]  # noqa: UP007
-
-
-def _is_union(kind: Any) -> bool:
-    return typing.get_origin(kind) in (typing.Union, types.UnionType)
+        self._fault(key, f"not {shown(value)}", f"write {_describe(kind)}")
 
 
 def _describe(kind: Any) -> str:
@@ -156,23 +146,6 @@ def _choices(kind: Any) -> list[str]:
         return [_NAMES[kind]]
     if typing.get_origin(kind) is Literal:
         return [f'"{choice}"' for choice in typing.get_args(kind)]
-    if _is_union(kind):
+    if is_union(kind):
         return [choice for part in typing.get_args(kind) for choice in _choices(part)]
     return ["a list [...]" if typing.get_origin(kind) is tuple else "a table"]
-
-
-def _is_too_large(value: object) -> bool:
-    """TOML's integers have 64 bits (toml.io, v1.0), and one of many thousand digits cannot even be printed."""
-    return isinstance(value, int) and value.bit_length() > 63
-
-
-def _show(value: object) -> str:
-    if _is_too_large(value):
-        return "so large a number"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, dict):
-        return "a table"
-    return "a list" if isinstance(value, list) else str(value)

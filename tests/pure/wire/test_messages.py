@@ -14,6 +14,7 @@ from kubelb.wire.messages import (
     AskSessions,
     Drained,
     Message,
+    MessageFault,
     Ready,
     Release,
     Reloading,
@@ -127,7 +128,7 @@ def read(data: bytes) -> Message | None:
     """The message, None where there is none; any other failing is a fault."""
     try:
         return decode(data)
-    except msgspec.DecodeError:
+    except MessageFault:
         return None
 
 
@@ -158,10 +159,25 @@ def test_a_message_cut_short_or_changed_is_refused_or_another_message(message: M
 
 def test_endless_nesting_is_refused() -> None:
     nested = b"\x82\xa4type\xa5Ready\xa1x" + b"\x91" * 100_000 + b"\xc0"
-    with pytest.raises(msgspec.DecodeError):
+    with pytest.raises(MessageFault):
         decode(nested)
 
 
-def test_an_unknown_type_is_refused() -> None:
-    with pytest.raises(msgspec.DecodeError, match="Invalid value 'Nonsense'"):
-        decode(msgspec.msgpack.encode({"type": "Nonsense"}))
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ({"type": "Nonsense"}, 'no message "Nonsense" is known'),
+        ({"type": ["Ready"]}, "no message a list is known"),
+        ([], "no message null is known"),
+        ({"type": "Sighting", "slot": 1, "at": 0.0}, "Sighting: fault: missing"),
+        ({"type": "Sighting", "slot": "1", "at": 0.0, "fault": ""}, 'Sighting: slot: not "1"'),
+        (
+            {"type": "SessionList", "number": 1, "row": 1, "part": 1, "sessions": [{"slot": 1}], "last": True},
+            "SessionList: sessions[0].client: missing",
+        ),
+    ],
+)
+def test_what_is_no_message_is_said(value: object, fault: str) -> None:
+    with pytest.raises(MessageFault) as caught:
+        decode(msgspec.msgpack.encode(value))
+    assert str(caught.value) == fault
