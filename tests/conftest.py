@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
+
+from tests.support.requirements import require_root
+
+_EXAMPLES = Path(__file__).parent.parent / ".hypothesis" / "examples"
+
+
+def _remembered() -> ExampleDatabase | None:
+    """Where hypothesis keeps the examples that failed: nowhere in a checkout that somebody else owns."""
+    existing = next(path for path in (_EXAMPLES, *_EXAMPLES.parents) if path.exists())
+    return DirectoryBasedExampleDatabase(_EXAMPLES) if os.access(existing, os.W_OK) else None
+
 
 # How long an example takes says more about the machine than about the code.
-settings.register_profile("kubelb", deadline=None)
+settings.register_profile("kubelb", deadline=None, database=_remembered())
 settings.load_profile("kubelb")
+
+
+@pytest.fixture
+def root() -> None:
+    """Only root may become somebody else, or make namespaces of its own."""
+    require_root()

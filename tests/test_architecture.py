@@ -14,6 +14,7 @@ import pytest
 import kubelb
 
 ROOT = Path(kubelb.__file__).parent
+TESTS = Path(__file__).parent
 FILES = {str(file.relative_to(ROOT)): file for file in sorted(ROOT.rglob("*.py"))}
 TREES = {name: ast.parse(file.read_text()) for name, file in FILES.items()}
 
@@ -138,6 +139,19 @@ def part(file: str) -> str:
 def calls(tree: ast.AST, *names: str) -> bool:
     """Whether ``module.name(`` or ``name(`` is there, called or otherwise used."""
     return any(isinstance(node, (ast.Attribute, ast.Name)) and ast.unparse(node) in names for node in ast.walk(tree))
+
+
+def test_one_helper_skips_tests() -> None:
+    """It fails instead on CI: what is missing there would go unnoticed."""
+    trees = {file.relative_to(TESTS): ast.parse(file.read_text()) for file in sorted(TESTS.rglob("*.py"))}
+    assert [str(file) for file, tree in trees.items() if skips(tree)] == ["support/nginx.py"]
+
+
+def skips(tree: ast.AST) -> bool:
+    """Whether the code has to do with pytest's or unittest's ways to skip a test."""
+    names = {"skip", "skipif", "importorskip", "Skipped", "SkipTest", "skipTest", "skipIf", "skipUnless"}
+    used = (node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return not names.isdisjoint({*used, *(module.rpartition(".")[2] for module in imports(tree))})
 
 
 @pytest.mark.parametrize("file", FILES)

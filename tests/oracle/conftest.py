@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from kubelb.snapshot import SocketAddress
 from tests.support.identity import IdentityServers, refusing
 from tests.support.nginx import require_nginx
+from tests.support.requirements import loopbacks
 
 _HOSTS = [f"127.0.0.{last}" for last in range(1, 12)]
 
@@ -22,7 +22,7 @@ def nginx() -> str:
 @pytest.fixture(scope="module")
 def reachable() -> Iterator[list[SocketAddress]]:
     """Servers that answer and close."""
-    with IdentityServers([*_HOSTS, *(["::1"] if _has_ipv6() else [])]) as servers:
+    with IdentityServers([*_HOSTS, *loopbacks()[1:]]) as servers:
         yield servers.addresses
 
 
@@ -38,11 +38,3 @@ def unreachable() -> Iterator[list[SocketAddress]]:
     """Addresses that refuse connections."""
     with refusing(_HOSTS) as addresses:
         yield addresses
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
-    except OSError:
-        return False

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import os
 import re
-import resource
 import select
 import socket
 import threading
@@ -38,6 +37,7 @@ from kubelb.wire.channel import Channel
 from kubelb.wire.messages import Ready, Stop
 from tests.support.identity import IdentityServers
 from tests.support.nginx import PREAMBLE, listen, running_nginx
+from tests.support.requirements import open_files
 
 SNAPSHOT = Snapshot(
     version=3,
@@ -328,21 +328,14 @@ def test_full_endpoints_leave_admin_sock_free(tmp_path: Path, table: stats.Table
 
 
 def test_descriptors_above_1023_are_served(tmp_path: Path, table: stats.Table) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2048:
-        pytest.skip("the limit of open files is too low")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
-    try:
-        with ExitStack() as held:
-            for _ in range(1100):
-                held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
-            endpoint = listen()
-            port = endpoint.getsockname()[1]
-            assert endpoint.fileno() > 1023
-            with control(table, admin_socket(tmp_path), (endpoint, HEALTH)):
-                assert ask(port, "/healthz")[0] == 200
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with open_files(2048), ExitStack() as held:
+        for _ in range(1100):
+            held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        endpoint = listen()
+        port = endpoint.getsockname()[1]
+        assert endpoint.fileno() > 1023
+        with control(table, admin_socket(tmp_path), (endpoint, HEALTH)):
+            assert ask(port, "/healthz")[0] == 200
 
 
 HTTP = """\

@@ -21,6 +21,7 @@ from tests.support.holes import a_hole
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
 from tests.support.log import DEADLINE
 from tests.support.proxy import Proxy, a_proxy, reserved, running, sessions_by_thread
+from tests.support.requirements import require_ipv6
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -335,11 +336,8 @@ def test_a_server_that_stays_away_is_tried_once_a_while(tmp_path: Path, answerin
 
 
 def test_ipv6_both_ways(tmp_path: Path) -> None:
-    try:
-        servers = IdentityServers(["::1"])
-    except OSError:
-        pytest.skip("this machine has no IPv6")
-    with servers, reserved("::1") as listen:
+    require_ipv6()
+    with IdentityServers(["::1"]) as servers, reserved("::1") as listen:
         flags = ("--listen", name_of(listen), "--server", name_of(servers.addresses[0]))
         with running(tmp_path, *flags, "--health", "off") as proxy:
             assert proxy.addresses == [listen]

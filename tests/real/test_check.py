@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -125,7 +124,7 @@ def _both(path: Path) -> list[Sources]:
     return [Sources(config=str(path)), Sources(nginx_conf=str(path))]
 
 
-@pytest.mark.skipif(os.geteuid() != 0 and os.environ.get("CI") != "true", reason="only root can become somebody else")
+@pytest.mark.usefixtures("root")
 def test_a_user_nobody_here_knows(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(_GOOD + '[process]\nuser = "nobody-knows-this-one"\n')
     fault = f'{file}:8: process.user: getpwnam("nobody-knows-this-one") failed'

@@ -71,7 +71,7 @@ def as_nobody_with(soft: int, hard: int) -> Callable[[], None]:
     return prepare
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.usefixtures("root")
 def test_without_privileges_it_makes_do_with_the_hard_limit(tmp_path: Path, servers: IdentityServers) -> None:
     (tmp_path / "run").mkdir()
     os.chown(tmp_path / "run", 65534, 65534)

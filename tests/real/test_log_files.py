@@ -253,11 +253,9 @@ def test_files_are_opened_anew(tmp_path: Path, servers: IdentityServers) -> None
         assert not rig.events("log.1", "stopped")
 
 
+@pytest.mark.usefixtures("root")
 def test_files_are_opened_anew_where_only_root_may_make_them(servers: IdentityServers) -> None:
     """Workers run as somebody who may not write to the directory, but may enter it."""
-    if os.geteuid() != 0:
-        assert not os.environ.get("CI"), "only root can become somebody else"
-        pytest.skip("only root can become somebody else")
     (server, *_) = servers.addresses
     logs, process = AccessLog(file="a", format=PLAIN), Process(user="nobody")
     with TemporaryDirectory() as name:
@@ -458,7 +456,7 @@ def test_a_session_that_was_handed_over_is_logged_as_one(tmp_path: Path, servers
             assert rest[:2] == [f"{name_of(dead)},", name_of(server)]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.usefixtures("root")
 def test_files_are_given_to_whom_the_workers_run_as(tmp_path: Path, servers: IdentityServers) -> None:
     (server, *_) = servers.addresses
     open_to_all(tmp_path)

@@ -31,9 +31,7 @@ RKE = Path(__file__).parent.parent / "corpus" / "nginx" / "valid" / "rke.conf"
 # A runtime directory that is no other program's: an empty /run of its own, which goes with it.
 OWN_RUN = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh"]
 _NOBODY = "nobody"
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 and os.environ.get("CI") != "true", reason="only root can become somebody else"
-)
+needs_root = pytest.mark.usefixtures("root")
 
 
 def kubelb_nginx(*arguments: str, errors: Path | None = None) -> int:
@@ -285,10 +283,9 @@ def test_workers_have_their_cpus_and_priority(
         assert control.nice() != 7
 
 
+@needs_root
 def test_a_user_nobody_here_knows(tmp_path: Path, listen: SocketAddress, answering: list[SocketAddress]) -> None:
     conf = _write(tmp_path, listen, answering[0], "user nobody-knows-this-one;")
-    if os.geteuid() != 0:
-        missing("root")
     errors = tmp_path / "errors"
     for arguments in (["-t"], []):
         assert kubelb_nginx("-p", str(tmp_path), "-c", "nginx.conf", *arguments, errors=errors) == 1

@@ -20,6 +20,7 @@ from kubelb.cli.app import main
 from kubelb.cli.nginx_argv import parse
 from kubelb.config.sources import Sources, load
 from tests.support.log import DEADLINE
+from tests.support.mounts import apart
 from tests.support.nginx import missing, require_nginx
 from tests.support.proxy import KUBELB
 
@@ -47,14 +48,6 @@ def _run(*command: str, environment: Mapping[str, str] = {}) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def _apart(mounts: str) -> list[str]:
-    """To go before a command, which then sees these mounts; nobody else does."""
-    command = ["unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh"]
-    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
-        missing("permission for mounts of one's own")
-    return command
 
 
 def _kubectl(*arguments: str) -> Json:
@@ -186,7 +179,7 @@ def test_nginx_proxy_starts_kubelb_without_root(tmp_path: Path, user: str) -> No
     tmp_path.chmod(0o755)
     for name in ("nginx-proxy", "kubelb"):
         (tmp_path / name).chmod(0o755)
-    names = _apart(f"mount --bind {tmp_path}/passwd /etc/passwd && mount --bind {tmp_path}/group /etc/group")
+    names = apart(f"mount --bind {tmp_path}/passwd /etc/passwd && mount --bind {tmp_path}/group /etc/group")
     mounted = [*names, "sh", "-c", f'mount -t tmpfs none /mnt && cp {tmp_path}/* /mnt && exec "$@"', "sh"]
     become = ["setpriv", "--reuid", "nobody", "--regid", "nginx", "--clear-groups"] if user == "nobody" else []
     environment = {"PATH": f"/mnt:{os.environ['PATH']}", "CP_HOSTS": "10.0.0.11,10.0.0.12"}
@@ -218,7 +211,7 @@ def test_the_drop_in_fits_debians_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("program", ["nginx", "kubelb-nginx"])
 def test_both_are_content_with_the_file(program: str) -> None:
     nginx = require_nginx() if program == "nginx" else str(KUBELB.with_name(program))
-    _run(*_apart(_MOUNTS), nginx, "-t", "-c", str(NGINX / "systemd" / "nginx.conf"))
+    _run(*apart(_MOUNTS), nginx, "-t", "-c", str(NGINX / "systemd" / "nginx.conf"))
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda readme: readme.parent.name)

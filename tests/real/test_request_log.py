@@ -215,7 +215,7 @@ def test_syslog(tmp_path: Path) -> None:
         assert (message.tag, message.text) == ("probe", "/healthz")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.usefixtures("root")
 def test_whom_control_runs_as_can_write(tmp_path: Path) -> None:
     with TemporaryDirectory() as name:
         directory = Path(name)

@@ -17,6 +17,7 @@ from tests.support.exclusive import only_one
 from tests.support.identity import IdentityServers, ask, name_of
 from tests.support.nginx import missing
 from tests.support.proxy import reserved, running
+from tests.support.requirements import loopbacks
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -47,14 +48,6 @@ def names(servers: list[SocketAddress]) -> set[str]:
     return {name_of(server) for server in servers}
 
 
-def has_ipv6() -> bool:
-    try:
-        with reserved("::1"):
-            return True
-    except OSError:
-        return False
-
-
 def test_rkes_file(tmp_path: Path, servers: list[SocketAddress]) -> None:
     with reserved("0.0.0.0") as listen:
         file = the_file("rke.conf", tmp_path, servers, {6443: listen[1]})
@@ -65,7 +58,7 @@ def test_rkes_file(tmp_path: Path, servers: list[SocketAddress]) -> None:
 
 
 def test_kubesprays_file(tmp_path: Path, servers: list[SocketAddress]) -> None:
-    hosts = ["127.0.0.1", "::1"] if has_ipv6() else ["127.0.0.1"]
+    hosts = loopbacks()
     name = "kubespray.conf" if len(hosts) == 2 else "kubespray-ipv4.conf"
     with reserved() as (_, port), reserved("0.0.0.0") as (_, health), ExitStack() as stack:
         if len(hosts) == 2:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import socket
 import threading
 from collections import Counter
@@ -25,8 +24,8 @@ from kubelb.worker import listing
 from tests.support.eventually import eventually
 from tests.support.identity import keep, leave, name_of
 from tests.support.lanes import a_lane, a_snapshot
-from tests.support.nginx import missing
 from tests.support.proxy import EchoServers, Proxy, a_proxy, echoes, reserved, running, suspended
+from tests.support.requirements import open_files
 from tests.support.typed import typed
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -215,13 +214,8 @@ def test_who_is_not_there(tmp_path: Path, servers: EchoServers) -> None:
 
 @pytest.fixture
 def _many_descriptors() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * MANY + 500
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        missing(f"a limit of {wanted} descriptors")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with open_files(2 * MANY + 500):
+        yield
 
 
 @pytest.mark.usefixtures("_many_descriptors")

@@ -7,17 +7,19 @@ import resource
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.support.identity import name_of
 from tests.support.log import DEADLINE
+from tests.support.netns import Namespace, require_namespaces
 from tests.support.proxy import KUBELB, reserved
 from tests.support.users import open_to_all
 
 SERVER = ("--server", "127.0.0.1:9")
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+as_root = pytest.mark.usefixtures("root")
 
 
 def kubelb(*arguments: str | Path, prepare: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
@@ -110,11 +112,11 @@ def test_no_address_of_this_machine(runtime_dir: Path) -> None:
 
 
 @as_root
-@pytest.mark.skipif(
-    int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80, reason="anybody may use port 80"
-)
 def test_a_privileged_port(runtime_dir: Path) -> None:
-    run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", "127.0.0.1:80", *SERVER, prepare=nobody)
+    """In a network of its own, for a machine or a container may leave port 80 to everybody."""
+    require_namespaces()
+    with closing(Namespace()) as network, network.entered():
+        run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", "127.0.0.1:80", *SERVER, prepare=nobody)
     assert_fault(
         run, "cannot listen on 127.0.0.1:80: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE"
     )

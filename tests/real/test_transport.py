@@ -17,6 +17,7 @@ from kubelb.worker.sockets import connection, liveness
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, keep, leave
 from tests.support.proxy import a_config, reserved, running
+from tests.support.requirements import require_ipv6
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -60,11 +61,8 @@ def test_off() -> None:
 
 
 def test_over_ipv6_as_well() -> None:
-    try:
-        found = in_force(a_pool(keepalive=5.0, user_timeout=10.0), ("::1", 1))
-    except OSError:
-        pytest.skip("this machine has no IPv6")
-    assert found == (1, 1, 5, 1, 10_000)
+    require_ipv6()
+    assert in_force(a_pool(keepalive=5.0, user_timeout=10.0), ("::1", 1)) == (1, 1, 5, 1, 10_000)
 
 
 def timers(server: SocketAddress) -> list[tuple[int, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -299,12 +298,10 @@ def test_one_that_loses_the_old_on_the_way_serves(tmp_path: Path, servers: list[
         assert proxy.end() == -signal.SIGKILL, "that is how the first one ended"
 
 
+@pytest.mark.usefixtures("root")
 def test_the_first_process_of_a_container_stays_as_long_as_anybody_serves(
     tmp_path: Path, servers: list[SocketAddress]
 ) -> None:
-    if os.geteuid() != 0:
-        assert not os.environ.get("CI"), "a pid namespace takes root"
-        pytest.skip("a pid namespace takes root")
     with reserved() as listen:
         runtime_dir, file = tmp_path / "run", tmp_path / "kubelb.toml"
         file.write_text(write_toml(a_config(listen, servers)))
