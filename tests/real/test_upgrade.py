@@ -21,6 +21,7 @@ from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.holes import a_hole
 from tests.support.identity import ask, keep, leave, name_of
+from tests.support.program import OURS, STANDING, a_program
 from tests.support.proxy import (
     KUBELB,
     EchoServers,
@@ -56,25 +57,28 @@ def sessions(proxy: Proxy, count: int = 6) -> Iterator[list[socket.socket]]:
 
 
 def test_sessions_and_counters_live_on(tmp_path: Path, servers: list[SocketAddress]) -> None:
-    with a_proxy(tmp_path, servers) as proxy, sessions(proxy) as clients:
+    with a_proxy(tmp_path, servers) as proxy:
         first = proxy.process
-        others = {proxy.pid, *(child.pid for child in proxy.children())}
-        before = proxy.status()
-        for _ in range(3):
-            new = proxy.upgrade()
-            assert new not in others
-            assert proxy.pid == new
-            assert {child.pid for child in proxy.children()}.isdisjoint(others)
-            assert all(map(echoes, clients))
-            others |= {new, *(child.pid for child in proxy.children())}
-        assert first.wait(60) == 0
-        after = proxy.status()
-        assert after.pid == new
-        assert after.clients == before.clients
-        assert [(one.active, one.opened) for one in after.pools[0].servers] == [(3, 3), (3, 3)]
-        eventually(
-            lambda: proxy.servers()[0].bytes_up == 3 * 3 * len(b"are you there?"), "what moved before counts too"
-        )
+        with sessions(proxy) as clients:
+            others = {proxy.pid, *(child.pid for child in proxy.children())}
+            before = proxy.status()
+            for _ in range(3):
+                new = proxy.upgrade()
+                assert new not in others
+                assert proxy.pid == new
+                assert {child.pid for child in proxy.children()}.isdisjoint(others)
+                assert all(map(echoes, clients))
+                others |= {new, *(child.pid for child in proxy.children())}
+            assert first.wait(60) == 0
+            after = proxy.status()
+            assert after.pid == new
+            assert after.clients == before.clients
+            assert [(one.active, one.opened) for one in after.pools[0].servers] == [(3, 3), (3, 3)]
+        eventually(lambda: proxy.status().clients.active == 0, "all have left")
+        echoed = 4 * len(b"are you there?")
+        assert [(one.active, one.opened, one.bytes_up, one.bytes_down) for one in proxy.servers()] == [
+            (0, 3, 3 * echoed, 3 * (echoed + len(f"{name_of(server)}\n"))) for server in servers
+        ]
         assert len(proxy.log.events("upgraded")) == 3
         assert not proxy.log.events("child_died")
 
@@ -165,28 +169,21 @@ def test_another_runtime_dir_is_refused(tmp_path: Path, servers: list[SocketAddr
             assert not (tmp_path / "other").exists()
 
 
-def suspend_new(proxy: Proxy, old: psutil.Process) -> psutil.Process:
-    """The supervisor that the old one starts, stopped as soon as it is there."""
-
-    def found() -> psutil.Process | None:
-        for process in psutil.process_iter(["cmdline"]):
-            command = process.info["cmdline"] or []
-            if str(proxy.runtime_dir) in command and process.pid != old.pid and process.ppid() != old.pid:
-                process.suspend()
-                return process
-        return None
-
-    return eventually(found, "there is a new one")
+def begun(proxy: Proxy, program: Path) -> psutil.Process:
+    """An upgrade is under way; the new supervisor, which stands still before it has done anything."""
+    program.write_text(STANDING)
+    proxy.supervisor.send_signal(signal.SIGUSR2)
+    return proxy.standing()
 
 
 def test_a_new_one_that_dies_on_its_way_changes_nothing(tmp_path: Path, servers: list[SocketAddress]) -> None:
-    with a_proxy(tmp_path, servers) as proxy, sessions(proxy):
+    with a_program(tmp_path, servers) as (proxy, program), sessions(proxy):
         before, old = proxy.children(), proxy.supervisor
-        old.send_signal(signal.SIGUSR2)
-        suspend_new(proxy, old).kill()
+        begun(proxy, program).kill()
         proxy.log.wait_for("upgrade_failed")
         assert proxy.children() == before
         assert ask(proxy.address)
+        program.write_text(OURS)
         assert proxy.upgrade() != old.pid
 
 
@@ -214,10 +211,8 @@ def test_a_new_one_that_dies_while_it_takes_over_leaves_the_sessions(
 
 
 def test_while_one_is_under_way_nothing_else_is_changed(tmp_path: Path, servers: list[SocketAddress]) -> None:
-    with a_proxy(tmp_path, servers) as proxy, sessions(proxy):
-        old = proxy.supervisor
-        old.send_signal(signal.SIGUSR2)
-        new = suspend_new(proxy, old)
+    with a_program(tmp_path, servers) as (proxy, program), sessions(proxy):
+        old, new = proxy.supervisor, begun(proxy, program)
         eventually(lambda: _refused(proxy), "control knows")
         with pytest.raises(AdminFault, match="an upgrade is under way"):
             adminclient.reload(proxy.runtime_dir)
@@ -244,10 +239,8 @@ def _refused(proxy: Proxy) -> bool:
 def test_a_fast_stop_on_the_way_stops_both(
     tmp_path: Path, servers: list[SocketAddress], number: signal.Signals
 ) -> None:
-    with a_proxy(tmp_path, servers) as proxy, keep(proxy.address)[0]:
-        old = proxy.supervisor
-        old.send_signal(signal.SIGUSR2)
-        new = suspend_new(proxy, old)
+    with a_program(tmp_path, servers) as (proxy, program), keep(proxy.address)[0]:
+        old, new = proxy.supervisor, begun(proxy, program)
         old.send_signal(number)
         eventually(lambda: gone(old), "the old one has gone")
         new.resume()
@@ -258,10 +251,8 @@ def test_a_fast_stop_on_the_way_stops_both(
 
 def test_a_graceful_stop_of_the_old_leaves_the_new(tmp_path: Path, servers: list[SocketAddress]) -> None:
     """As with nginx: QUIT is how its old master is told to go."""
-    with a_proxy(tmp_path, servers) as proxy, sessions(proxy):
-        old = proxy.supervisor
-        old.send_signal(signal.SIGUSR2)
-        new = suspend_new(proxy, old)
+    with a_program(tmp_path, servers) as (proxy, program), sessions(proxy):
+        old, new = proxy.supervisor, begun(proxy, program)
         old.send_signal(signal.SIGQUIT)
         new.resume()
         eventually(lambda: gone(old), "the old one has gone")
@@ -270,10 +261,8 @@ def test_a_graceful_stop_of_the_old_leaves_the_new(tmp_path: Path, servers: list
 
 
 def test_a_graceful_stop_counts_if_there_is_no_new_one(tmp_path: Path, servers: list[SocketAddress]) -> None:
-    with a_proxy(tmp_path, servers) as proxy, keep(proxy.address)[0] as client:
-        old = proxy.supervisor
-        old.send_signal(signal.SIGUSR2)
-        new = suspend_new(proxy, old)
+    with a_program(tmp_path, servers) as (proxy, program), keep(proxy.address)[0] as client:
+        old, new = proxy.supervisor, begun(proxy, program)
         old.send_signal(signal.SIGQUIT)
         new.kill()
         proxy.log.wait_for("stopping", how="draining")

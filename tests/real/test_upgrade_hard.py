@@ -8,10 +8,9 @@ import resource
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -25,6 +24,7 @@ from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.identity import ask, keep, leave, name_of
 from tests.support.log import Log
+from tests.support.program import OURS, STANDING, a_program
 from tests.support.proxy import (
     KUBELB,
     EchoServers,
@@ -35,7 +35,6 @@ from tests.support.proxy import (
     gone,
     reserved,
     sessions_by_thread,
-    started,
     suspended,
 )
 
@@ -165,30 +164,46 @@ def test_a_stop_that_the_old_control_is_asked_for_is_meant_for_the_new_one(
 
 def test_a_stop_is_heard_by_one_that_just_begins_to_serve(tmp_path: Path, servers: list[SocketAddress]) -> None:
     """That its children serve reaches it before the old one's word does."""
-    with a_proxy(tmp_path, servers) as proxy:
+    said = tmp_path / "said"
+    said.mkdir()
+    with a_program(tmp_path, servers) as (proxy, program):
         old, address = proxy.supervisor, proxy.address
+        program.write_text(NOT_YET_TOLD.format(directory=str(said)) + OURS)
         old.send_signal(signal.SIGUSR2)
-        new = a_new_one(proxy, old)
-        eventually(lambda: len(new.children()) == 3, "it has all children")
-        new.suspend()
-        eventually(lambda: all(child.num_threads() > 3 for child in new.children()[:1]), "control serves")
+        new = proxy.standing()
+        eventually(lambda: len(list(said.iterdir())) == 3, "all of its children have said that they serve")
         old.terminate()
         eventually(lambda: gone(old), "the old one has gone")
         new.resume()
         eventually(lambda: gone(new), "the new one has gone")
+        assert len(proxy.log.events("started")) == 1
         assert refuses(address)
         assert not list(proxy.runtime_dir.iterdir())
 
 
-def a_new_one(proxy: Proxy, old: psutil.Process) -> psutil.Process:
-    def found() -> psutil.Process | None:
-        for process in psutil.process_iter(["cmdline"]):
-            command = process.info["cmdline"] or []
-            if str(proxy.runtime_dir) in command and process.pid != old.pid and process.ppid() != old.pid:
-                return process
-        return None
+NOT_YET_TOLD = """
+import os, signal
+from pathlib import Path
+from kubelb.wire.channel import Channel
+from kubelb.wire.messages import Ready
+from kubelb.worker import main as worker
 
-    return eventually(found, "there is a new one")
+def stop_parent_and_run(setup, run=worker.run):
+    if setup.index == 1:
+        os.kill(os.getppid(), signal.SIGSTOP)
+        while Path("/proc", str(os.getppid()), "stat").read_text().rpartition(")")[2].split()[0] != "T":
+            pass
+    run(setup)
+
+def send_and_note(channel, message, fds=(), send=Channel.send):
+    taken = send(channel, message, fds)
+    if message == Ready():
+        Path({directory!r}, str(os.getpid())).touch()
+    return taken
+
+worker.run, Channel.send = stop_parent_and_run, send_and_note
+"""
+"""Its last child stops the supervisor before it says that it serves; each makes a file when it has said so."""
 
 
 # Two at once.
@@ -240,28 +255,6 @@ def descriptors(proxy: Proxy) -> int:
 
 
 # Another kubelb.
-
-OURS = "from kubelb.cli.app import main\nmain()\n"
-
-
-@contextmanager
-def a_program(directory: Path, servers: list[SocketAddress]) -> Iterator[tuple[Proxy, Path]]:
-    """One that runs a file, in whose place another may be put."""
-    program, file = directory / "program.py", directory / "kubelb.toml"
-    program.write_text(OURS)
-    with reserved() as listen:
-        file.write_text(write_toml(a_config(listen, servers)))
-        command = [
-            sys.executable,
-            str(program),
-            "run",
-            "--runtime-dir",
-            str(directory / "run"),
-            "--config",
-            str(file),
-        ]
-        with started(command, directory / "run") as proxy:
-            yield proxy, program
 
 
 @pytest.mark.parametrize("words", ["b'what?'", "b''", "b'\\x81\\xa4type\\xa3Hey'"])
@@ -321,16 +314,6 @@ def test_a_predecessor_that_is_none(tmp_path: Path, servers: list[SocketAddress]
 # What changes meanwhile.
 
 
-def a_stopped_new_one(proxy: Proxy) -> psutil.Process:
-    """An upgrade has begun, and waits for it."""
-    old = proxy.supervisor
-    old.send_signal(signal.SIGUSR2)
-    new = a_new_one(proxy, old)
-    new.suspend()
-    eventually(lambda: refused(proxy), "control knows")
-    return new
-
-
 def refused(proxy: Proxy) -> bool:
     """Whether nothing is to be changed now."""
     try:
@@ -341,8 +324,11 @@ def refused(proxy: Proxy) -> bool:
 
 
 def test_a_control_process_that_comes_meanwhile_knows(tmp_path: Path, servers: list[SocketAddress]) -> None:
-    with a_proxy(tmp_path, servers) as proxy, keep(proxy.address)[0] as client:
-        new = a_stopped_new_one(proxy)
+    with a_program(tmp_path, servers) as (proxy, program), keep(proxy.address)[0] as client:
+        program.write_text(STANDING)
+        proxy.supervisor.send_signal(signal.SIGUSR2)
+        new = proxy.standing()
+        eventually(lambda: refused(proxy), "control knows")
         control = proxy.control()
         control.kill()
         proxy.log.wait_for("child_died")

@@ -66,6 +66,20 @@ class Proxy:
         self._known.add(psutil.Process(pid))
         return pid
 
+    def standing(self) -> psutil.Process:
+        """The supervisor that an upgrade has started, once it has stopped itself."""
+
+        def found() -> psutil.Process | None:
+            for process in psutil.process_iter(["cmdline", "status"]):
+                is_ours = str(self.runtime_dir) in (process.info["cmdline"] or [])
+                if is_ours and process.info["status"] == psutil.STATUS_STOPPED:
+                    return process
+            return None
+
+        new = eventually(found, "the new supervisor stands still")
+        self._known.update((new, *new.children()))
+        return new
+
     @property
     def addresses(self) -> list[SocketAddress]:
         """Where it listens."""

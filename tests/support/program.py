@@ -1,0 +1,33 @@
+"""kubelb as a program of the test's own, in whose place another text may be put: an upgrade starts that then.
+
+A text may stop its own process where the test wants it to stand (:meth:`~tests.support.proxy.Proxy.standing` finds
+it). A test that stopped it from outside would sometimes come too late.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from kubelb.config.toml.writer import write_toml
+from kubelb.snapshot import SocketAddress
+from tests.support.proxy import Proxy, a_config, reserved, started
+
+OURS = "from kubelb.cli.app import main\nmain()\n"
+STANDING = f"import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n{OURS}"
+"""It stands still before it does anything, until it is told to go on."""
+
+
+@contextmanager
+def a_program(directory: Path, servers: Sequence[SocketAddress]) -> Iterator[tuple[Proxy, Path]]:
+    """A running kubelb, with :func:`~tests.support.proxy.a_config`, and the file that it runs: it may be changed."""
+    program, file = directory / "program.py", directory / "kubelb.toml"
+    program.write_text(OURS)
+    with reserved() as listen:
+        file.write_text(write_toml(a_config(listen, servers)))
+        command = [sys.executable, str(program), "run"]
+        command += ["--runtime-dir", str(directory / "run"), "--config", str(file)]
+        with started(command, directory / "run") as proxy:
+            yield proxy, program
