@@ -93,7 +93,7 @@ PLACES = {
     "structlog": re.compile(r"log"),
     "tomli": re.compile(r"config/toml/\w+"),
     "trustme": re.compile(r"standin/certificates"),
-    "waitress": re.compile(r"control/(admin|endpoint_channel)"),
+    "waitress": re.compile(r"control/(admin|admin_channel|endpoint_channel)"),
 }
 """Third parties that are spoken to in one place."""
 

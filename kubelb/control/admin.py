@@ -9,7 +9,6 @@ listening sockets too, so they outlive this process and clients wait in their qu
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -21,9 +20,7 @@ from typing import Any
 
 import msgspec
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
 from waitress.server import create_server
-from waitress.task import WSGITask
 
 from kubelb import log
 from kubelb.config.faults import ConfigFault, printable
@@ -32,6 +29,7 @@ from kubelb.config.model.http import HttpServer
 from kubelb.config.model.logs import AccessLog
 from kubelb.config.virtual import Virtual
 from kubelb.control import web
+from kubelb.control.admin_channel import MAX_BODY, MAX_HEAD, AdminChannel, OneAnswerChannel, pass_on_warnings
 from kubelb.control.answers import Application, Environ, StartResponse, in_json, plain, respond, use_instead
 from kubelb.control.commands import Command, CommandFault, Drain, Reply, Stop, Undrain
 from kubelb.control.endpoint import Answer
@@ -53,8 +51,8 @@ _LAST_LINES = 1.0
 _SETTINGS = {
     "ident": "kubelb",
     "channel_timeout": 75,
-    "max_request_header_size": 32 << 10,
-    "max_request_body_size": 64 << 10,
+    "max_request_header_size": MAX_HEAD,
+    "max_request_body_size": MAX_BODY,
     "clear_untrusted_proxy_headers": False,
     "log_socket_errors": False,
 }
@@ -99,12 +97,13 @@ class Admin:
         self._map: dict[int, Any] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="admin")
-        _pass_on_warnings()
+        pass_on_warnings()
         # Each server has two descriptors of its own in the map.
         web_limit = _WEB_CONNECTIONS + 2 * (len(http) + 2)
         # The endpoints never have more than theirs for longer than a poll, so what is left is admin.sock's.
         limit = web_limit + _CONNECTIONS + _ADMIN_CONNECTIONS
         self._admin = self._server(admin, _admin_application(operations), limit, _ADMIN_THREADS)
+        self._admin.channel_class = AdminChannel
         self._endpoints = Endpoints(clients)
         self._servers = [self._admin]
         for sock, virtual in http:
@@ -113,7 +112,7 @@ class Admin:
             self._servers.append(server)
         if side is not None:
             self._servers.append(self._server(side[0], _web_application(side[1]), web_limit))
-            self._servers[-1].channel_class = _OneAnswerChannel
+            self._servers[-1].channel_class = OneAnswerChannel
 
     def __enter__(self) -> Admin:
         self._thread.start()
@@ -211,21 +210,6 @@ def _web_application(views: web.Views) -> Application:
     return application
 
 
-class _OneAnswerTask(WSGITask):  # type: ignore[misc]
-    def start(self) -> None:
-        self.request.headers["CONNECTION"] = "close"
-        super().start()
-
-
-class _OneAnswerChannel(HTTPChannel):  # type: ignore[misc]
-    """Closes the connection after one answer.
-
-    Else waitress lets whoever asks many times in one piece, and reads nothing, hold the thread that answers.
-    """
-
-    task_class = _OneAnswerTask
-
-
 def _obey(kind: type[Command], body: bytes, command: Callable[[Command], Reply]) -> Answer:
     try:
         wanted = msgspec.json.decode(body, type=kind)
@@ -281,15 +265,3 @@ def _json_fault(body: bytes, kind: type[msgspec.Struct]) -> str:
 def _body(environ: Environ) -> bytes:
     body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     return body
-
-
-class _ToOurLog(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        # Over TCP anybody may make waitress say something.
-        log.limited().log(record.levelno, "admin_http", message=record.getMessage(), exc_info=record.exc_info)
-
-
-def _pass_on_warnings() -> None:
-    """Let what waitress reports through :mod:`logging` appear in our log; a queue of two requests is no news."""
-    logging.getLogger("waitress").handlers = [_ToOurLog(logging.WARNING)]
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)

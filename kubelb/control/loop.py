@@ -23,6 +23,10 @@ _PATIENCE = 10.0
 T = TypeVar("T")
 
 
+class BusyFault(Exception):
+    """The loop has not come to it in time. The text is one line for the operator."""
+
+
 @dataclass(order=True)
 class Timer:
     """``due`` in seconds of the monotonic clock; once cancelled it does nothing."""
@@ -66,7 +70,7 @@ class Loop:
     def ask(self, call: Callable[[], T]) -> T:
         """From any other thread: what ``call`` returns on the loop's, or raises.
 
-        Raises :class:`TimeoutError` when that takes too long.
+        Raises :class:`BusyFault` when that takes too long.
         """
         answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 
@@ -80,7 +84,7 @@ class Loop:
         try:
             done, found = answers.get(timeout=_PATIENCE)
         except queue.Empty:
-            raise TimeoutError("control is too busy to answer; try again") from None
+            raise BusyFault("control is too busy to answer; try again") from None
         if not done:
             raise found
         return found  # type: ignore[no-any-return]

@@ -34,7 +34,7 @@ from kubelb.control.discoverer import Discoverer
 from kubelb.control.following import await_workers
 from kubelb.control.keeper import Keeper
 from kubelb.control.leveller import Leveller
-from kubelb.control.loop import Loop
+from kubelb.control.loop import BusyFault, Loop
 from kubelb.control.reloads import Reloads
 from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions
 from kubelb.control.upgrades import UNDER_WAY, Upgrades
@@ -272,7 +272,7 @@ class _Control:
             raise CommandFault(UNDER_WAY)
         try:
             reply, version = self._loop.ask(lambda: self._carry_out(command))
-        except TimeoutError as late:
+        except BusyFault as late:
             raise CommandFault(str(late)) from None
         return msgspec.structs.replace(reply, warnings=(*reply.warnings, *self._await_workers(version)))
 

@@ -23,7 +23,7 @@ from kubelb.control import reloading
 from kubelb.control.discoverer import Discoverer
 from kubelb.control.keeper import Keeper
 from kubelb.control.leveller import Leveller
-from kubelb.control.loop import Loop
+from kubelb.control.loop import BusyFault, Loop
 from kubelb.control.reloading import Wanted
 from kubelb.control.upgrades import UNDER_WAY, Upgrades
 from kubelb.discovery.members import TooManyServers
@@ -154,7 +154,7 @@ class Reloads:
         """The version of the snapshot that says so. Raises :class:`ConfigFault`."""
         try:
             return self._loop.ask(lambda: self._change(wanted))
-        except TimeoutError as late:
+        except BusyFault as late:
             raise ConfigFault(Fault(what=str(late))) from None
         except TooManyServers:
             what = "too many servers, with those that have not left yet"

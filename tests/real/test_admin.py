@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import logging
 import os
 import re
 import select
@@ -15,6 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from waitress import utilities
 
 from kubelb import __version__, stats
 from kubelb.cli import adminclient
@@ -26,7 +29,7 @@ from kubelb.config.overrides import NO_OVERRIDES
 from kubelb.config.sources import Sources
 from kubelb.config.values import Address
 from kubelb.config.virtual import Virtual
-from kubelb.control import main, status
+from kubelb.control import admin_channel, main, status
 from kubelb.control.admin import Admin, Operations
 from kubelb.control.commands import Affected, Command, CommandFault, Drain, Reply, Undrain
 from kubelb.control.endpoint import _TITLES
@@ -250,6 +253,70 @@ def test_the_length_of_a_request_is_limited(tmp_path: Path, table: stats.Table) 
         answer = say(tmp_path, f"POST /drain HTTP/1.1\r\nHost: x\r\nContent-Length: {(64 << 10) + 1}")
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert asked == []
+
+
+_GARBAGE = "this is not HTTP; send for example GET /status HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    ("said", "line", "text"),
+    [
+        (b"SSH-2.0\r\n\r\n", "400 Bad Request", _GARBAGE),
+        (b"GET /status HTTP/1.1\r\nHost\r\n\r\n", "400 Bad Request", _GARBAGE),
+        (b"POST /drain HTTP/1.1\r\nContent-Length: x\r\n\r\n", "400 Bad Request", _GARBAGE),
+        (b"POST /drain HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "400 Bad Request", _GARBAGE),
+        (
+            b"POST /drain HTTP/1.1\r\nContent-Length: 65537\r\n\r\n",
+            "413 Content Too Large",
+            "the body is too large; send less than 64 KiB",
+        ),
+        (
+            (b"GET /status HTTP/1.1\r\nX: " + b"x" * (32 << 10))[: 32 << 10],
+            "431 Request Header Fields Too Large",
+            "the head is too large; send less than 32 KiB",
+        ),
+        (
+            b"POST /drain HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "501 Not Implemented",
+            "the body is encoded in another way than chunked; send it plain",
+        ),
+        (b"POST /reload HTTP/1.1\r\n\r\n", "500 Internal Server Error", "internal error; the log says more"),
+    ],
+)
+def test_what_cannot_be_answered_gets_a_line_of_ours(
+    tmp_path: Path, table: stats.Table, said: bytes, line: str, text: str
+) -> None:
+    with obeying(tmp_path, table) as asked, socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(str(tmp_path / adminclient.NAME))
+        client.sendall(said)
+        with client.makefile("rb") as answers:
+            head, _, body = answers.read().decode().partition("\r\n\r\n")
+        assert head.splitlines()[0].partition(" ")[2] == line
+        assert body == f"{text}\n"
+        assert asked == []
+
+
+def test_every_error_that_waitress_knows_has_a_line_of_ours() -> None:
+    known = [utilities.Error]
+    for kind in known:
+        known += kind.__subclasses__()
+    assert len(known) > 3
+    assert {kind.code for kind in known} <= set(admin_channel._ERRORS)
+
+
+def test_what_waitress_reports_is_an_event_of_ours() -> None:
+    admin_channel.pass_on_warnings()
+    said = logging.getLogger("waitress")
+    with capture_logs() as events:
+        said.warning("in words that are not ours")
+        try:
+            raise AssertionError
+        except AssertionError:
+            said.exception("in words that are not ours")
+    assert [event["event"] for event in events] == ["admin_http", "internal_error"]
+    assert events[1]["exc_info"][0] is AssertionError
+    assert "words" not in str(events)
 
 
 def test_admin_sock_has_nothing_else(tmp_path: Path, table: stats.Table) -> None:
