@@ -198,14 +198,14 @@ class _Server:
             if parameter in _LISTEN_REFUSED:
                 raise ValueFault(f"{parameter}: {_LISTEN_REFUSED[parameter]}")
             if parameter in ("default_server", "default"):
-                self._notes.places[(*self.key, "default_on", len(self._default_on))] = directive.place()
+                self._place(directive, "default_on", len(self._default_on))
                 self._default_on.append(address)
             elif parameter.startswith(_LISTEN_TUNING):
                 why = f"{parameter} has no effect, the sockets of health endpoints are set up by kubelb itself"
                 self._notes.warn(directive, why)
             elif parameter not in _LISTEN_NEUTRAL:
                 raise ValueFault(f'invalid parameter "{parameter}"')
-        self._notes.places[(*self.key, "listen", len(self._addresses))] = directive.place()
+        self._place(directive, "listen", len(self._addresses))
         self._addresses.append(address)
 
     def _server_name(self, directive: Directive) -> None:
@@ -214,8 +214,12 @@ class _Server:
                 raise ValueFault("regular expressions are not supported; write names, or * and a dot before one")
             if "$" in name:
                 raise ValueFault("variables are not supported; write plain text")
-            self._notes.places[(*self.key, "server_names", len(self._names))] = directive.place()
+            self._place(directive, "server_names", len(self._names))
             self._names.append(name.encode().lower().decode())
+
+    def _place(self, directive: Directive, *path: str | int) -> None:
+        """The directive says what is at this path within the server."""
+        self._notes.places[self.key + path] = directive.place()
 
     def _return(self, directive: Directive) -> None:
         self._returned = self._returned or _returned(directive)

@@ -153,7 +153,7 @@ class Streams:
         places, key = self._notes.places, ("listener", len(self.listeners))
         places[key] = server.place()
         # The options of all of them are the same.
-        places[(*key, "socket")] = listens[0][1].place()
+        places.update({(*key, "socket"): listens[0][1].place()})
         places.update({(*key, "listen", i): directive.place() for i, (_, directive) in enumerate(listens)})
 
     def _place(self, name: str, directives: Iterable[Directive]) -> None:
