@@ -1,5 +1,5 @@
 # `make demo` and `make test` work on a fresh Debian machine: what is missing is installed first, into a virtual
-# environment and just as packaging/lock has it, and Debian packages by root.
+# environment and just as packaging/lock has it. Debian packages are installed, by root, by the tests that need them.
 
 # LATEST=1 installs the newest that setup.cfg allows. It, and PYTHON=/path/to/python3.13, have an environment of their own.
 ifndef VENV
@@ -19,7 +19,6 @@ demo: $(VENV)/installed-demo
 	$(BIN)/kubelb demo $(ARGS)
 
 test: $(VENV)/installed-test
-	packaging/install-packages nginx libnginx-mod-stream wrk iproute2 haproxy systemd chromium chromium-driver
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/installed-test

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 
+from tests.support import debian
 from tests.support.requirements import require_root
 
 _EXAMPLES = Path(__file__).parent.parent / ".hypothesis" / "examples"
@@ -29,3 +31,14 @@ settings.load_profile("kubelb")
 def root() -> None:
     """Only root may become somebody else, or make namespaces of its own."""
     require_root()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with debian.needing(debian.packages(item)):
+        return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    debian.require(debian.packages(item))

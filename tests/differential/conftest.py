@@ -14,10 +14,15 @@ from tests.differential.configuration import Batch, places
 from tests.differential.observe import Observation
 from tests.differential.sides import observed
 from tests.differential.stage import Stage
+from tests.support import debian
 from tests.support.nginx import require_nginx
 
 Compare = Callable[[Batch], list[tuple[Observation, Observation]]]
 """Plays a batch before both: what was seen of nginx and of kubelb, by case."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(debian.NGINX)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.netns.rig import A, B, C, Cluster, Visitors, proxied, wait_until_up
+from tests.support import debian
 from tests.support.eventually import eventually
 from tests.support.leaks import Holdings
 from tests.support.netns import Network, require_namespaces
 from tests.support.proxy import Proxy
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(debian.IPROUTE2)
 
 
 @pytest.fixture(scope="package")

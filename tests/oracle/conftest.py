@@ -7,11 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from kubelb.snapshot import SocketAddress
+from tests.support import debian
 from tests.support.identity import IdentityServers, refusing
 from tests.support.nginx import require_nginx
 from tests.support.requirements import loopbacks
 
 _HOSTS = [f"127.0.0.{last}" for last in range(1, 12)]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(debian.NGINX)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,7 +19,7 @@ from kubelb.config.model.pools import Balance
 from kubelb.snapshot import Pool, Server, SocketAddress
 from tests.oracle.pools import FAIL_TIMEOUT, Kubelb, a_client, a_pool, behind_nginx
 from tests.support.identity import IdentityServers, ask, keep, leave
-from tests.support.nginx import missing
+from tests.support.requirements import missing
 
 _POOLS = 40
 _CLIENTS = 30

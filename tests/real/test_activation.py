@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,12 +20,12 @@ from kubelb.config.model.http import HttpServer, Location
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address
 from kubelb.snapshot import SocketAddress
-from tests.support import activate
+from tests.support import activate, debian
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, name_of
 from tests.support.log import DEADLINE
-from tests.support.nginx import missing
 from tests.support.proxy import KUBELB, Proxy, a_config, reserved, started
+from tests.support.requirements import missing
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -218,9 +217,10 @@ def test_sockets_for_somebody_else_are_let_be(tmp_path: Path, servers: IdentityS
             assert ask(proxy.address)
 
 
+@debian.SYSTEMD
 def test_by_systemds_own_tool(tmp_path: Path, servers: IdentityServers) -> None:
     """It starts the program when the first client is there."""
-    tool = shutil.which("systemd-socket-activate") or missing("systemd-socket-activate")
+    tool = debian.provided("systemd-socket-activate")
     with reserved() as listen, ExitStack() as stack:
         (tmp_path / "kubelb.toml").write_text(write_toml(a_config(listen, servers.addresses)))
         command = [tool, f"--listen={name_of(listen)}", "--fdname=kubelb.socket", *kubelb(tmp_path)]

@@ -38,6 +38,7 @@ from kubelb.snapshot import Pool, Server, Snapshot
 from kubelb.stats import Count
 from kubelb.wire.channel import Channel
 from kubelb.wire.messages import Ready, Stop
+from tests.support import debian
 from tests.support.identity import IdentityServers
 from tests.support.nginx import PREAMBLE, listen, running_nginx
 from tests.support.requirements import open_files
@@ -468,6 +469,7 @@ TARGETS = [
 ]
 
 
+@debian.NGINX
 def test_every_request_is_answered_as_nginx_does(tmp_path: Path, table: stats.Table) -> None:
     with both(tmp_path, table, LOCATIONS) as (theirs, ours):
         for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS", "TRACE"):
@@ -477,6 +479,7 @@ def test_every_request_is_answered_as_nginx_does(tmp_path: Path, table: stats.Ta
                 assert (method, target, given, plain(body)) == (method, target, expected, plain(expected_body))
 
 
+@debian.NGINX
 def test_every_status_is_answered_as_nginx_does(tmp_path: Path, table: stats.Table) -> None:
     codes = [*sorted({200, 203, 305, 418, 599, *_TITLES} - {408})]
     bare = tuple(Location(path=f"/bare/{code}", exact=True, status=code) for code in codes)
@@ -488,6 +491,7 @@ def test_every_status_is_answered_as_nginx_does(tmp_path: Path, table: stats.Tab
             assert (location.path, given, plain(body)) == (location.path, expected, plain(expected_body))
 
 
+@debian.NGINX
 @pytest.mark.parametrize("code", [408, 444, 499])
 def test_silence_is_silence(tmp_path: Path, table: stats.Table, code: int) -> None:
     with both(tmp_path, table, (Location(path="/", status=code),)) as ports:
@@ -515,6 +519,7 @@ def stub_status(connection: http.client.HTTPConnection) -> str:
     return connection.getresponse().read().decode()
 
 
+@debian.NGINX
 def test_stub_status_counts_as_nginx_does(tmp_path: Path, table: stats.Table) -> None:
     """Three TCP sessions, a silent HTTP connection, and one that asks twice."""
     theirs, ours, stream = listen(), listen(), listen()
@@ -544,6 +549,7 @@ def _two_answers(port: int) -> list[str]:
         return [stub_status(connection) for _ in range(2)]
 
 
+@debian.NGINX
 def test_a_request_not_yet_whole_is_being_read(tmp_path: Path, table: stats.Table) -> None:
     with both(tmp_path, table, HEALTH) as ports:
         for port in ports:

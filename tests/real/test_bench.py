@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +22,8 @@ from bench.peers.peer import Peer
 from bench.report import markdown
 from bench.results import Run
 from kubelb.config.toml.reader import read_toml
-from tests.support.nginx import missing, require_nginx
+from tests.support import debian
+from tests.support.nginx import require_nginx
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ class Broken:
 def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """One round of one second; afterwards no process and no file may be left."""
     require_nginx()
-    if shutil.which("wrk") is None:
-        missing("wrk")
+    debian.provided("wrk")
     tmp_path.chmod(0o755)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = set(psutil.Process().children(recursive=True))
@@ -51,6 +50,8 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness
     assert not list(tmp_path.iterdir())
 
 
+@debian.NGINX
+@pytest.mark.debian("wrk")
 def test_a_case_measures_each_peer_and_a_broken_one_does_not_end_it(harness: Harness) -> None:
     case = Requests("connections", "conn", 4, close=True, neighbour=True, metrics=(CONNECTION_RATE, CONNECTION_CPU))
     result = harness.measure(case, [Nginx(), Nginx("subject"), Broken()])
@@ -77,6 +78,8 @@ def test_kubelb_takes_the_configuration_of_every_variant(variant: Peer, tmp_path
     assert (config.pin, config.threads) == changed[variant.name]
 
 
+@debian.NGINX
+@pytest.mark.debian("wrk")
 def test_sessions_take_memory_and_a_start_takes_time(harness: Harness) -> None:
     memory = harness.measure(Memory(sessions=200), [Nginx()])
     start = harness.measure(Start(), [Nginx()])

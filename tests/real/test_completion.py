@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.log import DEADLINE
-from tests.support.nginx import missing
 from tests.support.proxy import KUBELB
+from tests.support.requirements import missing
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.support.exclusive import only_one
-from tests.support.nginx import missing
+from tests.support.requirements import missing
 
 DEADLINE = 60
 

@@ -20,8 +20,8 @@ from kubelb.standin.process import Standin
 from tests.support.eventually import eventually
 from tests.support.identity import name_of
 from tests.support.log import DEADLINE
-from tests.support.nginx import missing
 from tests.support.proxy import Proxy, a_proxy
+from tests.support.requirements import missing
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

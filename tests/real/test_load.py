@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kubelb.snapshot import SocketAddress
+from tests.support import debian
 from tests.support.load.faults import unexplained
 from tests.support.load.line import Line
 from tests.support.load.loop import Loop, together
@@ -112,6 +113,7 @@ def test_a_killed_server_explains_its_sessions_failures_and_no_others(tmp_path: 
         assert unexplained(failures, [replace(kill, since=time.monotonic())]) == list(failures)
 
 
+@debian.IPROUTE2
 def test_a_killed_worker_explains_its_sessions_failures_and_no_others(tmp_path: Path) -> None:
     with a_stage(tmp_path, FEW) as stage:
         busiest = max(stage.proxy.workers(), key=lambda worker: worker.num_fds())

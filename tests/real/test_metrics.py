@@ -27,8 +27,8 @@ from tests.real.relay.rig import LARGE, Rig, is_reset
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset
 from tests.support.lanes import DEADLINE, RunningLane, a_lane, a_snapshot, with_server
-from tests.support.nginx import missing
 from tests.support.proxy import a_config, echoes, reserved, running
+from tests.support.requirements import missing
 from tests.support.side import Sample, Side, a_side
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -21,8 +21,8 @@ from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of
 from tests.support.log import DEADLINE
-from tests.support.nginx import missing
 from tests.support.proxy import reserved, started
+from tests.support.requirements import missing
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -19,10 +19,12 @@ import trustme
 from kubelb.cli.app import main
 from kubelb.cli.nginx_argv import parse
 from kubelb.config.sources import Sources, load
+from tests.support import debian
 from tests.support.log import DEADLINE
 from tests.support.mounts import apart
-from tests.support.nginx import missing, require_nginx
+from tests.support.nginx import require_nginx
 from tests.support.proxy import KUBELB
+from tests.support.requirements import missing
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
@@ -35,7 +37,6 @@ SNIPPETS = {
     NGINX / "rke" / "cluster.yml": ["system_images"],
 }
 DROP_IN = NGINX / "systemd" / "kubelb.conf"
-UNIT = Path("/lib/systemd/system/nginx.service")
 READMES = sorted(PACKAGING.glob("nginx/**/README.md"))
 _MOUNTS = "mount -t tmpfs none /run && mount -t tmpfs none /var/log && mkdir /var/log/nginx"
 Json = Any
@@ -187,28 +188,28 @@ def test_nginx_proxy_starts_kubelb_without_root(tmp_path: Path, user: str) -> No
     assert said == f"{user} nginx run 10.0.0.11,10.0.0.12\n"
 
 
+@debian.NGINX
+@debian.SYSTEMD
 def test_the_drop_in_fits_debians_unit(tmp_path: Path) -> None:
-    analyze = shutil.which("systemd-analyze") or missing("systemd-analyze")
-    if not UNIT.exists():
-        missing("nginx-common")
+    analyze, unit = debian.provided("systemd-analyze"), Path(debian.provided(debian.NGINX_UNIT))
     text = DROP_IN.read_text()
     commands = [shlex.split(command) for command in re.findall(r"^Exec\w+=(.+)$", text, re.MULTILINE)]
     assert len(commands) == 4
     for command in commands:
         _assert_understood(command)
     (tmp_path / "nginx").symlink_to(KUBELB.with_name("kubelb-nginx"))
-    shutil.copy(UNIT, tmp_path)
+    shutil.copy(unit, tmp_path)
     drop_ins = tmp_path / "nginx.service.d"
     drop_ins.mkdir()
     (drop_ins / DROP_IN.name).write_text(text.replace("/opt/kubelb/bin", str(tmp_path)))
-    verify = [analyze, "verify", "--man=no", str(tmp_path / UNIT.name)]
+    verify = [analyze, "verify", "--man=no", str(tmp_path / unit.name)]
     assert subprocess.run(verify, capture_output=True, text=True, timeout=DEADLINE, check=True).stderr == ""
     (drop_ins / DROP_IN.name).write_text(text)
     done = subprocess.run(verify, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert (done.returncode, "/opt/kubelb/bin/nginx" in done.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("program", ["nginx", "kubelb-nginx"])
+@pytest.mark.parametrize("program", [pytest.param("nginx", marks=debian.NGINX), "kubelb-nginx"])
 def test_both_are_content_with_the_file(program: str) -> None:
     nginx = require_nginx() if program == "nginx" else str(KUBELB.with_name(program))
     _run(*apart(_MOUNTS), nginx, "-t", "-c", str(NGINX / "systemd" / "nginx.conf"))

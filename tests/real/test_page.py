@@ -26,6 +26,9 @@ PHONE = (360, 740)
 DESK = (1280, 800)
 
 
+pytestmark = pytest.mark.debian("chromium", "chromium-driver")
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with browsing(tmp_path_factory.mktemp("browser")) as found:

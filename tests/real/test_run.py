@@ -15,9 +15,8 @@ import pytest
 from kubelb.snapshot import SocketAddress
 from tests.support.exclusive import only_one
 from tests.support.identity import IdentityServers, ask, name_of
-from tests.support.nginx import missing
 from tests.support.proxy import reserved, running
-from tests.support.requirements import loopbacks
+from tests.support.requirements import loopbacks, missing
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

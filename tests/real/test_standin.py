@@ -22,7 +22,7 @@ from kubelb.standin.certificates import Certificates
 from kubelb.standin.clients import Tally, Traffic
 from kubelb.standin.kubeconfig import kubeconfig
 from kubelb.standin.process import Standin, StandinFault
-from tests.support.nginx import missing
+from tests.support.requirements import missing
 
 
 @pytest.fixture(scope="module")

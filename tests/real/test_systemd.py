@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
 import signal
 import socket
 import struct
@@ -24,11 +23,12 @@ from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Duration
 from kubelb.snapshot import SocketAddress
 from kubelb.supervisor.systemd import Systemd
+from tests.support import debian
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of
 from tests.support.log import DEADLINE
-from tests.support.nginx import missing
 from tests.support.proxy import KUBELB, Proxy, a_config, echoes, reserved, running, suspended
+from tests.support.requirements import missing
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -303,8 +303,9 @@ def test_memory_is_never_both_written_and_executed(tmp_path: Path, answering: li
             eventually(lambda: all(server.probe for server in proxy.servers()), "all have been probed")
 
 
+@debian.SYSTEMD
 def test_the_units_are_well_formed_and_confined(tmp_path: Path) -> None:
-    analyze = shutil.which("systemd-analyze") or missing("systemd-analyze")
+    analyze = debian.provided("systemd-analyze")
     units = [tmp_path / UNIT.name, tmp_path / UNIT.with_suffix(".socket").name]
     for unit in units:
         unit.write_text((UNIT.parent / unit.name).read_text().replace("/usr/bin/kubelb", str(KUBELB)))

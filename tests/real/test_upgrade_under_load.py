@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.real.relay.confined import refuse_splice
+from tests.support import debian
 from tests.support.eventually import eventually
 from tests.support.load.faults import unexplained
 from tests.support.load.records import BOTH, Plan
@@ -96,6 +97,7 @@ def children_of(process: psutil.Process) -> set[int]:
     return set(map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()))
 
 
+@debian.IPROUTE2
 def test_a_worker_that_begins_in_the_middle(tmp_path: Path) -> None:
     """In the place of one that died, and of the old supervisor, which has given way when it is ready."""
     with a_stage(tmp_path, FEW) as stage:
@@ -112,6 +114,7 @@ def test_a_worker_that_begins_in_the_middle(tmp_path: Path) -> None:
         assert unexplained(stage.load.finish().failures, [kill]) == []
 
 
+@debian.IPROUTE2
 def test_a_new_worker_that_dies_before_it_has_all_sessions(tmp_path: Path) -> None:
     """Others take them."""
     with a_stage(tmp_path, FEW) as stage:

@@ -10,14 +10,13 @@ import base64
 import http.client
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.nginx import missing
+from tests.support import debian
 
 _DEADLINE = 60.0
 """Seconds that the browser may take for anything."""
@@ -81,8 +80,7 @@ class Browser:
 @contextmanager
 def browsing(directory: Path) -> Iterator[Browser]:
     """A browser with its profile in ``directory``; it has ended afterwards."""
-    driver = shutil.which("chromedriver") or missing("chromium-driver")
-    chromium = shutil.which("chromium") or missing("chromium")
+    driver, chromium = debian.provided("chromedriver"), debian.provided("chromium")
     flags = [*_FLAGS, f"--user-data-dir={directory / 'chromium'}"]
     wanted = {
         "browserName": "chrome",

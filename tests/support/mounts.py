@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from tests.support.nginx import missing
+from tests.support.requirements import missing
 
 
 def apart(mounts: str) -> list[str]:

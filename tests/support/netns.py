@@ -21,7 +21,6 @@ import ctypes
 import fcntl
 import os
 import select
-import shutil
 import struct
 import subprocess
 import threading
@@ -31,7 +30,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.support.nginx import missing
+from tests.support import debian
+from tests.support.requirements import missing
 
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF = 0x400454CA
@@ -45,8 +45,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def require_namespaces() -> None:
     """Without the right to make namespaces, which root has, or without ``ip`` the test does not run."""
-    if not shutil.which("ip"):
-        missing("iproute2")
+    debian.provided("ip")
     try:
         Namespace().close()
     except PermissionError:

@@ -8,19 +8,18 @@ port is guessed, and a client may connect at once.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
+from tests.support import debian
+from tests.support.requirements import missing as missing
 
 ERROR_LOG = "error.log"
-STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+STREAM_MODULE = Path(debian.STREAM_MODULE)
 PREAMBLE = f"""\
 load_module {STREAM_MODULE};
 pid nginx.pid;
@@ -29,18 +28,10 @@ error_log stderr notice;
 """What a configuration for :func:`running_nginx` begins with."""
 
 
-def missing(component: str) -> NoReturn:
-    """Skip the test by the name of what it lacks; on CI nothing may be lacking, so fail."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{component} is missing")
-    pytest.skip(f"{component} is missing")
-
-
 def require_nginx() -> str:
     """The path of nginx; without it, or without its stream module, the test does not run."""
-    if not STREAM_MODULE.exists():
-        missing("libnginx-mod-stream")
-    return shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") or missing("nginx")
+    debian.provided(str(STREAM_MODULE))
+    return debian.provided("nginx")
 
 
 def listen(host: str = "127.0.0.1") -> socket.socket:

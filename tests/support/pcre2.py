@@ -6,7 +6,7 @@ import ctypes
 import ctypes.util
 from collections.abc import Sequence
 
-from tests.support.nginx import missing
+from tests.support.requirements import missing
 
 _CASELESS = 8
 _UNSET = ctypes.c_size_t(-1).value

@@ -7,8 +7,16 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
-from tests.support.nginx import missing
+import pytest
+
+
+def missing(component: str) -> NoReturn:
+    """Skip the test by the name of what it lacks; on CI nothing may be lacking, so fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{component} is missing")
+    pytest.skip(f"{component} is missing")
 
 
 def require_root() -> None:

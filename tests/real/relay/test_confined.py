@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.real.relay.confined import NUMBERS
-from tests.support.nginx import missing
+from tests.support.requirements import missing
 
 
 def confined(scenario: str) -> tuple[Any, list[str]]:

@@ -19,6 +19,7 @@ from kubelb.config.model.pools import Health, Server
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.snapshot import SocketAddress
+from tests.support import debian
 from tests.support.eventually import eventually
 from tests.support.load.faults import WorkerKilled
 from tests.support.load.loop import Loop
@@ -112,7 +113,7 @@ def _clients_of(worker: psutil.Process, port: int) -> frozenset[int]:
     """The clients' ports of all connections a process has accepted on ``port``."""
     links = (fd.readlink().name for fd in Path(f"/proc/{worker.pid}/fd").iterdir())
     inodes = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)]", link))}
-    command = ["ss", "-tneH", "state", "connected", "exclude", "time-wait", "sport", "=", f":{port}"]
+    command = [debian.provided("ss"), "-tneH", "state", "connected", "exclude", "time-wait", "sport", "=", f":{port}"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     found = (re.search(r":\d+\s+\S+:(\d+)\s.*\bino:(\d+)\b", line) for line in lines)
     return frozenset(int(match[1]) for match in found if match and match[2] in inodes)
