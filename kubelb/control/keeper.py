@@ -162,8 +162,12 @@ class Keeper:
         return self._conditions[slot]
 
     def stop(self) -> None:
+        """No server is probed any more, and what workers meet changes nothing: another control may decide already."""
         for watch in self._watches.values():
             watch.stop()
+        self._watches.clear()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
 
     def sighted(self, sighting: Sighting) -> None:
         """A worker has met something; servers that nobody probes are the workers' own affair."""

@@ -191,9 +191,8 @@ class Mover:
             self._rest(flow)
 
     def resume(self, flow: LimitedFlow) -> None:
-        """It is due; if it is still there."""
-        if self.holds(flow) and flow.state is State.RESTING:
-            self._become(flow, Event.DUE)
+        """It is due."""
+        self._become(flow, Event.DUE)
 
     def _step(self, flow: Flow) -> int | None:
         """Bytes moved, 0 where the conduit says that the source has ended; None: nothing to read, or it failed."""

@@ -115,7 +115,7 @@ class Flow:
 class LimitedFlow(Flow):
     """One that may move only so many bytes a second (:mod:`kubelb.relay.rate`)."""
 
-    __slots__ = ("due", "rate")
+    __slots__ = ("due", "rate", "wheel_key")
 
     limited = True
 
@@ -124,6 +124,7 @@ class LimitedFlow(Flow):
         self.rate = rate
         self.due = now
         """From when on it may read; seconds of the monotonic clock."""
+        self.wheel_key = 0
 
 
 class Session:

@@ -44,20 +44,6 @@ class Waiting(Protocol):
     def expired(self) -> None: ...
 
 
-class _Rest:
-    """The deadline of a resting flow. It outlives the flow's session, if that ends before."""
-
-    __slots__ = ("_flow", "_mover", "wheel_key")
-
-    def __init__(self, flow: LimitedFlow, mover: Mover) -> None:
-        self._flow = flow
-        self._mover = mover
-        self.wheel_key = 0
-
-    def expired(self) -> None:
-        self._mover.resume(self._flow)
-
-
 class RelayThread:
     """Made anywhere; from :meth:`run` on all but :meth:`post` and :meth:`stop` is for its own thread only."""
 
@@ -87,7 +73,7 @@ class RelayThread:
         )
         self._zero_copy = zero_copy
         self._handlers: dict[int, Handler] = {}
-        self._wheel: Wheel[Session | Waiting] = Wheel()
+        self._wheel: Wheel[Session | LimitedFlow | Waiting] = Wheel()
         self._lent: dict[Session, Alone] = {}
         self._heir: Callable[[Session], None] | None = None
         self._inbox = Inbox()
@@ -146,8 +132,7 @@ class RelayThread:
         if not self._mover.holds(session.up):
             return False
         self._mover.release(session)
-        if session.idle_timeout is not None:
-            self._wheel.discard(session)
+        self._drop_deadlines(session)
         self._ledger.moved(session)
         return True
 
@@ -180,9 +165,10 @@ class RelayThread:
         self._mover.epoll.unregister(fd)
 
     def set_deadline(self, entry: Waiting, seconds: float) -> None:
+        """In place of the one that it has, if any."""
         self._put(entry, self.now + seconds)
 
-    def _put(self, entry: Session | Waiting, deadline: float) -> None:
+    def _put(self, entry: Session | LimitedFlow | Waiting, deadline: float) -> None:
         self._wheel.put(entry, deadline, self.now)
         self._look_at = min(self._look_at, deadline)
 
@@ -234,12 +220,29 @@ class RelayThread:
         if now >= self._count_at:
             self._count(now)
         for entry in self._wheel.due(now):
-            contained(partial(self._maybe_idle, entry) if isinstance(entry, Session) else entry.expired)
+            contained(partial(self._expired, entry))
         self._mover.reap()
         self._look_at = min(self._wheel.next_due() or _NEVER, self._count_at)
 
+    def _expired(self, entry: Session | LimitedFlow | Waiting) -> None:
+        if isinstance(entry, Session):
+            self._maybe_idle(entry)
+        elif isinstance(entry, LimitedFlow):
+            self._mover.resume(entry)
+        else:
+            entry.expired()
+
     def _rest(self, flow: LimitedFlow) -> None:
-        self._put(_Rest(flow, self._mover), flow.due)
+        self._put(flow, flow.due)
+
+    def _drop_deadlines(self, session: Session) -> None:
+        """It is not this thread's any more."""
+        if session.idle_timeout is not None:
+            self._wheel.discard(session)
+        if session.limited:
+            for flow in (session.up, session.down):
+                if isinstance(flow, LimitedFlow):
+                    self._wheel.discard(flow)
 
     def _count(self, now: float) -> None:
         """Enter into the books what moved; as long as something does, again in a while."""
@@ -254,7 +257,7 @@ class RelayThread:
         deadline = session.moved_at + session.idle_timeout
         if deadline > self.now or session in self._lent:
             self._wheel.put(session, max(deadline, self.now + 1 / 64), self.now)
-        elif self._mover.holds(session.up):
+        else:
             self._mover.end(session, End.IDLE)
 
     def moved(self, session: Session) -> None:
@@ -263,8 +266,7 @@ class RelayThread:
 
     def ended(self, session: Session, end: End) -> None:
         """As the mover's ledger."""
-        if session.idle_timeout is not None:
-            self._wheel.discard(session)
+        self._drop_deadlines(session)
         self._ledger.ended(session, end)
 
     def _lend_bulk(self, session: Session) -> None:

@@ -10,6 +10,7 @@ of the used buckets in place of the rings.)
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 
@@ -32,7 +33,8 @@ class Wheel(Generic[E]):
         self._keys: list[int] = []
 
     def put(self, entry: E, deadline: float, now: float) -> None:
-        """Both in seconds of the owner's clock. Not for an entry that stands in the wheel."""
+        """Both in seconds of the owner's clock. One that stands in the wheel is moved: it has one deadline."""
+        self.discard(entry)
         ticks = int((deadline - now) / (64 * self._tick))
         width = 1 << max(0, ticks.bit_length() - 1)
         key = (int(deadline / self._tick) // width + 1) * width
@@ -48,12 +50,14 @@ class Wheel(Generic[E]):
         if bucket is not None:
             bucket.discard(entry)
 
-    def due(self, now: float) -> list[E]:
-        """Take out what has come up."""
-        found: list[E] = []
+    def due(self, now: float) -> Iterator[E]:
+        """Take out what has come up, one entry after the other: one that is discarded meanwhile does not come up."""
         while self._keys and self._keys[0] * self._tick <= now:
-            found.extend(self._buckets.pop(heapq.heappop(self._keys)))
-        return found
+            key = heapq.heappop(self._keys)
+            bucket = self._buckets[key]
+            while bucket:
+                yield bucket.pop()
+            del self._buckets[key]
 
     def next_due(self) -> float | None:
         """When the first bucket comes up; it may turn out to be empty."""

@@ -36,7 +36,6 @@ class Acceptor:
         self._thread = thread
         self._welcome = welcome
         self._watching = False
-        self._stopped = False
         self._exhausted = False
         self.wheel_key = 0
 
@@ -46,8 +45,8 @@ class Acceptor:
 
     def stop(self) -> None:
         """For good, with the clients that are in the queue: the kernel may have told nobody else of them."""
-        self._stopped = True
         self._unwatch()
+        self._thread.drop_deadline(self)
         while self._accept():
             pass
 
@@ -98,10 +97,9 @@ class Acceptor:
 
     def expired(self) -> None:
         """As the relay thread's deadline: the pause is over. Who had to wait comes first."""
-        if not self._stopped:
-            self.start()
-            while self._watching and self._accept():
-                pass
+        self.start()
+        while self._watching and self._accept():
+            pass
 
     def _name(self) -> str:
         return address_text(listening_address(self._listening))

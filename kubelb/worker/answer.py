@@ -40,7 +40,6 @@ class Answer:
 
     def _go_on(self) -> None:
         if not self._send():
-            self._thread.drop_deadline(self)
             self._thread.set_deadline(self, _PATIENCE)
 
     def expired(self) -> None:

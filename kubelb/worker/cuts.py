@@ -90,7 +90,6 @@ class _Order:
             return
         self._left = sorted([*self._left, (self._moment(), session)], key=itemgetter(0), reverse=True)
         if not self._withdrawn:
-            self._thread.drop_deadline(self)
             self.expired()
 
     def _draw(self) -> list[tuple[float, Session]]:

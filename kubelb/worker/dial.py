@@ -212,7 +212,6 @@ class Dial:
     def _wait_until(self, then: float) -> None:
         """This takes its time: meanwhile the client may give up. (That it has sent all it had to say is no reset.)"""
         thread = self._thread
-        thread.drop_deadline(self)
         thread.set_deadline(self, then - thread.now)
         self._waited = True
         if not self._client_watched:

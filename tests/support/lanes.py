@@ -16,6 +16,7 @@ from kubelb.snapshot import Listener, Pool, Server, Snapshot, SocketAddress
 from kubelb.stats import Count, Table
 from kubelb.wire.messages import Sighting
 from kubelb.worker.lane import Lane
+from tests.support.deadlines import standing
 from tests.support.eventually import eventually
 from tests.support.identity import name_of
 
@@ -23,6 +24,9 @@ DEADLINE = 60.0
 """Seconds after which a client gives up waiting."""
 LONG = 3600.0
 """Seconds: what is to end after so long ends otherwise in these tests."""
+
+
+_NOTHING = Snapshot(version=0, listeners=(), pools=())
 
 
 def a_snapshot(
@@ -101,6 +105,21 @@ class RunningLane:
         self.lane.thread.post(done.set)
         assert done.wait(30)
 
+    def deadlines(self) -> list[object]:
+        """The owners of those that stand on its thread, one for each."""
+        found: list[object] = []
+        self.run(lambda: found.extend(standing(self.lane.thread)))
+        return found
+
+    def withdraw(self) -> None:
+        """Accept nobody any more, and cut nobody."""
+        self.run(self._withdraw)
+
+    def _withdraw(self) -> None:
+        if self.lane._acceptors:
+            self.lane.unlisten("x", lambda: None)
+        self.lane._cuts.see(_NOTHING)
+
     def see(self, snapshot: Snapshot) -> None:
         self.run(lambda: self.lane.see(snapshot))
 
@@ -111,7 +130,8 @@ class RunningLane:
 
 @contextmanager
 def a_lane(snapshot: Snapshot, share: bool = True) -> Iterator[RunningLane]:
-    """Within, it accepts clients. By the end they have left, or are leaving, and none may stay in the counters."""
+    """Within, it accepts clients. By the end they have left, or are leaving, and none may stay in the counters, nor
+    any deadline that was theirs."""
     table = Table(2)
     row = table.row(0)
     sightings: list[Sighting] = []
@@ -124,9 +144,10 @@ def a_lane(snapshot: Snapshot, share: bool = True) -> Iterator[RunningLane]:
         running = RunningLane(lane, table, listening.getsockname(), sightings)
         try:
             yield running
+            running.withdraw()
             eventually(running.is_quiet, "nobody is counted any more")
+            assert running.deadlines() == []
         finally:
-            lane.thread.post(lambda: lane.unlisten("x", lambda: None))
             lane.thread.stop()
             thread.join()
             lane.close()

@@ -14,8 +14,9 @@ from hashlib import blake2b
 from itertools import count
 from types import TracebackType
 
-from kubelb.relay.session import End, Flow, Session
+from kubelb.relay.session import End, Flow, LimitedFlow, Session
 from kubelb.relay.thread import RelayThread
+from tests.support.deadlines import standing
 from tests.support.eventually import eventually
 
 DEADLINE = 30.0
@@ -173,6 +174,7 @@ class Rig:
             )
         finally:
             self.stop()
+        assert not [one for one in standing(self.thread) if isinstance(one, Session | LimitedFlow)]
 
     def stop(self) -> None:
         if not self._stopped:

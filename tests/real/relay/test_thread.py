@@ -94,6 +94,38 @@ def test_deadlines_come_unless_dropped() -> None:
         assert not dropped.came.is_set()
 
 
+class _Rival:
+    """Whichever of two comes first drops the other."""
+
+    def __init__(self, rig: Rig, came: list[object]) -> None:
+        self.wheel_key = 0
+        self.other: _Rival | None = None
+        self._rig = rig
+        self._came = came
+
+    def expired(self) -> None:
+        assert self.other is not None
+        self._rig.thread.drop_deadline(self.other)
+        self._came.append(self)
+
+
+def test_a_deadline_that_is_dropped_at_its_very_moment_does_not_come() -> None:
+    with Rig() as rig:
+        came: list[object] = []
+        one, other = _Rival(rig, came), _Rival(rig, came)
+        one.other, other.other = other, one
+        later = _Deadline()
+
+        def set_all() -> None:
+            rig.thread.set_deadline(one, 0.05)
+            rig.thread.set_deadline(other, 0.05)
+            rig.thread.set_deadline(later, 0.1)
+
+        rig.run(set_all)
+        assert later.came.wait(DEADLINE)
+        assert len(came) == 1
+
+
 def test_a_fault_of_a_deadline_strikes_no_other() -> None:
     with capture_logs() as logs, Rig() as rig:
         link = rig.open()
