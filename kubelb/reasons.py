@@ -125,7 +125,7 @@ def reason_of(error: OSError) -> str:
     """What went wrong, as in the middle of a sentence.
 
     For what the kernel and the resolver say; an :class:`ssl.SSLError` has numbers of its own
-    (:mod:`kubelb.health.tls_reasons`).
+    (:mod:`kubelb.tls_reasons`).
     """
     return reason(number_of(error))
 

@@ -28,6 +28,7 @@ LAYERS = {
     "reasons.py": 0,
     "stats.py": 1,
     "syslog": 1,
+    "tls_reasons.py": 0,
     "outlets.py": 2,
     "log.py": 3,
     "signals.py": 1,
@@ -49,7 +50,7 @@ LAYERS = {
 PURE = {
     f"{folder}/{name}.py" if folder else f"{name}.py"
     for folder, names in {
-        "": "inet proxyproto reasons snapshot",
+        "": "inet proxyproto reasons snapshot tls_reasons",
         "balance": "eligible hashing least_conn passive ramp random_two rebalance round_robin selector",
         "cli": "figures nginx_argv top_model",
         "config": (

@@ -10,6 +10,7 @@ from kubelb.config.faults import ConfigFault, Fault, Places, fault_at
 from kubelb.config.files import read_bytes
 from kubelb.config.model.config import Config
 from kubelb.config.model.pools import Health
+from kubelb.tls_reasons import tls_reason_of
 
 _TOKEN = re.compile(rb"\s*[!-~]+\s*")
 
@@ -83,7 +84,7 @@ def _no_key(cert_file: str, key_file: str | None) -> str | None:
             return "holds a key that does not match the certificate"
         if error.reason is None or error.reason == "PEM_LIB":
             return "holds no private key in PEM form"
-        return f"cannot be used: {error.reason.lower().replace('_', ' ')}"
+        return f"cannot be used: {tls_reason_of(error)}"
     return None
 
 

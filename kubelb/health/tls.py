@@ -19,6 +19,7 @@ from kubelb.health.http import PeerFault
 from kubelb.health.steps import Steps, Waiting, patiently, unconnected
 from kubelb.reasons import reason_of
 from kubelb.snapshot import SocketAddress
+from kubelb.tls_reasons import tls_reason_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -29,20 +30,33 @@ class TlsSocket(ssl.SSLSocket):
     :class:`~kubelb.health.http.PeerFault`."""
 
     def connect_ex(self, addr: Any) -> int:
-        with _told():
+        with self._told():
             return super().connect_ex(addr)
 
     def do_handshake(self, block: bool = False) -> None:
-        with _told():
+        with self._told():
             super().do_handshake(block)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        with _told():
+        with self._told():
             return super().recv(buflen, flags)
 
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
-        with _told():
+        with self._told():
             return super().send(data, flags)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except ssl.SSLWantReadError:
+            raise Waiting(EVENT_READ) from None
+        except ssl.SSLWantWriteError:
+            raise Waiting(EVENT_WRITE) from None
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            raise PeerFault("TLS: connection closed") from None
+        except ssl.SSLError as fault:
+            raise PeerFault(f"TLS: {tls_reason_of(fault, str(self.server_hostname))}") from None
 
 
 class ClientTls:
@@ -102,26 +116,6 @@ class ClientTls:
 
     def _stamps(self) -> list[Stamp]:
         return [stamp(file) for file in self._files]
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except ssl.SSLWantReadError:
-        raise Waiting(EVENT_READ) from None
-    except ssl.SSLWantWriteError:
-        raise Waiting(EVENT_WRITE) from None
-    except ssl.SSLError as fault:
-        raise PeerFault(f"TLS: {_fault_words(fault)}") from None
-
-
-def _fault_words(fault: ssl.SSLError) -> str:
-    if isinstance(fault, ssl.SSLCertVerificationError):
-        return f"certificate verify failed: {fault.verify_message}"
-    if isinstance(fault, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-        return "connection closed"
-    return (fault.reason or str(fault)).replace("_", " ").lower()
 
 
 def _load_ca(context: ssl.SSLContext, file: str) -> None:

@@ -297,7 +297,7 @@ def test_a_certificate_is_checked_only_against_an_authority(
     with server_for(kind, made) as server:
         assert once(server.address, Health(probe=kind)).outcome is Outcome.PASSED
         assert once(server.address, Health(probe=kind, ca_file=str(other.authority))) == failed(
-            "TLS: certificate verify failed: unable to get local issuer certificate"
+            "TLS: the certificate is from an unknown authority"
         )
 
 
@@ -306,14 +306,11 @@ def test_the_certificate_has_to_be_the_servers(made: Certificates, kind: ProbeKi
     checked = Health(probe=kind, ca_file=str(made.authority))
     named = msgspec.structs.replace(checked, server_name="localhost")
     with server_for(kind, made) as server:
-        wrong = once(server.address, checked, "api.example")
-        assert wrong.outcome is Outcome.FAILED
-        assert wrong.reason.startswith("TLS: certificate verify failed: Hostname mismatch")
+        wrong = "TLS: the certificate is not for {}"
+        assert once(server.address, checked, "api.example") == failed(wrong.format("api.example"))
         assert once(server.address, named, "api.example").outcome is Outcome.PASSED
         assert once(server.address, checked, "localhost.").outcome is Outcome.PASSED
-        assert once(server.address, checked, "127.0.0.2").reason.startswith(
-            "TLS: certificate verify failed: IP address mismatch"
-        )
+        assert once(server.address, checked, "127.0.0.2") == failed(wrong.format("127.0.0.2"))
         # Unchecked, anything goes, and the name is told all the same.
         assert once(server.address, Health(probe=kind), "api.example").outcome is Outcome.PASSED
         assert server.names == ["api.example", "localhost", "localhost", None, "api.example"]
@@ -488,7 +485,7 @@ def test_a_changed_authority_is_used_at_once(made: Certificates, other: Certific
             replace(authority, other.authority.read_bytes())
             attempt = prober.begin()
             assert not attempt.kept
-            assert finish(attempt).reason.startswith("TLS: certificate verify failed")
+            assert finish(attempt).reason.startswith("TLS: the certificate is from an unknown authority")
             replace(authority, made.authority.read_bytes())
             assert finish(prober.begin()).outcome is Outcome.PASSED
             authority.unlink()
