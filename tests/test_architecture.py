@@ -88,7 +88,7 @@ IMPURE = {
 THREADS = re.compile(r"relay/alone|worker/main|accesslog/scribe|control/\w+|cli/demo\w*|cli/top|standin/\w+")
 PLACES = {
     "click": re.compile(r"cli/\w+"),
-    "crossplane": re.compile(r"config/nginx/reader"),
+    "crossplane": re.compile(r"config/nginx/table"),
     "prometheus_client": re.compile(r"control/metrics"),
     "rich": re.compile(r"cli/\w+"),
     "structlog": re.compile(r"log"),

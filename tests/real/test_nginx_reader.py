@@ -166,7 +166,7 @@ def _fifo(folder: Path) -> str:
         (str, "is a directory"),
         (lambda folder: f"{folder}/nowhere", "no such file or directory"),
         (lambda folder: f"{folder}/a.conf/b", "not a directory"),
-        (lambda folder: f"{folder}/{'x' * 999}", "file name too long"),
+        (lambda folder: f"{folder}/{'x' * 999}", "path too long"),
     ],
 )
 def test_what_is_no_file(tmp_path: Path, make: Callable[[Path], str], what: str) -> None:

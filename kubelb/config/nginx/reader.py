@@ -1,6 +1,6 @@
-"""nginx.conf into the model: opens the file and all it includes, cuts them as nginx does, and lets crossplane, which
-knows all of nginx's directives, check each one's context and number of arguments. Closes what it opens; used before
-the processes start and, later, in the control process."""
+"""nginx.conf into the model: opens the file and all it includes, cuts them as nginx does, and checks each directive's
+context and number of arguments. Closes what it opens; used before the processes start and, later, in the control
+process."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from crossplane import analyzer
-from crossplane.errors import NgxParserDirectiveError
 
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.files import MAX_BYTES, read_bytes
 from kubelb.config.model.config import Loaded
 from kubelb.config.nginx.syntax import COMMAND_LINE, Directive, NginxOptions
+from kubelb.config.nginx.table import misplaced, within
 from kubelb.config.nginx.translate import translate
 from kubelb.config.nginx.words import Statement, TextFault, statements
 
@@ -27,14 +25,6 @@ _MAX_DEPTH = 32
 _MAX_STATEMENTS = 50_000
 """No proxy has so many; with fewer than that a faulty file of the largest size takes no more than 100 MB."""
 _MAX_FAULTS = 100
-_ALSO: Mapping[str, int] = {
-    "set": analyzer.NGX_STREAM_SRV_CONF | analyzer.NGX_CONF_TAKE2,
-    "resolver": analyzer.NGX_STREAM_UPS_CONF | analyzer.NGX_CONF_1MORE,
-    "resolver_timeout": analyzer.NGX_STREAM_UPS_CONF | analyzer.NGX_CONF_TAKE1,
-}
-"""Where nginx (the last two: 1.27.3) has directives that crossplane does not know there, and their arguments."""
-for _name, _where in _ALSO.items():
-    analyzer.DIRECTIVES[_name] = [*analyzer.DIRECTIVES[_name], _where]
 _MAGIC = re.compile(r"[*?[]")
 
 
@@ -111,7 +101,7 @@ class _Reader:
             if statement.end == "{":
                 if depth == _MAX_DEPTH or file == COMMAND_LINE:
                     raise TextFault(_no_block(file), statement.line)
-                inner = analyzer.enter_block_ctx({"directive": name}, context)
+                inner = within(name, context)
                 inside = tuple(self._block(text, file, inner, including, depth + 1))
                 directive = msgspec.structs.replace(directive, block=inside)
             if may_stand and name == "include":
@@ -132,13 +122,8 @@ class _Reader:
         if directive.name == "include" and (wrong := _wrong_include(directive, end)):
             self._faults.append(Fault(file=directive.file, line=directive.line, what=wrong))
             return False
-        # It looks at how many arguments there are and for "on" and "off", and formats with them what it says.
-        args = [arg.replace("%", "%%") for arg in directive.args]
-        statement: dict[str, Any] = {"directive": directive.name, "line": directive.line, "args": args}
-        try:
-            analyzer.analyze(directive.file, statement, end, context)
-        except NgxParserDirectiveError as error:
-            self._faults.append(Fault(file=directive.file, line=directive.line, what=error.strerror))
+        if wrong := misplaced(directive.name, directive.args, end, context):
+            self._faults.append(Fault(file=directive.file, line=directive.line, what=wrong))
             return False
         return True
 
