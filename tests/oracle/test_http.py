@@ -28,7 +28,7 @@ events {{}}
 http {{
     access_log off;
     root /nowhere;
-    {folders}
+    {nginx_only}
     add_header X-Level http;
     add_header X-Always yes always;
     server {{
@@ -135,10 +135,12 @@ _SEEN = " ".join(
         *("status", "uri"),
     )
 )
-_FOLDERS = """\
+_NGINX_ONLY = """\
     client_body_temp_path body; proxy_temp_path proxy;
     fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    lingering_timeout 50ms;
 """
+"""Folders that nginx may write to, and how long it waits for more of a request that it does not read."""
 
 
 Where = int | str
@@ -178,7 +180,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Ports]:
     unix, ours_unix = str(directory / "a.sock"), listening(directory / "b.sock")
     ports = _Ports(theirs.getsockname()[1], ours.getsockname()[1], unix, ours_unix.getsockname())
     file = directory / "ours.conf"
-    file.write_text(_HTTP.format(port=ports.ours, unix=ports.ours_unix, folders="", seen=_SEEN))
+    file.write_text(_HTTP.format(port=ports.ours, unix=ports.ours_unix, nginx_only="", seen=_SEEN))
     loaded = read_nginx(str(file))
     assert [fault.what for fault in validate(loaded.config, loaded.places)] == ["nothing to do: no listener"]
     admin = listening(directory / "admin.sock")
@@ -189,7 +191,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Ports]:
         (ours_unix, Virtual(servers, Address(f"unix:{ports.ours_unix}", 0))),
     )
     with ExitStack() as running:
-        config = PREAMBLE + _HTTP.format(port=ports.nginx, unix=unix, folders=_FOLDERS, seen=_SEEN)
+        config = PREAMBLE + _HTTP.format(port=ports.nginx, unix=unix, nginx_only=_NGINX_ONLY, seen=_SEEN)
         running.enter_context(running_nginx(directory, config, [theirs]))
         running.enter_context(Admin(admin, http, operations, lambda: Clients(active=0, accepted=0)))
         yield ports

@@ -102,12 +102,12 @@ def test_the_system_knows_this_machine() -> None:
 
 @contextmanager
 def answering(answer: bytes) -> Iterator[tuple[str, int]]:
-    """A DNS server that says the same to two questions, behind the header and question of each."""
+    """A DNS server that says the same to two questions for each kind of address, behind their header and question."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
 
         def serve() -> None:
-            for _ in range(2):
+            for _ in range(4):
                 asked, client = sock.recvfrom(512)
                 sock.sendto(asked[:2] + b"\x81\x80" + asked[4:6] + b"\0\1\0\0\0\0" + asked[12:] + answer, client)
 
