@@ -14,6 +14,13 @@ from tests.support import debian
 from tests.support.requirements import require_root
 
 _EXAMPLES = Path(__file__).parent.parent / ".hypothesis" / "examples"
+_TURNS = {"real": 0, "netns": 1, "differential": 2, "oracle": 3}
+"""Of the folders here whose tests take long."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """They begin first, so that no process is left alone with such tests at the end."""
+    items.sort(key=lambda item: _TURNS.get(item.nodeid.split("/")[1], len(_TURNS)))
 
 
 def _remembered() -> ExampleDatabase | None:

@@ -476,8 +476,15 @@ def test_without_a_token_none_is_sent() -> None:
     assert "Authorization" not in server.requests[0]
 
 
-def test_a_changed_authority_is_used_at_once(made: Certificates, other: Certificates, tmp_path: Path) -> None:
-    authority = tmp_path / "ca.crt"
+@pytest.fixture
+def _short_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are named from the test's own directory: a longer name would not leave room for what is wrong."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("_short_names")
+def test_a_changed_authority_is_used_at_once(made: Certificates, other: Certificates) -> None:
+    authority = Path("ca.crt")
     authority.write_bytes(made.authority.read_bytes())
     with server_for("https", made) as server:
         with probing(server.address, Health(ca_file=str(authority))) as prober:
@@ -505,10 +512,11 @@ def test_a_changed_authority_is_used_at_once(made: Certificates, other: Certific
         ("token_file", b"a" * 100_000, "not a bearer token"),
     ],
 )
+@pytest.mark.usefixtures("_short_names")
 def test_an_own_file_that_cannot_be_used_is_named(
-    made: Certificates, tmp_path: Path, setting: str, content: bytes | None, why: str
+    made: Certificates, setting: str, content: bytes | None, why: str
 ) -> None:
-    file = tmp_path / "file"
+    file = Path("file")
     if content is not None:
         file.write_bytes(content)
     with server_for("https", made) as server:
@@ -556,10 +564,9 @@ def test_nobody_is_asked_for_the_passphrase_of_a_key(made: Certificates, tmp_pat
 
 
 @pytest.mark.parametrize("setting", ["ca_file", "cert_file", "token_file"])
-def test_a_file_that_would_have_to_be_waited_for_is_not_opened(
-    made: Certificates, tmp_path: Path, setting: str
-) -> None:
-    pipe = tmp_path / "pipe"
+@pytest.mark.usefixtures("_short_names")
+def test_a_file_that_would_have_to_be_waited_for_is_not_opened(made: Certificates, setting: str) -> None:
+    pipe = Path("pipe")
     os.mkfifo(pipe)
     with server_for("https", made) as server:
         result = once(server.address, msgspec.structs.replace(Health(), **{setting: str(pipe)}))
