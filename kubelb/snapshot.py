@@ -7,7 +7,7 @@ stays with it as long as it is a member.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -16,7 +16,10 @@ from kubelb.config.model.listeners import Limit
 from kubelb.config.model.logs import AccessLog, Log
 from kubelb.config.model.pools import Balance
 from kubelb.config.model.variables import Assignment, Variable
+from kubelb.stats import SLOTS
 
+Slot = Annotated[int, msgspec.Meta(ge=1, lt=SLOTS)]
+"""A server's column in the shared counters."""
 SocketAddress = tuple[str, int]
 """A numeric host and a port; a host with a colon is IPv6, unless it is ``unix:`` and a path, with port 0."""
 
@@ -56,7 +59,8 @@ class Probe(msgspec.Struct, frozen=True):
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """One address of one configured server. Times are seconds of the monotonic clock, which all processes share."""
 
-    slot: int
+    slot: Annotated[int, msgspec.Meta(ge=0, lt=SLOTS)]
+    """A :data:`Slot`; 0 in :attr:`Pool.names`, which have none."""
     name: str
     """As configured, ``host:port``: its identity for hashing and in everything the operator sees. In
     :attr:`Pool.names` it may be that of SRV records, without a port."""

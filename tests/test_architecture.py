@@ -73,14 +73,14 @@ PURE = {
         "health": "http machine schedule",
         "relay": "flow rate wheel",
         "standin": "kubeconfig",
-        "supervisor": "listenfds plan",
+        "supervisor": "credence listenfds plan",
         "syslog": "message",
-        "wire": "messages",
+        "wire": "message_sets messages",
         "worker": "dialplan",
     }.items()
     for name in names.split()
 }
-WORDS = ("kubelb.stats.Count", "kubelb.stats.Histogram")
+WORDS = tuple(f"kubelb.stats.{word}" for word in ("Count", "Histogram", "ROWS", "SLOTS"))
 IMPURE = {
     *("asyncio", "ctypes", "fcntl", "logging", "mmap", "os", "pathlib", "queue", "secrets", "select", "selectors"),
     *("signal", "socket", "ssl", "structlog", "subprocess", "sys", "tempfile", "threading", "time", "uuid"),

@@ -44,7 +44,7 @@ def misfit_of(data: bytes, decode: Callable[[bytes], object], kind: Any, form: s
 def _search(value: object, kind: Any, key: Key) -> tuple[Key, str] | None:
     if _fits(value, kind):
         return None
-    kind = without_none(kind)
+    kind = _plain(without_none(kind))
     wrong = _wrong_key(value, kind) if isinstance(value, dict) and _is_struct(kind) else None
     if wrong:
         return (*key, wrong[0]), wrong[1]
@@ -52,8 +52,7 @@ def _search(value: object, kind: Any, key: Key) -> tuple[Key, str] | None:
         found = _search(part, inner, (*key, name))
         if found is not None:
             return found
-    text = shown(value)
-    return key, f"not {text if len(text) <= _LONGEST else text[:_LONGEST] + '...'}"
+    return key, f"not {cut(shown(value))}"
 
 
 def _fits(value: object, kind: Any) -> bool:
@@ -101,6 +100,11 @@ def without_none(kind: Any) -> Any:
     return typing.Union[tuple(part for part in typing.get_args(kind) if part is not types.NoneType)]  # noqa: UP007
 
 
+def _plain(kind: Any) -> Any:
+    """Without the limits that an ``Annotated`` adds."""
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
+
+
 def is_union(kind: Any) -> bool:
     return typing.get_origin(kind) in (typing.Union, types.UnionType)
 
@@ -123,3 +127,8 @@ def shown(value: object) -> str:
     if isinstance(value, dict):
         return "a table"
     return "a list" if isinstance(value, list) else str(value)
+
+
+def cut(text: str) -> str:
+    """No more of it than fits into a line."""
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."

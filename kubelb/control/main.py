@@ -43,9 +43,9 @@ from kubelb.discovery.targets import Target
 from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
 from kubelb.wire.channel import Channel
+from kubelb.wire.message_sets import FromControl, ToControl
 from kubelb.wire.messages import (
     Bound,
-    Message,
     Quit,
     Ready,
     Reload,
@@ -69,7 +69,7 @@ _LOOK = 0.02
 class Setup:
     """What the supervisor gives the control process on its way."""
 
-    channel: Channel
+    channel: Channel[ToControl]
     table: stats.Table
     row: stats.Row
     """Control's own: it writes there when a probe has passed."""
@@ -285,7 +285,7 @@ class _Control:
     def _await_workers(self, version: int) -> tuple[str, ...]:
         return await_workers(self._setup.table, self._setup.pid, version)
 
-    def _say(self, message: Message) -> None:
+    def _say(self, message: FromControl) -> None:
         """To the supervisor, from any thread."""
 
         def send() -> None:

@@ -29,7 +29,8 @@ from kubelb.control.upgrades import UNDER_WAY, Upgrades
 from kubelb.discovery.members import TooManyServers
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Count, Row
-from kubelb.wire.messages import Bind, Bound, Configured, Message, Reloading
+from kubelb.wire.message_sets import FromControl
+from kubelb.wire.messages import Bind, Bound, Configured, Reloading
 
 _PATIENCE = 10.0
 """Seconds that the supervisor may take to bind addresses."""
@@ -42,7 +43,7 @@ class Reloads:
         overrides: Overrides,
         config: Config,
         loop: Loop,
-        say: Callable[[Message], None],
+        say: Callable[[FromControl], None],
         keeper: Keeper,
         leveller: Leveller,
         discoverer: Discoverer,

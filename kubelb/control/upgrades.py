@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable
 
 from kubelb.config.faults import ConfigFault, Fault
-from kubelb.wire.messages import Message, Upgrade, Upgraded
+from kubelb.wire.message_sets import FromControl
+from kubelb.wire.messages import Upgrade, Upgraded
 
 _PATIENCE = 300.0
 """Seconds; how long the supervisor takes depends on how long clients wait for servers."""
@@ -18,7 +19,7 @@ UNDER_WAY = "an upgrade is under way, and reads the configuration anew; try agai
 
 
 class Upgrades:
-    def __init__(self, say: Callable[[Message], None], under_way: bool) -> None:
+    def __init__(self, say: Callable[[FromControl], None], under_way: bool) -> None:
         """``say`` tells the supervisor, from any thread; ``under_way``: one has begun already."""
         self._say = say
         self._answers: queue.SimpleQueue[Upgraded] = queue.SimpleQueue()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from kubelb import log
 from kubelb.reasons import reason_of
@@ -18,6 +19,13 @@ from kubelb.signals import SignalPipe
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.signals import blocked, forget
 from kubelb.wire.channel import Channel
+from kubelb.wire.message_sets import MessageSet
+
+H = TypeVar("H")
+T = TypeVar("T")
+
+_PF_EXITING = 0x4
+"""Among the flags of a process, include/linux/sched.h."""
 
 
 class Closable(Protocol):
@@ -25,16 +33,19 @@ class Closable(Protocol):
 
 
 def spawn(
-    run: Callable[[Channel], None],
+    run: Callable[[Channel[T]], None],
     name: str,
+    hears: MessageSet[H],
+    tells: MessageSet[T],
     signals: SignalPipe,
     not_for_it: Iterable[Closable],
-) -> tuple[int, Channel]:
-    """Fork a child that does ``run(channel)`` and ends. Gives its pid and the supervisor's end of the channel.
+) -> tuple[int, Channel[H]]:
+    """Fork a child that does ``run(channel)`` and ends. Gives its pid and the supervisor's end of the channel, which
+    ``hears`` and ``tells`` these.
 
     In the child the supervisor's ``signals`` are undone, and ``not_for_it`` is closed.
     """
-    ours, theirs = Channel.pair()
+    ours, theirs = Channel.pair(hears, tells)
     with blocked():
         pid = os.fork()
         if pid == 0:
@@ -112,22 +123,30 @@ def to_background() -> Callable[[], None]:
     return ready
 
 
-def reap() -> list[tuple[int, str]]:
-    """The children that have died since the last call, each with how."""
-    dead: list[tuple[int, str]] = []
+def reap() -> Iterator[tuple[int, str]]:
+    """The children that have died, each with how. Its number is no other process's until the next is asked for."""
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            return dead
-        if pid == 0:
-            return dead
-        dead.append((pid, _describe(status)))
+            return
+        if dead is None:
+            return
+        yield dead.si_pid, _describe(dead)
+        os.waitpid(dead.si_pid, 0)
 
 
-def _describe(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"exit status {code}"
-    name = signal.Signals(-code).name
+def is_ending(pid: int) -> bool:
+    """Whether a child that has closed all it had open is on its way out; yes, where nobody can tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0] in "ZX" or bool(int(fields[6]) & _PF_EXITING)
+    except (OSError, ValueError, IndexError):
+        return True
+
+
+def _describe(dead: os.waitid_result) -> str:
+    if dead.si_code == os.CLD_EXITED:
+        return f"exit status {dead.si_status}"
+    name = signal.Signals(dead.si_status).name
     return f"{name} (out of memory?)" if name == "SIGKILL" else name

@@ -17,13 +17,19 @@ from kubelb.snapshot import Snapshot
 from kubelb.stats import ROWS, Count, Table
 from kubelb.supervisor import plan
 from kubelb.supervisor.plan import CONTROL, Place
-from kubelb.wire.channel import AT_MOST, Channel
-from kubelb.wire.messages import HandOver, Message, Receive, SnapshotChanged
+from kubelb.wire.channel import Channel
+from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER, FromControl, FromGiver, FromTaker, FromWorker, Message
+from kubelb.wire.messages import AT_MOST, HandOver, Receive, SnapshotChanged
 
 _AGAIN = 0.01
 """Seconds between two attempts to send the newest snapshot to a worker that is behind."""
 _STUCK = 10.0
 """Seconds after which one that takes no message at all has to go."""
+_LAST_WORDS = 3000
+"""Messages that are heard from a child that has died; as many as a socket of 1 MiB holds."""
+_WORD = 1 << 64
+Heard = Channel[FromWorker] | Channel[FromControl]
+"""The supervisor's end of a child's channel."""
 
 
 class Family:
@@ -37,7 +43,7 @@ class Family:
         """Channels that have been dealt out."""
         self.leaving: list[Place] = []
         """Workers that end once their sessions have gone elsewhere."""
-        self._channels: dict[int, Channel] = {}
+        self._channels: dict[int, Heard] = {}
         """By pid."""
         self._late: dict[int, tuple[SnapshotChanged, float]] = {}
         """By pid: the newest snapshot, for workers that are behind, and since when they are."""
@@ -81,7 +87,7 @@ class Family:
             if place.pid is not None:
                 self.leaving.append(place)
 
-    def started(self, place: Place, pid: int, channel: Channel, now: float) -> Place:
+    def started(self, place: Place, pid: int, channel: Heard, now: float) -> Place:
         self.places[place.name] = place = plan.started(place, pid, now)
         self._channels[pid] = channel
         return place
@@ -95,13 +101,13 @@ class Family:
         if place is not None and place not in self.leaving:
             self.places[place.name] = plan.ready(place)
 
-    def channels(self) -> list[Channel]:
+    def channels(self) -> list[Heard]:
         return list(self._channels.values())
 
     def place_of(self, pid: int) -> Place | None:
         return next((place for place in self.all() if place.pid == pid), None)
 
-    def channel_of(self, pid: int) -> Channel | None:
+    def channel_of(self, pid: int) -> Heard | None:
         """None: it has closed its end, and nothing is left to be read."""
         return self._channels.get(pid)
 
@@ -109,8 +115,19 @@ class Family:
         """Whether there is anybody to talk to."""
         return place.pid in self._channels
 
+    def hear_out(self, pid: int, hear: Callable[[int, Heard], bool]) -> None:
+        """What a child has said before it died counts: whoever takes its place goes on from there.
+
+        ``hear`` says whether there was anything. It may go on without end: another process may hold the child's end
+        of the channel, a debugger, or one that the child has started.
+        """
+        for _ in range(_LAST_WORDS):
+            channel = self.channel_of(pid)
+            if channel is None or not hear(pid, channel):
+                break
+
     def closed(self, pid: int) -> None:
-        """It has closed its end of the channel."""
+        """Nothing is heard from it any more."""
         self._channels.pop(pid).close()
         self._late.pop(pid, None)
 
@@ -150,7 +167,7 @@ class Family:
                 del self._late[pid]
                 self._end_stuck(place, pid)
 
-    def _send_newest(self, pid: int, channel: Channel) -> bool:
+    def _send_newest(self, pid: int, channel: Heard) -> bool:
         """The snapshot that it is still to get, if there is one: nothing overtakes that."""
         if pid in self._late and channel.send(self._late[pid][0]):
             del self._late[pid]
@@ -172,6 +189,13 @@ class Family:
         for place in (*self.workers(), *self.leaving):
             self.send(place, message)
 
+    def pass_on(self, message: Message, places: Iterable[Place]) -> None:
+        """What one child says to others. One that has much to read still does not get it: however much is said, there
+        is room for what the supervisor has to say, and nobody is taken for stuck."""
+        for place in places:
+            if (channel := self._channels.get(place.pid or 0)) is not None and channel.has_room():
+                self.send(place, message)
+
     def spread(self, fds: Sequence[int]) -> None:
         """Channels through which sessions come, to the workers by turns. The descriptors are given in copy."""
         takers = [place for place in self.workers() if self.hears(place)]
@@ -186,9 +210,9 @@ class Family:
         ``deliver`` passes their other ends on, in copy: fewer, where descriptors run out.
         """
         each = plan.channels_each(len(giving.rows), taking, AT_MOST)
-        pairs: list[tuple[Channel, Channel]] = []
+        pairs: list[tuple[Channel[FromTaker], Channel[FromGiver]]] = []
         with suppress(OSError):
-            pairs.extend(Channel.pair() for _ in range(each * len(giving.rows)))
+            pairs.extend(Channel.pair(FROM_TAKER, FROM_GIVER) for _ in range(each * len(giving.rows)))
         self.send(giving, HandOver(), [ours.fileno() for ours, _ in pairs])
         deliver([theirs.fileno() for _, theirs in pairs])
         for ours, theirs in pairs:
@@ -210,7 +234,9 @@ class Family:
             self.places[place.name] = plan.died(place, now)
 
     def count_death(self, place: Place) -> None:
-        self._own.add(0, Count.CONTROL_DEATHS if place.name == CONTROL else Count.WORKER_DEATHS)
+        count = Count.CONTROL_DEATHS if place.name == CONTROL else Count.WORKER_DEATHS
+        # Any child may have written there.
+        self._own.put(0, count, (self._own.get(0, count) + 1) % _WORD)
 
     def forget_slots(self, slots: Iterable[int]) -> None:
         """Other servers are counted there from now on: in rows, too, that nobody writes at the moment."""

@@ -18,19 +18,25 @@ from kubelb.config.model.config import Config
 from kubelb.reasons import reason_of
 from kubelb.snapshot import Snapshot
 from kubelb.supervisor import holdings, plan, signals
+from kubelb.supervisor.credence import fault_in
+from kubelb.supervisor.family import Heard
 from kubelb.supervisor.init import FIRST, Init
 from kubelb.supervisor.limits import raise_open_files
-from kubelb.supervisor.plan import Phase
+from kubelb.supervisor.plan import CONTROL, Phase
 from kubelb.supervisor.service import Origin, Service
 from kubelb.supervisor.succession import Arrival, Departure, say_failed
-from kubelb.wire.channel import Channel
+from kubelb.wire.channel import MessageLost
+from kubelb.wire.message_sets import (
+    TO_ALL_WORKERS,
+    TO_CONTROL_FROM_WORKERS,
+    FromControl,
+    FromWorker,
+    MessageFault,
+)
 from kubelb.wire.messages import (
-    FOR_CONTROL,
-    FOR_WORKERS,
     Bind,
     Bound,
     Configured,
-    Message,
     Quit,
     Ready,
     Reload,
@@ -64,8 +70,8 @@ class Supervisor:
             service.spawn_due(time.monotonic())
             service.family.catch_up(time.monotonic())
             for key, _ in service.selector.select(self._patience()):
-                # An earlier call of this turn may have unregistered it.
-                if key.fd in service.selector.get_map():
+                # An earlier call of this turn may have unregistered it, and its number may be another's.
+                if service.selector.get_map().get(key.fd) is key:
                     key.data()
             self._look_after_upgrade()
             service.end_as(plan.escalate(service.ending, service.family.all(), time.monotonic()))
@@ -86,23 +92,43 @@ class Supervisor:
         due = min(service.systemd.due, waiting, service.family.next_attempt(now), math.inf if look is None else look)
         return None if due == math.inf else max(0.0, due - now)
 
-    def _told(self, pid: int, channel: Channel) -> None:
-        """A child has said something, or has gone (SIGCHLD tells how). Its place may have been filled since."""
-        service, message = self._service, channel.receive()
+    def _told(self, pid: int, channel: Heard) -> bool:
+        """A child may have said something, or has gone (SIGCHLD tells how). Whether that is so.
+
+        It may be nobody's child any more, whose place has been filled since. One that says what it cannot is ended.
+        """
+        service = self._service
+        try:
+            message = channel.receive()
+        except BlockingIOError:
+            return False
+        except (MessageFault, MessageLost) as error:
+            service.end_misbehaving(pid, str(error))
+            return False
+        place = service.family.place_of(pid)
         if message is None:
-            service.selector.unregister(channel)
-            service.family.closed(pid)
-        elif isinstance(message, Ready):
-            service.family.ready(pid)
+            service.closed(pid)
+        elif place is None:
+            service.hang_up(pid)
+        elif (fault := fault_in(message, place, service.snapshot, time.monotonic())) is not None:
+            service.end_misbehaving(pid, fault)
+        else:
+            self._do(message, pid)
+        return message is not None
+
+    def _do(self, message: FromWorker | FromControl, pid: int) -> None:
+        family = self._service.family
+        if isinstance(message, Ready):
+            family.ready(pid)
             self._announce()
-        elif isinstance(message, FOR_WORKERS):
-            service.family.send_workers(message)
-        elif isinstance(message, FOR_CONTROL):
-            service.family.send_control(message)
+        elif isinstance(message, TO_ALL_WORKERS):
+            family.pass_on(message, (*family.workers(), *family.leaving))
+        elif isinstance(message, TO_CONTROL_FROM_WORKERS):
+            family.pass_on(message, [family.places[CONTROL]])
         else:
             self._told_by_control(message)
 
-    def _told_by_control(self, message: Message) -> None:
+    def _told_by_control(self, message: FromControl) -> None:
         service = self._service
         if isinstance(message, SnapshotChanged):
             service.go_by(message.snapshot)

@@ -10,8 +10,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from socket import socket
 
@@ -28,7 +27,7 @@ from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
 from kubelb.supervisor import children, plan, systemd
 from kubelb.supervisor.children import Closable
-from kubelb.supervisor.family import Family
+from kubelb.supervisor.family import Family, Heard
 from kubelb.supervisor.holdings import Holdings
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.listeners import close_for_good, remove
@@ -37,8 +36,9 @@ from kubelb.supervisor.privileges import allowed, assume, identity
 from kubelb.supervisor.signals import HEARD
 from kubelb.supervisor.systemd import Systemd
 from kubelb.supervisor.upgrade import Predecessor
-from kubelb.wire.channel import AT_MOST, Channel
-from kubelb.wire.messages import Listen, Stop, Unlisten
+from kubelb.wire.channel import Channel
+from kubelb.wire.message_sets import FROM_CONTROL, FROM_WORKER, TO_CONTROL, TO_WORKER, ToControl, ToWorker
+from kubelb.wire.messages import AT_MOST, Listen, Stop, Unlisten
 from kubelb.worker import main as worker
 
 
@@ -55,9 +55,9 @@ class Origin:
 
 
 class Service:
-    """``hear`` is called when a child's channel has something, with its pid."""
+    """``hear`` is called when a child's channel has something, with its pid. It says whether there was anything."""
 
-    def __init__(self, config: Config, origin: Origin, held: Holdings, hear: Callable[[int, Channel], None]) -> None:
+    def __init__(self, config: Config, origin: Origin, held: Holdings, hear: Callable[[int, Heard], bool]) -> None:
         self.config = config
         self._identity = identity(config.process)
         self.reloaded: str | None = None
@@ -76,6 +76,8 @@ class Service:
         """The channel to another supervisor, while there is one."""
         self.upgrade_under_way = False
         """Whether that is to be the next one."""
+        self._misbehaved: dict[int, str] = {}
+        """Why, by pid: of children that have been ended for that."""
         self.cpus = sorted(os.sched_getaffinity(0))
         self.threads = config.threads if isinstance(config.threads, int) else 1
         """Relay threads of a worker."""
@@ -125,28 +127,38 @@ class Service:
                 self.family.not_started(place, now)
 
     def _spawn(self, place: Place, now: float) -> None:
-        is_control = place.name == CONTROL
-        kept: Sequence[Closable] = self.sockets.for_control() if is_control else ()
-        everything: list[Closable] = [self.held.pidfile, *self.sockets.everything(), *self.family.channels()]
-        pid, channel = children.spawn(
-            self._control(place) if is_control else self._worker(place),
-            place.name,
-            self.signals,
-            not_for_it=[
-                self.selector,
-                *([] if self.upgrade is None else [self.upgrade]),
-                *(thing for thing in everything if thing not in kept),
-            ],
-        )
+        pid, channel = self._fork(place)
         place = self.family.started(place, pid, channel, now)
         self.selector.register(channel, selectors.EVENT_READ, lambda: self._hear(pid, channel))
-        if not is_control and self.serving:
+        if place.name != CONTROL and self.serving:
             self._have_listen(place, self.sockets.listening)
 
-    def _worker(self, place: Place) -> Callable[[Channel], None]:
+    def _fork(self, place: Place) -> tuple[int, Heard]:
+        if place.name == CONTROL:
+            return children.spawn(
+                self._control(place),
+                place.name,
+                FROM_CONTROL,
+                TO_CONTROL,
+                self.signals,
+                not_for_it=self._all_but(self.sockets.for_control()),
+            )
+        return children.spawn(
+            self._worker(place), place.name, FROM_WORKER, TO_WORKER, self.signals, not_for_it=self._all_but(())
+        )
+
+    def _all_but(self, kept: Sequence[Closable]) -> Iterator[Closable]:
+        """Of all that is open here."""
+        yield self.selector
+        if self.upgrade is not None:
+            yield self.upgrade
+        everything: list[Closable] = [self.held.pidfile, *self.sockets.everything(), *self.family.channels()]
+        yield from (thing for thing in everything if thing not in kept)
+
+    def _worker(self, place: Place) -> Callable[[Channel[ToWorker]], None]:
         index = plan.worker_index(place.name)
 
-        def run(channel: Channel) -> None:
+        def run(channel: Channel[ToWorker]) -> None:
             assume(self.config.process, self._identity, index)
             worker.run(
                 worker.Setup(
@@ -163,8 +175,8 @@ class Service:
 
         return run
 
-    def _control(self, place: Place) -> Callable[[Channel], None]:
-        def run(channel: Channel) -> None:
+    def _control(self, place: Place) -> Callable[[Channel[ToControl]], None]:
+        def run(channel: Channel[ToControl]) -> None:
             assume(self.config.process, self._identity)
             control.run(
                 control.Setup(
@@ -247,7 +259,8 @@ class Service:
         """
         news: list[tuple[Place, str]] = []
         for pid, how in children.reap():
-            self._hear_last_words(pid)
+            self.family.hear_out(pid, self._hear)
+            self.hang_up(pid)
             place = self.family.place_of(pid)
             if place is None:
                 continue
@@ -256,19 +269,36 @@ class Service:
                 self.sockets.forget_pending()
             expected = place in self.family.leaving and how == "exit status 0"
             self.family.died(place, now)
+            ended = self._misbehaved.pop(pid, None)
             if not expected and self.ending.phase in (Phase.RUNNING, Phase.HANDING_OVER):
-                log.get().error("child_died", child=place.name, pid=pid, how=how)
+                if ended is None:
+                    log.get().error("child_died", child=place.name, pid=pid, how=how)
                 self.family.count_death(place)
-                news.append((place, how))
+                news.append((place, ended or how))
         self.show()
         return news
 
-    def _hear_last_words(self, pid: int) -> None:
-        """What it has said before it died counts: whoever takes its place goes on from there."""
-        # A process that is none of ours may hold its end, a debugger's for one.
-        with suppress(BlockingIOError):
-            while (channel := self.family.channel_of(pid)) is not None:
-                self._hear(pid, channel)
+    def hang_up(self, pid: int) -> None:
+        """Nothing is heard from that child any more."""
+        channel = self.family.channel_of(pid)
+        if channel is not None:
+            self.selector.unregister(channel)
+            self.family.closed(pid)
+
+    def closed(self, pid: int) -> None:
+        """The child has closed its end: it is about to end, or of no use any more."""
+        self.hang_up(pid)
+        if not children.is_ending(pid):
+            self.end_misbehaving(pid, "has closed its channel")
+
+    def end_misbehaving(self, pid: int, reason: str) -> None:
+        """A child has said what none of its kind says: it is replaced."""
+        place = self.family.place_of(pid)
+        if place is not None and pid not in self._misbehaved:
+            self._misbehaved[pid] = reason
+            log.get().error("child_misbehaved", child=place.name, pid=pid, reason=reason)
+            os.kill(pid, signal.SIGKILL)
+        self.hang_up(pid)
 
     def make_log_files(self) -> None:
         """Where they have been renamed: children may not be able to. What is wrong they find, and say."""

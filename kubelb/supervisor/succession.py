@@ -19,14 +19,13 @@ from kubelb.supervisor.init import FIRST
 from kubelb.supervisor.plan import Ending, Phase
 from kubelb.supervisor.service import Service
 from kubelb.supervisor.upgrade import Predecessor, Successor, legacy_descriptors
-from kubelb.wire.channel import close_all
+from kubelb.wire.channel import MessageLost, close_all
+from kubelb.wire.message_sets import FromSuccessor, MessageFault
 from kubelb.wire.messages import (
     Descriptors,
     Drained,
     Failed,
     Inherit,
-    Message,
-    MessageFault,
     Quit,
     Retire,
     Serve,
@@ -62,7 +61,7 @@ class Arrival:
         """For the sessions: one of us has died and is back, and what it was to be given is still there."""
         self._say(TakeOver(len(self._service.family.workers()) * self._service.threads))
 
-    def _say(self, message: Message) -> None:
+    def _say(self, message: FromSuccessor) -> None:
         if not self.over:
             self._predecessor.channel.send(message)
 
@@ -80,7 +79,7 @@ class Arrival:
     def _told(self) -> None:
         try:
             message, fds = self._predecessor.channel.receive_with_fds()
-        except MessageFault as error:
+        except (MessageFault, MessageLost) as error:
             self.give_up(f"the running kubelb is another one than this can succeed: {error}")
             return
         if isinstance(message, Descriptors):
@@ -161,7 +160,7 @@ class Departure:
         new, service = self._new, self._service
         try:
             message = new.channel.receive()
-        except MessageFault as error:
+        except (MessageFault, MessageLost) as error:
             new.channel.send(Stop())
             self._fail((f"the new kubelb is another one than this can leave things to: {error}",))
             return

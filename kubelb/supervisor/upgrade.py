@@ -26,8 +26,9 @@ from kubelb.supervisor.children import start_apart
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.pidfile import PidFile
 from kubelb.supervisor.sockets import ADMIN
-from kubelb.wire.channel import AT_MOST, Channel, close_all
-from kubelb.wire.messages import Descriptors, Failed, Inherit, Legacy, MessageFault
+from kubelb.wire.channel import Channel, MessageLost, close_all
+from kubelb.wire.message_sets import FROM_PREDECESSOR, FROM_SUCCESSOR, FromPredecessor, MessageFault
+from kubelb.wire.messages import AT_MOST, Descriptors, Failed, Inherit, Legacy
 
 _VARIABLE = "KUBELB_PREDECESSOR"
 """Of a new supervisor: its end of the channel."""
@@ -45,7 +46,7 @@ class Successor:
 
     def __init__(self, image: Image, variables: dict[str, str], now: float) -> None:
         """Starts it. ``variables`` are for it to find in its environment. Raises :class:`OSError`."""
-        self.channel, theirs = Channel.pair()
+        self.channel, theirs = Channel.pair(FROM_SUCCESSOR, FROM_PREDECESSOR)
         try:
             start_apart(image, {**variables, _VARIABLE: str(theirs.fileno())}, theirs.fileno())
         except OSError:
@@ -93,7 +94,7 @@ def legacy_descriptors(sockets: dict[str, socket.socket], pidfile: PidFile, tabl
 class Predecessor:
     """The old supervisor, as the new one knows it, until it has gone."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel[FromPredecessor]) -> None:
         self.channel = channel
 
     @classmethod
@@ -108,7 +109,7 @@ class Predecessor:
         try:
             fd = int(text)
             os.set_inheritable(fd, False)
-            channel = Channel.of(fd)
+            channel = Channel.of(fd, FROM_PREDECESSOR)
         except (ValueError, OverflowError, OSError):
             what = f"{_VARIABLE} is {toml_text(text)}, which leads to no running kubelb"
             raise ConfigFault(Fault(what=what, instead="unset it: only kubelb itself has a use for it")) from None
@@ -125,7 +126,7 @@ class Predecessor:
             return Inheritance(legacy, self._descriptors(legacy.descriptors))
         except TimeoutError:
             raise ConfigFault(Fault(what="the running kubelb does not answer")) from None
-        except MessageFault as error:
+        except (MessageFault, MessageLost) as error:
             raise ConfigFault(
                 Fault(what=f"the running kubelb is another one than this can succeed: {error}")
             ) from None

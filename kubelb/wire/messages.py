@@ -5,14 +5,26 @@ Each is one SEQPACKET datagram of MessagePack, its type told by a tag.
 
 from __future__ import annotations
 
-import typing
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
-from kubelb.config.misfits import UNDECODABLE, misfit, shown
 from kubelb.config.model.listeners import Binding
 from kubelb.config.variables import Opening
-from kubelb.snapshot import Listener, Server, Snapshot, SocketAddress
+from kubelb.snapshot import Listener, Server, Slot, Snapshot, SocketAddress
+from kubelb.stats import ROWS, SLOTS
+
+AT_MOST = 128
+"""Descriptors that travel with one message (the kernel's limit is SCM_MAX_FD, 253)."""
+SESSIONS_AT_MOST = 200
+"""Sessions in a message: some 20 KiB, which is less than a millisecond's work, and less than 64 KiB however long the
+paths of listeners are."""
+
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+Size = Annotated[int, Meta(ge=0)]
+"""Bytes, or how many there are of something."""
+RowIndex = Annotated[int, Meta(ge=0, lt=ROWS)]
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True):
@@ -32,21 +44,21 @@ class SnapshotChanged(_Message, frozen=True, tag=True):
 class Sighting(_Message, frozen=True, tag=True):
     """What a worker's own dials and sessions tell of a server: worker to supervisor to control."""
 
-    slot: int
-    at: float
-    """Seconds of the monotonic clock."""
-    fault: str
+    slot: Slot
+    at: Seconds
+    """On the monotonic clock."""
+    fault: Annotated[str, Meta(max_length=1000)]
     """What went wrong; empty: a server that is not up has accepted a connection."""
 
 
 class Release(_Message, frozen=True, tag=True):
     """Close idle sessions of a server, cleanly: control to supervisor to every worker."""
 
-    slot: int
-    counts: tuple[int, ...]
+    slot: Slot
+    counts: Annotated[tuple[Size, ...], Meta(max_length=ROWS)]
     """By row of the shared counters: how many each relay thread is to close at most."""
-    quiet: float
-    """Seconds a session must have been idle."""
+    quiet: Seconds
+    """For so long a session must have been idle."""
 
 
 class Reload(_Message, frozen=True, tag=True):
@@ -63,7 +75,7 @@ class Configured(_Message, frozen=True, tag=True):
     """Control to supervisor: what is configured since a reload; for the next control process, and for itself."""
 
     toml: str
-    workers: int | None
+    workers: Annotated[int, Meta(ge=1)] | None
     """How many there are to be; None: as the machine has it."""
 
 
@@ -107,17 +119,17 @@ class Receive(_Message, frozen=True, tag=True):
 class FlowHanded(msgspec.Struct, frozen=True):
     """One direction of a session, as :class:`kubelb.relay.session.Flow` has it."""
 
-    state: int
-    moved: int
+    state: Annotated[int, Meta(ge=0, le=3)]
+    moved: Size
     """Bytes."""
-    moved_at: float
-    held: int
+    moved_at: Seconds
+    held: Annotated[int, Meta(ge=0, le=64 << 20)]
     """Bytes that the destination has not taken: in the pipe whose two ends come along, or in the file."""
     in_pipe: bool
-    first_at: float | None = None
-    rate: int = 0
+    first_at: Seconds | None = None
+    rate: Size = 0
     """Bytes a second, 0: as they come."""
-    due: float = 0.0
+    due: Seconds = 0.0
     """From when on it may read, where there is a rate."""
 
 
@@ -128,14 +140,14 @@ class Handed(_Message, frozen=True, tag=True):
     """
 
     number: int
-    slot: int
+    slot: Slot
     up: FlowHanded
     down: FlowHanded
-    idle_timeout: float | None
+    idle_timeout: Seconds | None
     client: SocketAddress
     listener: Listener
     server: Server
-    opened_at: float
+    opened_at: Seconds
     opening: Opening | None = None
     """For the access log; None: nothing was to be logged then."""
     counted_as: tuple[int, ...] = ()
@@ -211,7 +223,7 @@ class Stop(_Message, frozen=True, tag=True):
 
 
 class Drained(_Message, frozen=True, tag=True):
-    """Worker to supervisor: stopped, and no session is left."""
+    """The old supervisor to the new: it has gone, and all its workers."""
 
 
 class Quit(_Message, frozen=True, tag=True):
@@ -227,15 +239,15 @@ class Reopen(_Message, frozen=True, tag=True):
 class SessionSeen(msgspec.Struct, frozen=True):
     """One session, as its relay thread sees it. Times are seconds of the monotonic clock."""
 
-    slot: int
+    slot: Slot
     """Its server's in the shared counters."""
     client: tuple[str, int]
     listener: str
-    opened_at: float
-    moved_at: float
+    opened_at: Seconds
+    moved_at: Seconds
     """When bytes last moved, in either direction."""
-    bytes_up: int
-    bytes_down: int
+    bytes_up: Size
+    bytes_down: Size
 
 
 class AskSessions(_Message, frozen=True, tag=True):
@@ -243,7 +255,7 @@ class AskSessions(_Message, frozen=True, tag=True):
 
     number: int
     """Of the question."""
-    slots: tuple[int, ...] | None
+    slots: Annotated[tuple[Slot, ...], Meta(max_length=SLOTS)] | None
     """Of these servers; None: of all."""
 
 
@@ -251,80 +263,10 @@ class SessionList(_Message, frozen=True, tag=True):
     """A part of one relay thread's answer: worker to supervisor to control."""
 
     number: int
-    row: int
+    row: RowIndex
     """Of the relay thread in the shared counters."""
-    part: int
+    part: Size
     """Counted from 0: one that is missing was lost on its way."""
-    sessions: tuple[SessionSeen, ...]
+    sessions: Annotated[tuple[SessionSeen, ...], Meta(max_length=SESSIONS_AT_MOST)]
     last: bool
     """No more of this relay thread's follow."""
-
-
-Message = (
-    Ready
-    | SnapshotChanged
-    | Sighting
-    | Release
-    | Reload
-    | Reloading
-    | Configured
-    | Stop
-    | Drained
-    | Quit
-    | Bind
-    | Bound
-    | Listen
-    | Unlisten
-    | HandOver
-    | Receive
-    | Handed
-    | Taken
-    | Upgrade
-    | Upgraded
-    | Retire
-    | Inherit
-    | Legacy
-    | Descriptors
-    | TakeOver
-    | Serve
-    | Failed
-    | Reopen
-    | AskSessions
-    | SessionList
-)
-FOR_WORKERS = (Release, AskSessions)
-"""What control says to all workers."""
-FOR_CONTROL = (Sighting, SessionList)
-"""What workers say to control."""
-
-
-class MessageFault(Exception):
-    """What has come is no message, or one of another kubelb. The text says in which way."""
-
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
-
-
-def encode(message: Message) -> bytes:
-    return _encoder.encode(message)
-
-
-def decode(data: bytes) -> Message:
-    """Raises :class:`MessageFault` for anything that is not a message."""
-    try:
-        return _decoder.decode(data)
-    except UNDECODABLE:
-        raise MessageFault(_fault(data)) from None
-
-
-def _fault(data: bytes) -> str:
-    try:
-        value = msgspec.msgpack.decode(data)
-    except UNDECODABLE:
-        return "not MessagePack"
-    tag = value.get("type") if isinstance(value, dict) else None
-    kind = next((kind for kind in typing.get_args(Message) if kind.__struct_config__.tag == tag), None)
-    if kind is None:
-        return f"no message {shown(tag)} is known"
-    return f"{tag}: {misfit(value, kind) or 'not as it is known'}"

@@ -22,6 +22,7 @@ from kubelb.relay.pipes import borrowed
 from kubelb.relay.session import Flow, LimitedFlow, Session
 from kubelb.relay.thread import RelayThread
 from kubelb.wire.channel import Channel, close_all
+from kubelb.wire.message_sets import FromGiver, FromTaker
 from kubelb.wire.messages import FlowHanded, Handed, Taken
 from kubelb.worker.books import Books, Visit
 
@@ -40,7 +41,7 @@ class Giver:
         self._turns: Iterator[_Taker] = iter(())
         self._numbers = 0
 
-    def begin(self, channels: Sequence[Channel]) -> None:
+    def begin(self, channels: Sequence[Channel[FromTaker]]) -> None:
         """To those behind these channels, which are this object's from now on; others get no more.
 
         More than once where somebody who was to take sessions is gone.
@@ -152,7 +153,7 @@ class Giver:
 
 
 class _Taker:
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel[FromTaker]) -> None:
         self.channel = channel
         self.sent: dict[int, Session] = {}
         """By their numbers; not yet acknowledged."""
@@ -202,7 +203,9 @@ def _let_go(session: Session) -> None:
 class Taking:
     """Takes the sessions that come through one channel, until its other end is closed."""
 
-    def __init__(self, thread: RelayThread, books: Books, channel: Channel, adopt: Callable[[Session], None]) -> None:
+    def __init__(
+        self, thread: RelayThread, books: Books, channel: Channel[FromGiver], adopt: Callable[[Session], None]
+    ) -> None:
         """The channel is this object's from now on; ``adopt`` gets the sessions."""
         self.ended = False
         self._thread = thread

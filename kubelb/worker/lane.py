@@ -17,6 +17,7 @@ from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Listener, Snapshot, SocketAddress
 from kubelb.stats import Count, Row, Table
 from kubelb.wire.channel import Channel
+from kubelb.wire.message_sets import FromGiver, FromTaker
 from kubelb.wire.messages import AskSessions, Release, SessionList, Sighting
 from kubelb.worker import reception
 from kubelb.worker.acceptor import Acceptor
@@ -93,8 +94,9 @@ class Lane:
             self._row.put(0, Count.SNAPSHOT, snapshot.version)
 
     def release(self, order: Release) -> None:
-        """Close as many idle sessions as this row is asked for."""
-        release(self.thread, order.slot, order.counts[self._row.index], order.quiet)
+        """Close as many idle sessions as this row is asked for; none, where the order was given before it had one."""
+        if self._row.index < len(order.counts):
+            release(self.thread, order.slot, order.counts[self._row.index], order.quiet)
 
     def list_sessions(self, question: AskSessions, offer: Callable[[SessionList], bool]) -> None:
         """Tell which there are. ``offer`` must not wait, and says whether it was taken."""
@@ -175,13 +177,13 @@ class Lane:
         for acceptor in self._acceptors.values():
             acceptor.pause()
 
-    def hand_over(self, channels: Sequence[Channel]) -> None:
+    def hand_over(self, channels: Sequence[Channel[FromTaker]]) -> None:
         """Give the sessions to the relay threads behind these channels, which are this lane's from now on."""
         # Others have channels to the same: each begins with another one, else the first would get more.
         first = self._row.index % max(1, len(channels))
         self._giver.begin([*channels[first:], *channels[:first]])
 
-    def receive(self, channel: Channel) -> None:
+    def receive(self, channel: Channel[FromGiver]) -> None:
         """Take sessions from there; the channel is this lane's from now on."""
         if self._leaving:
             channel.close()

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 
 from kubelb.relay.session import Session
 from kubelb.relay.thread import RelayThread
-from kubelb.wire.messages import AskSessions, SessionList, SessionSeen
+from kubelb.wire.messages import SESSIONS_AT_MOST, AskSessions, SessionList, SessionSeen
 from kubelb.worker.books import Visit
 
-_BITE = 300
-"""Sessions in a message: some 30 KiB, a sixth of what a socket takes, and less than a millisecond's work."""
+_BITE = SESSIONS_AT_MOST
 _PATIENCE = 5.0
 """Seconds after which nobody waits for the rest any more."""
 

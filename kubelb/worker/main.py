@@ -23,12 +23,11 @@ from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Count, Row, Table
 from kubelb.wire.channel import Channel
+from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER, FromTaker, ToWorker
 from kubelb.wire.messages import (
     AskSessions,
-    Drained,
     HandOver,
     Listen,
-    Message,
     Ready,
     Receive,
     Release,
@@ -50,7 +49,7 @@ class Setup:
     """What the supervisor gives a worker on its way."""
 
     index: int
-    channel: Channel
+    channel: Channel[ToWorker]
     table: Table
     rows: Sequence[Row]
     """Of the table, one a relay thread."""
@@ -109,7 +108,6 @@ class _Worker:
         main.thread.run()
         for lane in self._lanes:
             lane.close()
-        self._channel.send(Drained())
 
     def _end_at_once(self, signals: SignalPipe) -> None:
         """By the signal that was sent, but for what is still to be written to the access log."""
@@ -132,16 +130,16 @@ class _Worker:
         elif isinstance(message, Receive):
             for fd in fds:
                 lane = next(self._turns)
-                lane.thread.post(partial(lane.receive, Channel.of(fd)))
+                lane.thread.post(partial(lane.receive, Channel.of(fd, FROM_GIVER)))
         elif isinstance(message, HandOver):
-            self._hand_over([Channel.of(fd) for fd in fds])
+            self._hand_over([Channel.of(fd, FROM_TAKER) for fd in fds])
         elif message is None or isinstance(message, Stop):
             if message is None:
                 self._lanes[0].thread.unwatch(self._channel.fileno())
                 log.get().warning("supervisor_gone", effect="accepting no more; sessions go on until they end")
             self._stop()
 
-    def _for_a_lane(self, message: Message | None) -> Callable[[Lane], None] | None:
+    def _for_a_lane(self, message: ToWorker | None) -> Callable[[Lane], None] | None:
         """What each relay thread has to do, where a message is for all of them."""
         if isinstance(message, SnapshotChanged):
             log.set_levels(message.snapshot.log.levels)
@@ -181,7 +179,7 @@ class _Worker:
         self._unlisten(tuple(self._listening))
         self._on_every_lane(lambda lane: lane.leave(self._lane_emptied))
 
-    def _hand_over(self, channels: Sequence[Channel]) -> None:
+    def _hand_over(self, channels: Sequence[Channel[FromTaker]]) -> None:
         """A share of the channels for each relay thread."""
         self._stop()
         share = len(channels) // len(self._lanes)

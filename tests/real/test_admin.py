@@ -37,6 +37,7 @@ from kubelb.control.sessions import Inquiry, Sessions
 from kubelb.snapshot import Pool, Server, Snapshot
 from kubelb.stats import Count
 from kubelb.wire.channel import Channel
+from kubelb.wire.message_sets import FROM_CONTROL, TO_CONTROL
 from kubelb.wire.messages import Ready, Stop
 from tests.support import debian
 from tests.support.identity import IdentityServers
@@ -76,7 +77,7 @@ def control(
 
     It is told to stop, unless it finds the channel closed (``orphan``).
     """
-    ours, theirs = Channel.pair()
+    ours, theirs = Channel.pair(FROM_CONTROL, TO_CONTROL)
     where = Address("x", 1)
     servers = tuple(
         (sock, Virtual((HttpServer(listen=(where,), locations=locations),), where)) for sock, locations in http

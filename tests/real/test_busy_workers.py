@@ -12,7 +12,8 @@ from kubelb.snapshot import Pool, Server, Snapshot
 from kubelb.stats import Table
 from kubelb.supervisor.family import Family
 from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Message, SnapshotChanged, Stop
+from kubelb.wire.message_sets import FROM_WORKER, TO_WORKER, ToWorker
+from kubelb.wire.messages import SnapshotChanged, Stop
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -30,12 +31,12 @@ def a_snapshot(version: int) -> Snapshot:
 class Worker:
     """Reads nothing of itself; ``process`` stands for it."""
 
-    def __init__(self, channel: Channel, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, channel: Channel[ToWorker], process: subprocess.Popen[bytes]) -> None:
         self.channel = channel
         self.process = process
 
-    def read_all(self) -> list[Message]:
-        read: list[Message] = []
+    def read_all(self) -> list[ToWorker]:
+        read: list[ToWorker] = []
         self.channel.settimeout(0)
         while True:
             try:
@@ -51,7 +52,7 @@ def a_family() -> Iterator[tuple[Family, Worker]]:
     table = Table(1)
     family = Family(table, ())
     family.add("worker-0", 1)
-    ours, theirs = Channel.pair()
+    ours, theirs = Channel.pair(FROM_WORKER, TO_WORKER)
     with subprocess.Popen(["sleep", "3600"]) as process:
         family.started(family.places["worker-0"], process.pid, ours, now=0.0)
         yield family, Worker(theirs, process)

@@ -19,6 +19,7 @@ from kubelb.relay.session import End, LimitedFlow, Session
 from kubelb.snapshot import SocketAddress
 from kubelb.stats import Count
 from kubelb.wire.channel import Channel
+from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER
 from kubelb.wire.messages import AskSessions, Release, SessionList
 from kubelb.worker import acceptor, answer, listing
 from kubelb.worker.acceptor import Acceptor
@@ -264,7 +265,7 @@ def hand_over(stack: ExitStack, giver: RunningLane, client: Any) -> None:
 
 
 def give(giver: RunningLane, taker: RunningLane) -> None:
-    ours, theirs = Channel.pair()
+    ours, theirs = Channel.pair(FROM_TAKER, FROM_GIVER)
     taker.run(lambda: taker.lane.receive(theirs))
     giver.run(lambda: giver.lane.hand_over([ours]))
     eventually(giver.is_quiet, "it is handed over")

@@ -10,7 +10,8 @@ import pytest
 
 from kubelb.snapshot import SocketAddress
 from kubelb.wire.channel import Channel
-from kubelb.wire.messages import Drained, Ready
+from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER, FROM_WORKER, TO_WORKER
+from kubelb.wire.messages import Ready, Stop
 from tests.support.eventually import eventually
 from tests.support.identity import keep, leave
 from tests.support.lanes import RunningLane, a_lane, a_snapshot
@@ -41,18 +42,18 @@ def a_giver_and_a_taker(
 
 def test_what_was_said_before_the_end_is_heard() -> None:
     """Else sessions that were taken would be taken back. The kernel tells first that not all was read."""
-    ours, theirs = Channel.pair()
-    ours.send(Ready())
-    theirs.send(Drained())
+    ours, theirs = Channel.pair(FROM_WORKER, TO_WORKER)
+    ours.send(Stop())
+    theirs.send(Ready())
     theirs.close()
-    assert ours.receive() == Drained()
+    assert ours.receive() == Ready()
     assert ours.receive() is None
     ours.close()
 
 
 def test_a_channel_without_room(servers: list[SocketAddress]) -> None:
     with a_giver_and_a_taker(servers, 12) as (giver, taker, clients):
-        ours, theirs = Channel.pair()
+        ours, theirs = Channel.pair(FROM_TAKER, FROM_GIVER)
         ours._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         giver.run(lambda: giver.lane.hand_over([ours]))
         taker.run(lambda: taker.lane.receive(theirs))
@@ -65,7 +66,7 @@ def test_a_channel_without_room(servers: list[SocketAddress]) -> None:
 def test_one_that_leaves_takes_no_more(servers: list[SocketAddress], before: bool) -> None:
     """It would end with what it has taken. Whether the channel has come ``before`` it was told to leave or after."""
     with a_giver_and_a_taker(servers, 3) as (giver, taker, clients):
-        ours, theirs = Channel.pair()
+        ours, theirs = Channel.pair(FROM_TAKER, FROM_GIVER)
         emptied: list[int] = []
         if before:
             taker.run(lambda: taker.lane.receive(theirs))

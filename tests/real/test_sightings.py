@@ -18,6 +18,7 @@ from kubelb.relay.session import End
 from kubelb.snapshot import SocketAddress
 from kubelb.stats import Count, Table
 from kubelb.wire.channel import Channel
+from kubelb.wire.message_sets import FROM_WORKER, TO_WORKER
 from kubelb.wire.messages import Ready, Sighting
 from kubelb.worker.books import Books, Visit
 from kubelb.worker.sightings import Sightings
@@ -143,7 +144,7 @@ def test_a_later_storm_is_reported_again(refuser: SocketAddress) -> None:
 
 
 def test_a_full_channel_is_not_waited_for() -> None:
-    ours, theirs = Channel.pair()
+    ours, theirs = Channel.pair(FROM_WORKER, TO_WORKER)
     try:
         taken = 0
         while theirs.offer(Sighting(1, 0.0, "connection refused")):

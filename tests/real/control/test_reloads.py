@@ -21,7 +21,8 @@ from kubelb.control.reloads import Reloads
 from kubelb.control.upgrades import Upgrades
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Count, Row, Table
-from kubelb.wire.messages import Bind, Bound, Message
+from kubelb.wire.message_sets import FromControl
+from kubelb.wire.messages import Bind, Bound
 from tests.support.eventually import eventually
 from tests.support.proxy import a_config
 
@@ -36,7 +37,7 @@ class Rig:
     """Reloads of a file with one more listener than there is; ``answer`` is what the supervisor does when asked."""
 
     def __init__(self, file: Path, loop: Loop, row: Row) -> None:
-        self.said: list[Message] = []
+        self.said: list[FromControl] = []
         self.failures = 1
         self.answer: Callable[[Bind], None] = lambda message: None
         self.upgrades = Upgrades(self.say, under_way=False)
@@ -47,7 +48,7 @@ class Rig:
             sources, NO_OVERRIDES, before, loop, self.say, NOBODY, NOBODY, NOBODY, row, self.upgrades, _follow, NOBODY
         )
 
-    def say(self, message: Message) -> None:
+    def say(self, message: FromControl) -> None:
         self.said.append(message)
         if isinstance(message, Bind) and message.addresses:
             self.answer(message)
