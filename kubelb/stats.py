@@ -9,6 +9,7 @@ Slot 0 of a row counts for the row as a whole (all clients, whatever their serve
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 from array import array
@@ -33,6 +34,8 @@ _CELLS_AT = -(-(_SECRET + 1) * 8 // mmap.PAGESIZE) * mmap.PAGESIZE
 _CELLS_BYTES = CELLS * 2 * 8
 _BYTES = _CELLS_AT + ROWS * _CELLS_BYTES
 
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+"""Who touches memory that has been cut off dies of SIGBUS, the supervisor too."""
 _NOTHING = memoryview(array("Q", [0] * _WORDS))
 
 
@@ -200,7 +203,7 @@ class Row:
 
 
 class OtherLayout(Exception):
-    """The table is that of a kubelb that counts in another way."""
+    """The table is that of a kubelb that counts in another way, or does not keep anybody from cutting it off."""
 
 
 class Table:
@@ -210,8 +213,9 @@ class Table:
         """``rows`` of at most :data:`ROWS` are used at first; the memory is taken only when written."""
         if not 1 <= rows <= ROWS:
             raise ValueError(f"{rows} rows; 1 to {ROWS} can be counted")
-        fd = os.memfd_create("kubelb-counters")
+        fd = os.memfd_create("kubelb-counters", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(fd, _BYTES)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
         self._map_in(fd)
         self._words[_IN_USE], self._words[_LAYOUT] = rows, _THIS_LAYOUT
         self._words[_SECRET] = int.from_bytes(os.urandom(8), "big")
@@ -220,7 +224,7 @@ class Table:
     def attach(cls, fd: int) -> Table:
         """The table of the supervisor before. ``fd`` is this object's from now on, unless it raises
         :class:`OtherLayout`."""
-        if os.fstat(fd).st_size != _BYTES:
+        if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS or os.fstat(fd).st_size != _BYTES:
             raise OtherLayout
         table = cls.__new__(cls)
         table._map_in(fd)
@@ -239,7 +243,8 @@ class Table:
     @property
     def rows(self) -> int:
         """How many are looked at, from the first."""
-        return self._words[_IN_USE]
+        # Whoever has the table can write there, and is not believed that there are more than there can be, or none.
+        return min(self._words[_IN_USE], ROWS) or 1
 
     def look_at(self, rows: int) -> None:
         """At so many, by all processes, if that is more than now."""

@@ -64,7 +64,8 @@ def from_predecessor(config: Config, snapshot: Snapshot, predecessor: Predecesso
     table = inheritance.table()
     left = inheritance.close_rest()
     if table is None:
-        log.get().warning("counters_begin_anew", reason="the kubelb before counts in another way")
+        reason = "the kubelb before counts in another way, or does not seal what it counts in"
+        log.get().warning("counters_begin_anew", reason=reason)
     try:
         snapshot = merge(inheritance.legacy.snapshot, snapshot, SLOTS - 1)
     except TooManyServers:

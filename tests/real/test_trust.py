@@ -5,6 +5,8 @@ The supervisor is root, its children are nobody. What a child says is said throu
 
 from __future__ import annotations
 
+import fcntl
+import mmap
 import os
 import signal
 import socket
@@ -16,9 +18,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kubelb.cli import adminclient
 from kubelb.config.model.config import Process
+from kubelb.control.commands import Drain
 from kubelb.snapshot import Snapshot
-from kubelb.stats import ROWS
+from kubelb.stats import _BYTES, _IN_USE, ROWS
 from kubelb.wire.message_sets import Message, encode
 from kubelb.wire.messages import (
     AskSessions,
@@ -33,7 +37,7 @@ from kubelb.wire.messages import (
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave
 from tests.support.proxy import Proxy, a_proxy, echoes, gone, suspended
-from tests.support.takeover import USER, channel_of, require_root, say
+from tests.support.takeover import USER, channel_of, copy_of, descriptors, require_root, say
 from tests.support.users import open_to_all
 
 pytestmark = pytest.mark.usefixtures("no_leaks", "root")
@@ -235,3 +239,40 @@ def test_a_worker_that_has_no_end_of_words_does_not_keep_control_from_hearing_ot
             eventually(lambda: flood.taken > 2 * MUCH, "and more")
         proxy.log.wait_for("reloaded")
         assert not proxy.log.events("child_misbehaved")
+
+
+# What it does to what it shares.
+
+
+def table_of(child: psutil.Process) -> int:
+    return descriptors(child.pid, "/memfd:kubelb-counters")[0]
+
+
+def test_the_counters_cannot_be_cut_off(tmp_path: Path, servers: IdentityServers) -> None:
+    with a_rooted_proxy(tmp_path, servers) as proxy:
+        worker = proxy.workers()[0]
+        with copy_of(worker.pid, table_of(worker)) as table:
+            for size in (0, _BYTES - 1, _BYTES + 1):
+                with pytest.raises(PermissionError):
+                    os.ftruncate(table, size)
+            with pytest.raises(PermissionError):
+                fcntl.fcntl(table, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+        worker.kill()
+        eventually(lambda: len(proxy.workers()) == 2, "it is replaced")
+        assert ask(proxy.address)
+
+
+def test_the_supervisor_believes_nothing_in_the_counters(tmp_path: Path, servers: IdentityServers) -> None:
+    """Neither how many rows there are, nor that its own counts leave room for one more."""
+    with a_rooted_proxy(tmp_path, servers) as proxy:
+        worker, supervisor = proxy.workers()[0], proxy.pid
+        with copy_of(worker.pid, table_of(worker)) as table, mmap.mmap(table, _BYTES) as memory:
+            control = proxy.control()
+            memory[: 8 * 72] = b"\xff" * 8 * 72
+            memory[8 * _IN_USE : 8 * _IN_USE + 8] = b"\xff" * 8
+            control.kill()
+            worker.kill()
+        proxy.log.wait_for("child_died", 2)
+        eventually(lambda: len(proxy.children()) == 3 and proxy.servers(), "both are replaced")
+        adminclient.command(proxy.runtime_dir, Drain(proxy.servers()[0].name))
+        assert proxy.pid == supervisor

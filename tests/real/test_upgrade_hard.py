@@ -291,6 +291,22 @@ def test_one_that_counts_in_another_way_begins_anew(tmp_path: Path, servers: lis
         eventually(lambda: proxy.status().clients.active == 0, "nobody is counted any more")
 
 
+def test_counters_that_could_be_cut_off_begin_anew(tmp_path: Path, servers: list[SocketAddress]) -> None:
+    """An older kubelb does not seal them, and nobody can do so later."""
+    unsealed = "import kubelb.stats\nkubelb.stats._SEALS = 0\n"
+    with (
+        a_program(tmp_path, servers, unsealed + OURS) as (proxy, program),
+        keep(proxy.address)[0] as client,
+    ):
+        program.write_text(OURS)
+        proxy.upgrade()
+        proxy.log.wait_for("counters_begin_anew")
+        assert proxy.status().clients.active == 1
+        assert echoes(client)
+        leave(client)
+        eventually(lambda: proxy.status().clients.active == 0, "nobody is counted any more")
+
+
 @pytest.mark.parametrize("value", ["", "x", "-1", "1000000", "99999999999999999999", "0", "{tcp}", "{unix}"])
 def test_a_predecessor_that_is_none(tmp_path: Path, servers: list[SocketAddress], value: str) -> None:
     """Somebody has set the variable, by chance or to no good."""

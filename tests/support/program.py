@@ -21,10 +21,10 @@ STANDING = f"import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n{OURS}"
 
 
 @contextmanager
-def a_program(directory: Path, servers: Sequence[SocketAddress]) -> Iterator[tuple[Proxy, Path]]:
+def a_program(directory: Path, servers: Sequence[SocketAddress], code: str = OURS) -> Iterator[tuple[Proxy, Path]]:
     """A running kubelb, with :func:`~tests.support.proxy.a_config`, and the file that it runs: it may be changed."""
     program, file = directory / "program.py", directory / "kubelb.toml"
-    program.write_text(OURS)
+    program.write_text(code)
     with reserved() as listen:
         file.write_text(write_toml(a_config(listen, servers)))
         command = [sys.executable, str(program), "run"]
