@@ -6,6 +6,7 @@ nginx's workers do (``ngx_worker_process_init``, src/os/unix/ngx_process_cycle.c
 
 from __future__ import annotations
 
+import ctypes
 import grp
 import os
 import pwd
@@ -20,6 +21,8 @@ from kubelb.config.credentials import credential_faults
 from kubelb.config.faults import ConfigFault, Places, fault_at
 from kubelb.config.model.config import Config, Process
 from kubelb.reasons import reason_of
+
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 
 
 class Identity(NamedTuple):
@@ -91,13 +94,25 @@ def allowed(process: Process, worker: int, cpus: Sequence[int]) -> Sequence[int]
 
 
 def assume(process: Process, whom: Identity | None, worker: int | None = None) -> None:
-    """In a child: become ``whom``; a ``worker``, by its number, also takes its CPUs and its priority."""
+    """In a child: become ``whom``; a ``worker``, by its number, also takes its CPUs and its priority.
+
+    It never gets more rights than it has then, by whatever it runs, and no other process of that user gets at its
+    memory and descriptors, also where ``fs.suid_dumpable`` would have it so (prctl(2), ptrace(2)).
+    """
     if worker is not None:
         _settle(process, worker)
     if whom is not None:
         os.setgroups(os.getgrouplist(whom.user, whom.gid))
         os.setgid(whom.gid)
         os.setuid(whom.uid)
+        _control_process(_PR_SET_DUMPABLE, 0)
+    _control_process(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _control_process(option: int, value: int) -> None:
+    """prctl(2); what the kernel refuses is said and left."""
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        log.get().warning("process_not_confined", option=option, reason=os.strerror(ctypes.get_errno()).lower())
 
 
 def _settle(process: Process, worker: int) -> None:

@@ -37,7 +37,7 @@ from kubelb.wire.messages import (
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave
 from tests.support.proxy import Proxy, a_proxy, echoes, gone, suspended
-from tests.support.takeover import USER, channel_of, copy_of, descriptors, require_root, say
+from tests.support.takeover import USER, channel_of, copy_of, descriptors, reach_of_user, require_root, say, status_of
 from tests.support.users import open_to_all
 
 pytestmark = pytest.mark.usefixtures("no_leaks", "root")
@@ -276,3 +276,27 @@ def test_the_supervisor_believes_nothing_in_the_counters(tmp_path: Path, servers
         eventually(lambda: len(proxy.children()) == 3 and proxy.servers(), "both are replaced")
         adminclient.command(proxy.runtime_dir, Drain(proxy.servers()[0].name))
         assert proxy.pid == supervisor
+
+
+# What it may do.
+
+
+def test_it_gets_at_nobody_and_never_gets_more_rights(tmp_path: Path, servers: IdentityServers) -> None:
+    with a_rooted_proxy(tmp_path, servers) as proxy:
+        for process in (proxy.supervisor, *proxy.children()):
+            assert reach_of_user(process.pid) == (0, -1)
+        for child in proxy.children():
+            assert status_of(child.pid, "NoNewPrivs") == "1"
+            assert status_of(child.pid, "CapEff") == "0" * 16
+            assert set(status_of(child.pid, "Uid").split()) == {"65534"}
+            # A name in /proc belongs to root where nobody else may look into the process (proc(5)).
+            assert Path("/proc", str(child.pid), "mem").stat().st_uid == 0
+
+
+def test_the_supervisor_may_go_on_as_before(tmp_path: Path, servers: IdentityServers) -> None:
+    with a_rooted_proxy(tmp_path, servers) as proxy:
+        assert status_of(proxy.pid, "NoNewPrivs") == "0", "an upgrade starts another supervisor"
+        client, _ = keep(proxy.address)
+        proxy.upgrade()
+        assert echoes(client)
+        leave(client)
