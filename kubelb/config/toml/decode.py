@@ -18,6 +18,7 @@ from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at, faul
 from kubelb.config.misfits import is_too_large, is_union, shown, without_none
 from kubelb.config.model.config import Config
 from kubelb.config.model.pools import Server
+from kubelb.config.model.settings import fields_of
 from kubelb.config.values import Address, Duration, parse_address, parse_duration
 from kubelb.reasons import ValueFault
 
@@ -97,7 +98,7 @@ class _Decoder:
         """``kinds`` are those of fields that are not what the type says."""
         if not isinstance(value, dict):
             return self._wrong(kind, value, key)
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        fields = {field.encode_name: field for field in fields_of(kind)}
         before = len(self.faults)
         for name in value:
             if name not in fields:

@@ -13,6 +13,7 @@ import msgspec
 from kubelb.config.faults import toml_key, toml_text
 from kubelb.config.model.config import Config
 from kubelb.config.model.pools import Server
+from kubelb.config.model.settings import fields_of
 from kubelb.config.values import Address, Duration
 
 _ALWAYS = ("balance", "connect_timeout", "every")
@@ -52,7 +53,7 @@ def _tables(items: dict[str, Any], path: str) -> Iterator[str]:
 
 def _settings(part: msgspec.Struct) -> Iterator[tuple[str, Any]]:
     """The fields worth writing, by their TOML names."""
-    for field in msgspec.structs.fields(part):
+    for field in fields_of(type(part)):
         value = getattr(part, field.name)
         if field.default_factory is not msgspec.NODEFAULT:
             default: Any = field.default_factory()
