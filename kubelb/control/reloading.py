@@ -9,14 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import msgspec
 
-from kubelb.config.faults import ConfigFault, Fault, fault_at
+from kubelb.config.faults import ConfigFault, Fault, Key, fault_at
 from kubelb.config.model.config import Config, Loaded
 from kubelb.config.model.http import HttpServer
 from kubelb.config.model.listeners import Binding
 from kubelb.config.model.logs import Log
+from kubelb.config.model.settings import Settings, fields_of
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources, load
 from kubelb.discovery.resolve import resolve
@@ -43,19 +45,34 @@ def read(sources: Sources, overrides: Overrides, running: Config) -> Wanted:
 
 def _faults(loaded: Loaded, running: Config) -> Iterator[Fault]:
     """One for each setting that is another one and cannot be in a running proxy."""
-    fixed, wanted = _fixed(running), _fixed(loaded.config)
-    for field in msgspec.structs.fields(Config):
-        if getattr(fixed, field.name) != getattr(wanted, field.name):
-            what = "this cannot change by a reload"
-            yield fault_at(
-                loaded.places, (field.encode_name,), what, "kubelb upgrade goes by it, and cuts no session"
-            )
+    for key in _changed(_fixed(running), _fixed(loaded.config)):
+        what = "this cannot change by a reload"
+        yield fault_at(loaded.places, key, what, "kubelb upgrade goes by it, and cuts no session")
 
     before = _bindings(running)
-    for i, listener in enumerate(loaded.config.listeners):
-        if any(before.get(str(address), listener.socket) != listener.socket for address in listener.listen):
-            what = "the options of a socket that is listened on already cannot change by a reload"
-            yield fault_at(loaded.places, ("listener", i, "socket"), what, "kubelb upgrade goes by it")
+    for key, address, binding in _sockets(loaded.config):
+        for option in _changed(before.get(address, binding), binding, (*key, "socket")):
+            what = f"this cannot change by a reload while {address} is listened on"
+            yield fault_at(loaded.places, option, what, "kubelb upgrade goes by it")
+
+
+def _changed(before: object, after: object, key: Key = ()) -> Iterator[Key]:
+    """The settings that are not the same, each by itself where both have the structure around it."""
+    if before == after:
+        return
+    if isinstance(before, Settings) and isinstance(after, type(before)):
+        for field in fields_of(type(before)):
+            pair = getattr(before, field.name), getattr(after, field.name)
+            yield from _changed(*pair, (*key, field.encode_name))
+    elif _are_settings(before) and _are_settings(after) and len(before) == len(after):
+        for i, pair in enumerate(zip(before, after, strict=True)):
+            yield from _changed(*pair, (*key, i))
+    else:
+        yield key
+
+
+def _are_settings(value: object) -> TypeGuard[tuple[Settings, ...]]:
+    return isinstance(value, tuple) and all(isinstance(one, Settings) for one in value)
 
 
 def _fixed(config: Config) -> Config:
@@ -82,4 +99,10 @@ def new_addresses(running: Config, wanted: Config) -> dict[str, Binding]:
 
 
 def _bindings(config: Config) -> dict[str, Binding]:
-    return {str(address): listener.socket for listener in config.listeners for address in listener.listen}
+    return {address: binding for _, address, binding in _sockets(config)}
+
+
+def _sockets(config: Config) -> Iterator[tuple[Key, str, Binding]]:
+    """Each listener's key, with one of its addresses and the options of its sockets."""
+    for i, listener in enumerate(config.listeners):
+        yield from ((("listener", i), str(address), listener.socket) for address in listener.listen)

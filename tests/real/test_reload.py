@@ -157,7 +157,10 @@ def test_by_signal_and_into_the_log(tmp_path: Path) -> None:
     [
         (("[pool.pool]", "[pool.pool]\nbalanse = 1"), "unknown key"),
         (("workers = 2", "workers = 2\nthreads = 2"), "threads: this cannot change by a reload; kubelb upgrade goes"),
-        (("[pool.pool]", '[admin]\nlisten = "127.0.0.1:9"\n[pool.pool]'), "admin: this cannot change by a reload"),
+        (
+            ("[pool.pool]", '[admin]\nlisten = "127.0.0.1:9"\n[pool.pool]'),
+            "admin.listen: this cannot change by a reload",
+        ),
         (
             ('listen = ["', 'listen = ["192.0.2.1:9", "'),
             "cannot listen on 192.0.2.1:9: cannot assign requested address",
