@@ -26,7 +26,7 @@ _IN_USE = ROWS * _STRIDE
 """The word behind the rows: how many of them are looked at."""
 _LAYOUT = _IN_USE + 1
 _SECRET = _LAYOUT + 1
-_THIS_LAYOUT = 1
+_THIS_LAYOUT = 2
 """To be raised when the words change their meaning: another kubelb may have made the table."""
 CELLS = 1 << 15
 """Of each row, behind all of them; of two words each. What they are for: :mod:`kubelb.crowds`."""
@@ -128,6 +128,8 @@ class Count:
     """Clients for whom there was no room: ``max_connections``."""
     LIMITED = 65
     """Clients of whom there were too many: ``limit``."""
+    INTERNAL = 67
+    """Sessions, and in slot 0 clients without one, that ended by a limit or a fault of our own."""
     SNAPSHOT = 66
     """In the row of a relay thread that accepts clients: the version of the snapshot it goes by."""
 

@@ -24,6 +24,7 @@ LAYERS = {
     "inbox.py": 4,
     "imports.py": 1,
     "inet.py": 1,
+    "own_limits.py": 1,
     "proxyproto.py": 2,
     "reasons.py": 0,
     "stats.py": 1,
@@ -50,7 +51,7 @@ LAYERS = {
 PURE = {
     f"{folder}/{name}.py" if folder else f"{name}.py"
     for folder, names in {
-        "": "inet proxyproto reasons snapshot tls_reasons",
+        "": "inet own_limits proxyproto reasons snapshot tls_reasons",
         "balance": "eligible hashing least_conn passive ramp random_two rebalance round_robin selector",
         "cli": "figures nginx_argv top_model",
         "config": (

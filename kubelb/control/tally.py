@@ -22,6 +22,7 @@ TURNED_AWAY: Final[Mapping[str, int]] = {
     "no_header": Count.NO_HEADER,
     "max_connections": Count.CROWDED_OUT,
     "limit": Count.LIMITED,
+    "internal": Count.INTERNAL,
 }
 """Clients, by reason."""
 DIAL_FAILURES: Final[Mapping[str, int]] = {
@@ -39,6 +40,7 @@ ENDS: Final[Mapping[str, int]] = {
     "idle": Count.IDLED,
     "cut": Count.CUTS,
     "rebalanced": Count.REBALANCED,
+    "internal": Count.INTERNAL,
 }
 """Of sessions, by cause."""
 RESULTS: Final[Mapping[str, int]] = {

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from kubelb import log
 from kubelb.relay.mover import Mover
@@ -34,7 +34,7 @@ class Alone:
     def __init__(self, session: Session, zero_copy: bool, returns: bool, fell_back: Callable[[], None]) -> None:
         """``returns``: it goes back when it is quiet; ``fell_back`` is told on its thread when splice is refused.
 
-        Raises :class:`OSError` when descriptors have run out.
+        Raises :class:`OSError` or :class:`MemoryError` when there is no room for it.
         """
         self.session = session
         self.returns = returns
@@ -42,14 +42,19 @@ class Alone:
         """Not yet looked at."""
         self._end: End | None = None
         self._recalled = False
-        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         pool = Pool(BULK if returns else SHARED, zero_copy)
-        try:
+        with ExitStack() as undo:
             self._mover = Mover(pool, self, time.monotonic(), fell_back=fell_back)
-        except OSError:
-            os.close(self._wakeup)
-            raise
-        self._mover.epoll.register(self._wakeup, select.EPOLLIN)
+            undo.callback(self._mover.close)
+            self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            undo.callback(os.close, self._wakeup)
+            self._mover.epoll.register(self._wakeup, select.EPOLLIN)
+            undo.pop_all()
+
+    @property
+    def step_size(self) -> int:
+        """Bytes that a step of it moves at most: limits may have made its pipe small."""
+        return self._mover.step_size
 
     def start(
         self,
@@ -110,7 +115,7 @@ class Alone:
         except Exception:
             log.get().exception("internal_error", thread=threading.current_thread().name)
             if self._end is None:
-                mover.end(self.session, End.SERVER_RESET)
+                mover.end(self.session, End.INTERNAL)
         mover.reap()
         return self._end
 
@@ -142,4 +147,5 @@ class Alone:
     def close(self) -> None:
         """Before :meth:`start`, or after what it has called through ``post``."""
         self._mover.close()
-        os.close(self._wakeup)
+        with suppress(OSError):  # It is closed all the same: close(2).
+            os.close(self._wakeup)

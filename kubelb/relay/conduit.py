@@ -25,10 +25,17 @@ class Conduit(Protocol):
     def salvage(self) -> bytes:
         """What is held, taken out."""
 
+    def discard(self) -> None:
+        """Throw away all that is in it, also what an interrupted step may have left beside ``held``.
+
+        Takes no memory. Raises :class:`OSError` where that fails; it must not be used then, only closed.
+        """
+
     def lend(self) -> list[int]:
         """Descriptors by which another process gets at what is held: copies, the caller's. Nothing is taken out.
 
         Two are those of a pipe; one is of a file that has the bytes from its beginning.
         """
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """With what is held. It raises nothing: a descriptor is gone whatever close(2) says."""

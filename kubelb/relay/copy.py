@@ -43,6 +43,9 @@ class CopyBuffer:
         self.held = 0
         return data
 
+    def discard(self) -> None:
+        self.held = 0
+
     def lend(self) -> list[int]:
         with os.fdopen(os.memfd_create("kubelb-held"), "wb", buffering=0) as file:
             file.write(self._buffer[self._first : self._first + self.held])

@@ -1,8 +1,10 @@
 """Moves the bytes of the sessions it holds, as its epoll says they are ready.
 
 The engine of every relay thread, shared or alone. It runs on the thread that polls it and owns that epoll, the
-conduits, and both sockets of each session it holds. Watching is level-triggered, so a step need not empty a
-socket to be told again, and a flow's sockets are watched anew only when its state changes.
+conduits, and both sockets of each session it holds. The conduit in use is empty whenever an event begins: whatever
+fails in the middle of a step ends that session, and what it left in the conduit is thrown away. Watching is
+level-triggered, so a step need not empty a socket to be told again, and a flow's sockets are watched anew only when
+its state changes.
 
 Sockets of ended sessions are closed by :meth:`Mover.reap`, after all events of one poll: no event of that poll
 can then meet a newer session under an old descriptor.
@@ -13,9 +15,13 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from socket import SocketType
+from typing import Final
 
 from kubelb import log
+from kubelb.own_limits import EXHAUSTED
+from kubelb.reasons import reason_of
 from kubelb.relay import flow as states
 from kubelb.relay.copy import CopyBuffer
 from kubelb.relay.flow import Event, State
@@ -32,6 +38,8 @@ _LIMITED = select.EPOLLRDNORM
 """Comes with every EPOLLIN of a socket. Limited flows are watched for it, so that no event of theirs is just that."""
 _BULK_STREAK = 8
 """Full steps in a row that make a session bulk."""
+_SMALL: Final = 4096
+"""Bytes of a buffer that stands in for a conduit that cannot be emptied, until there is a better one."""
 
 Handler = Callable[[int, int], None]
 """Takes a descriptor and what epoll reports of it."""
@@ -65,7 +73,13 @@ class Mover:
         """Whose sockets :meth:`reap` closes."""
 
     def adopt(self, session: Session) -> None:
-        """From now on the session is this mover's."""
+        """From now on the session is this mover's, also where a limit of our own ends it at once."""
+        try:
+            self._begin(session)
+        except Exception as error:
+            self._break_off(session, error)
+
+    def _begin(self, session: Session) -> None:
         up, down = session.up, session.down
         self.flows[up.src], self.flows[down.src] = up, down
         up.watched = down.watched = -1
@@ -93,7 +107,7 @@ class Mover:
     def handle(self, events: list[tuple[int, int]], other: Handler) -> None:
         """The events of one poll; those of descriptors that are no session's go to ``other``.
 
-        A fault that is our own ends the session or stays with the descriptor it struck, and is logged.
+        A fault or a limit that is our own ends the session or stays with the descriptor it struck, and is logged.
         """
         flows, now = self.flows, self.now
         for fd, mask in events:
@@ -119,14 +133,43 @@ class Mover:
                         self._read_past_urgent(flow)
                 else:
                     self.woken(flow, mask)
-            except Exception:
-                self._contain(fd)
+            except Exception as error:
+                if flow is None:
+                    log.limited().exception("internal_error", fd=fd)
+                else:
+                    self._break_off(flow.session, error)
 
-    def _contain(self, fd: int) -> None:
-        log.limited().exception("internal_error", fd=fd)
-        flow = self.flows.get(fd)
-        if flow is not None:
-            self.end(flow.session, End.SERVER_RESET)
+    def _break_off(self, session: Session, error: Exception) -> None:
+        """End a session that a limit or a fault of our own has struck, unless it has ended already."""
+        if isinstance(error, MemoryError):
+            self._tell_broken_off("out of memory")
+        elif isinstance(error, OSError) and error.errno in EXHAUSTED:
+            self._tell_broken_off(reason_of(error))
+        else:
+            log.limited().exception("internal_error")
+        self._empty()
+        if session not in self.closing:
+            self.end(session, End.INTERNAL)
+
+    def _tell_broken_off(self, reason: str) -> None:
+        log.limited().warning("session_broken_off", reason=reason)
+
+    def _empty(self) -> None:
+        """What an ended session has left in the conduit is nobody's: no other session may meet it."""
+        try:
+            self._conduit.discard()
+        except OSError:
+            self._conduit.close()
+            self._conduit = CopyBuffer(_SMALL)
+
+    @property
+    def step_size(self) -> int:
+        """Bytes that a step moves at most, as things are."""
+        return self._conduit.size
+
+    def renew(self) -> None:
+        """Between events, now and then: replace a conduit that limits have made small, once there is room again."""
+        self._conduit = self._pool.renew(self._conduit)
 
     def woken(self, flow: Flow, mask: int) -> None:
         """``mask`` is what epoll reports of the flow's source."""
@@ -172,10 +215,11 @@ class Mover:
 
     def _step_by_copy(self, flow: Flow, size: int) -> int | None:
         spliced, self._conduit = self._conduit, CopyBuffer(size)
-        count = self._step(flow)
-        self._pool.give(self._conduit)
-        self._conduit = spliced
-        return count
+        try:
+            return self._step(flow)
+        finally:
+            self._pool.give(self._conduit)
+            self._conduit = spliced
 
     def _read_limited(self, flow: LimitedFlow) -> None:
         """Move what the flow may move now; it rests when that was all for a while."""
@@ -192,7 +236,10 @@ class Mover:
 
     def resume(self, flow: LimitedFlow) -> None:
         """It is due."""
-        self._become(flow, Event.DUE)
+        try:
+            self._become(flow, Event.DUE)
+        except OSError as error:
+            self._break_off(flow.session, error)
 
     def _step(self, flow: Flow) -> int | None:
         """Bytes moved, 0 where the conduit says that the source has ended; None: nothing to read, or it failed."""
@@ -213,7 +260,7 @@ class Mover:
         """It read more than the destination took, or all that a step can."""
         if self._conduit.held:
             self._block(flow)
-        else:
+        elif self._pool.is_full_sized(self._conduit):
             self._full_step(flow)
 
     def holds(self, flow: Flow) -> bool:
@@ -221,7 +268,8 @@ class Mover:
 
     def _block(self, flow: Flow) -> None:
         """The flow adopts the conduit with what is in it, and the mover takes another."""
-        flow.held, self._conduit = self._conduit, self._pool.take()
+        fresh = self._pool.take()
+        flow.held, self._conduit = self._conduit, fresh
         self._become(flow, Event.STUCK)
 
     def _drain(self, flow: Flow) -> None:
@@ -230,8 +278,8 @@ class Mover:
         before = conduit.held
         try:
             conduit.drain(flow.dst)
-        except OSError:
-            self._reset_by(flow.back)
+        except OSError as error:
+            self._socket_failed(flow.back, error)
             return
         if conduit.held != before:
             flow.moved_at = self.now
@@ -248,8 +296,8 @@ class Mover:
             return
         try:
             (session.server if flow is session.up else session.client).shutdown(socket.SHUT_WR)
-        except OSError:
-            self._reset_by(flow.back)
+        except OSError as error:
+            self._socket_failed(flow.back, error)
         else:
             self._watch(flow)
 
@@ -298,8 +346,8 @@ class Mover:
             return
         written = self._conduit.held > 0
         if written:
-            self._conduit.salvage()
-        self._reset_by(flow.back if written else flow)
+            self._empty()
+        self._socket_failed(flow.back if written else flow, error)
 
     def _stop_splicing(self, flow: Flow) -> None:
         self._conduit = self._pool.fall_back(self._conduit)
@@ -313,6 +361,13 @@ class Mover:
     def _source(self, flow: Flow) -> SocketType:
         return flow.session.client if flow is flow.session.up else flow.session.server
 
+    def _socket_failed(self, flow: Flow, error: OSError) -> None:
+        """The flow's source has: it was reset, unless the node itself lacks something."""
+        if error.errno in EXHAUSTED:
+            self._break_off(flow.session, error)
+        else:
+            self._reset_by(flow)
+
     def _reset_by(self, flow: Flow) -> None:
         """The flow's source has failed: the other side is to see a reset too."""
         session = flow.session
@@ -322,9 +377,11 @@ class Mover:
         """Close both sides: by a reset, unless all that was read was also written, or the session may not be half
         closed and one side has ended: like nginx it then leaves unsaid what the other one had no room for.
         """
+        self.closing.append(session)
         cut = end.is_reset
         for flow in (session.up, session.down):
-            del self.flows[flow.src]
+            # One that is broken off while it is being adopted may not be there yet.
+            self.flows.pop(flow.src, None)
             if flow.held is not None:
                 cut = cut or end is not End.CLOSED
                 flow.unsent = flow.held.held
@@ -333,15 +390,15 @@ class Mover:
         if cut:
             for sock in (session.client, session.server):
                 reset_on_close(sock)
-        self.closing.append(session)
         self._ledger.ended(session, end)
 
     def reap(self) -> None:
         """Close the sockets of the sessions that ended since the last call."""
         while self.closing:
             session = self.closing.pop()
-            session.client.close()
-            session.server.close()
+            for sock in (session.client, session.server):
+                with suppress(OSError):  # It is closed all the same: close(2).
+                    sock.close()
             session.part()
 
     def sessions(self) -> Iterable[Session]:

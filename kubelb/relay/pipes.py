@@ -5,16 +5,14 @@ An idle session holds none. Only the thread that owns the pool uses it.
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import NamedTuple
 
+from kubelb.own_limits import EXHAUSTED
 from kubelb.relay.conduit import Conduit
 from kubelb.relay.copy import CopyBuffer
 from kubelb.relay.splice import SplicePipe
 
-OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
-"""Errnos: the process's own or the system's are used up."""
 _SPARE = 4
 
 
@@ -51,30 +49,49 @@ class Pool:
         self._spare: list[Conduit] = []
 
     def take(self) -> Conduit:
-        """An empty one, the taker's until :meth:`give`. When descriptors run out, one that needs none."""
+        """An empty one, the taker's until :meth:`give`. When descriptors run out, one that needs none.
+
+        Raises :class:`MemoryError` where there is no memory for that either.
+        """
         if self._spare:
             return self._spare.pop()
         if self.zero_copy:
             try:
                 return SplicePipe(*self._sizing)
             except OSError as error:
-                if error.errno not in OUT_OF_DESCRIPTORS:
+                if error.errno not in EXHAUSTED:
                     raise
         return CopyBuffer(self._sizing.step)
 
+    def is_full_sized(self, conduit: Conduit) -> bool:
+        """Whether it moves as much in a step as this pool's conduits are to, in the way they are to."""
+        return conduit.size >= self._sizing.step and isinstance(conduit, SplicePipe) is self.zero_copy
+
     def give(self, conduit: Conduit) -> None:
-        """Take back an emptied conduit; one with bytes in it is thrown away with them, one for other steps too."""
-        spliced, step = isinstance(conduit, SplicePipe), self._sizing.step
-        fits = not conduit.held and (conduit.size == step or (spliced and conduit.size < step))
-        if fits and len(self._spare) < _SPARE and spliced is self.zero_copy:
+        """Take back an emptied conduit. It is thrown away where bytes are in it, or where it is for other steps:
+        limits may have made it small that are not reached any more."""
+        fits = not conduit.held and conduit.size == self._sizing.step
+        if fits and len(self._spare) < _SPARE and self.is_full_sized(conduit):
             self._spare.append(conduit)
         else:
             conduit.close()
 
+    def renew(self, conduit: Conduit) -> Conduit:
+        """A better one for an empty conduit that limits have made small, if there is one now; else the same."""
+        if self.is_full_sized(conduit):
+            return conduit
+        try:
+            fresh = self.take()
+        except (OSError, MemoryError):
+            return conduit
+        better = isinstance(fresh, SplicePipe) and (fresh.size > conduit.size or not isinstance(conduit, SplicePipe))
+        (conduit if better else fresh).close()
+        return fresh if better else conduit
+
     def fall_back(self, conduit: Conduit) -> CopyBuffer:
         """Splice was refused: from now on copy. Gives a buffer that holds what ``conduit`` held, and closes that."""
-        self.zero_copy = False
         buffer = CopyBuffer(self._sizing.step, conduit.salvage())
+        self.zero_copy = False
         conduit.close()
         self.close()
         return buffer

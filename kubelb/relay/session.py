@@ -39,16 +39,19 @@ class End(Enum):
     """By us, with a reset to both sides: the server is down, or has drained for long enough."""
     REBALANCED = "rebalanced", Count.REBALANCED
     """By us, cleanly, so that the client dials again."""
+    INTERNAL = "internal", Count.INTERNAL
+    """By us, with a reset to both sides: a limit or a fault of our own has struck it."""
 
     def __init__(self, word: str, counted_as: int) -> None:
         self.word = word
         self.counted_as = counted_as
-        self.is_reset = word in ("client_reset", "server_reset", "cut")
+        self.is_reset = word in ("client_reset", "server_reset", "cut", "internal")
 
 
 def reset_on_close(sock: SocketType) -> None:
     """Have the socket's close send a reset, never an orderly end (SO_LINGER of 0 seconds, socket(7))."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    with suppress(OSError):  # It is closed then as it can be.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
 def _queued(sock: SocketType) -> int:

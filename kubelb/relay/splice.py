@@ -9,11 +9,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from os import splice
+from typing import Final
 
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 REFUSALS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
 """The errnos by which a kernel or a sandbox says that it will not splice these sockets at all."""
+_WASTE: Final = memoryview(bytearray(64 << 10))
+"""What is thrown away is read into this; nobody reads it."""
 
 
 class SplicePipe:
@@ -22,21 +26,25 @@ class SplicePipe:
     __slots__ = ("_read", "_write", "held", "size")
 
     def __init__(self, room: int, size: int) -> None:
-        """A pipe of ``room`` bytes, or what the limits allow (fs.pipe-max-size, fs.pipe-user-pages-soft)."""
+        """A pipe of ``room`` bytes, or what limits and memory allow (fs.pipe-max-size, fs.pipe-user-pages-soft)."""
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            room = fcntl.fcntl(self._write, fcntl.F_SETPIPE_SZ, room)
-        except PermissionError:
-            room = fcntl.fcntl(self._write, fcntl.F_GETPIPE_SZ)
-        self.size = min(size, room)
         self.held = 0
+        try:
+            self.size = min(size, _widen(self._write, room))
+        except OSError:
+            self.close()
+            raise
 
     @classmethod
     def of(cls, read: int, write: int, held: int) -> SplicePipe:
         """The pipe of another process, which holds bytes; its ends are this object's from now on."""
         pipe = cls.__new__(cls)
         pipe._read, pipe._write, pipe.held = read, write, held
-        pipe.size = fcntl.fcntl(write, fcntl.F_GETPIPE_SZ)
+        try:
+            pipe.size = fcntl.fcntl(write, fcntl.F_GETPIPE_SZ)
+        except OSError:
+            pipe.close()
+            raise
         return pipe
 
     def step(self, src: int, dst: int) -> int:
@@ -66,6 +74,12 @@ class SplicePipe:
         self.held = 0
         return data
 
+    def discard(self) -> None:
+        with suppress(BlockingIOError):
+            while os.readv(self._read, [_WASTE]):
+                pass
+        self.held = 0
+
     def lend(self) -> list[int]:
         read = os.dup(self._read)
         try:
@@ -75,5 +89,14 @@ class SplicePipe:
             raise
 
     def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
+        for fd in (self._read, self._write):
+            with suppress(OSError):  # It is closed all the same: close(2).
+                os.close(fd)
+
+
+def _widen(pipe: int, room: int) -> int:
+    """Bytes that the pipe has room for now. One that cannot be widened stays as it was made: fcntl(2)."""
+    try:
+        return fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, room)
+    except OSError:
+        return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)

@@ -19,7 +19,7 @@ from kubelb import log
 from kubelb.inbox import Inbox, contained
 from kubelb.relay.alone import Alone
 from kubelb.relay.mover import Mover
-from kubelb.relay.pipes import OUT_OF_DESCRIPTORS, SHARED, Pool
+from kubelb.relay.pipes import SHARED, Pool
 from kubelb.relay.session import Condition, End, Ledger, LimitedFlow, Session, always
 from kubelb.relay.wheel import Wheel
 
@@ -156,13 +156,17 @@ class RelayThread:
         return True
 
     def watch(self, fd: int, mask: int, handler: Handler) -> None:
-        """Call ``handler`` whenever epoll reports something of ``fd``, which stays the caller's."""
-        self._handlers[fd] = handler
+        """Call ``handler`` whenever epoll reports something of ``fd``, which stays the caller's.
+
+        Raises :class:`OSError` where the kernel has no room for that, and nothing is watched then.
+        """
         self._mover.epoll.register(fd, mask)
+        self._handlers[fd] = handler
 
     def unwatch(self, fd: int) -> None:
-        del self._handlers[fd]
-        self._mover.epoll.unregister(fd)
+        """Nothing, where it is not watched."""
+        if self._handlers.pop(fd, None) is not None:
+            self._mover.epoll.unregister(fd)
 
     def set_deadline(self, entry: Waiting, seconds: float) -> None:
         """In place of the one that it has, if any."""
@@ -249,6 +253,7 @@ class RelayThread:
         for session in self.sessions():
             session.settle()
             self._ledger.moved(session)
+        self._mover.renew()
         self._moving = bool(self._lent)
         self._count_at = now + _COUNTING if self._lent else _NEVER
 
@@ -277,16 +282,18 @@ class RelayThread:
         """Give the session a thread of its own, if there are descriptors and memory for one."""
         try:
             thread = Alone(session, self._zero_copy, returns, lambda: self.post(self._fell_back))
-        except OSError as error:
-            if error.errno not in OUT_OF_DESCRIPTORS:
-                raise
+        except (OSError, MemoryError):
+            return False
+        if returns and thread.step_size < SHARED.step:
+            # It would be slower there.
+            thread.close()
             return False
         held = self._mover.holds(session.up)
         if held:
             self._mover.release(session)
         try:
             thread.start(self._taken_back, self._lent_ended, self.post, self._alone_cpus)
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             thread.close()
             if held:
                 self._mover.adopt(session)

@@ -2,12 +2,13 @@
 
 Of the threads that wait for a listening socket the kernel wakes the one that has waited longest in its queue
 (EPOLLEXCLUSIVE wakes one), so an acceptor goes to the end of that queue after each client: sessions are dealt out
-evenly. Busy threads need not: they are not waiting, and whoever polls first finds the client. When descriptors run
-out an acceptor leaves the clients in the kernel's queue and looks again a little later.
+evenly. Busy threads need not: they are not waiting, and whoever polls first finds the client. When descriptors or
+memory run out an acceptor leaves the clients in the kernel's queue and looks again a little later.
 """
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 from collections.abc import Callable
@@ -15,12 +16,19 @@ from socket import SocketType
 
 from kubelb import log
 from kubelb.config.variables import address_text
+from kubelb.own_limits import EXHAUSTED, own_reason
 from kubelb.relay.thread import RelayThread
-from kubelb.worker.dial import EXHAUSTED
 from kubelb.worker.sockets import accept, listening_address
 
 _PAUSE = 0.1
 """Seconds without accepting after descriptors ran out."""
+_OF_ONE_CLIENT = frozenset(
+    {
+        *(errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP),
+        *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENONET),
+    }
+)
+"""Errnos of one connection that was lost, or is forbidden, before it was accepted: accept(2)."""
 _MASK = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
 Welcome = Callable[[SocketType, tuple[str, int]], None]
@@ -40,8 +48,12 @@ class Acceptor:
         self.wheel_key = 0
 
     def start(self) -> None:
-        self._thread.watch(self._listening.fileno(), _MASK, self._ready)
-        self._watching = True
+        try:
+            self._thread.watch(self._listening.fileno(), _MASK, self._ready)
+        except OSError as error:
+            self._wait(own_reason(error.errno or 0))
+        else:
+            self._watching = True
 
     def stop(self) -> None:
         """For good, with the clients that are in the queue: the kernel may have told nobody else of them."""
@@ -67,12 +79,12 @@ class Acceptor:
         except BlockingIOError:
             self._caught_up()
             return False
-        except ConnectionAbortedError:
-            return True
         except OSError as error:
+            if error.errno in _OF_ONE_CLIENT:
+                return True
             if error.errno not in EXHAUSTED:
                 raise
-            self.pause()
+            self.pause(own_reason(error.errno or 0))
             return False
         self._welcome(client, address)
         return True
@@ -83,17 +95,17 @@ class Acceptor:
             self._exhausted = False
             log.limited().info("accepting_resumed", listener=self._name())
 
-    def pause(self) -> None:
-        """Descriptors ran out: leave clients in the queue for a while."""
-        if not self._watching:
-            return
-        self._unwatch()
+    def pause(self, reason: str) -> None:
+        """Something of ours ran out: leave clients in the queue for a while."""
+        if self._watching:
+            self._unwatch()
+            self._wait(reason)
+
+    def _wait(self, reason: str) -> None:
         self._thread.set_deadline(self, _PAUSE)
         if not self._exhausted:
             self._exhausted = True
-            log.limited().warning(
-                "accepting_paused", listener=self._name(), reason="out of file descriptors; raise max_open_files"
-            )
+            log.limited().warning("accepting_paused", listener=self._name(), reason=reason)
 
     def expired(self) -> None:
         """As the relay thread's deadline: the pause is over. Who had to wait comes first."""

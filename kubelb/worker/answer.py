@@ -10,6 +10,7 @@ from collections.abc import Callable
 from socket import SocketType
 
 from kubelb.relay.thread import RelayThread
+from kubelb.worker.abandon import abandoned_by_faults
 
 _PATIENCE = 5.0
 """Seconds that a client may take none of it."""
@@ -18,30 +19,40 @@ _PATIENCE = 5.0
 class Answer:
     """A text on its way; ``wheel_key`` is the relay thread's."""
 
-    __slots__ = ("_client", "_done", "_sent", "_text", "_thread", "_watched", "wheel_key")
+    __slots__ = ("_client", "_done", "_failed", "_sent", "_text", "_thread", "_watched", "wheel_key")
 
     def __init__(
-        self, client: SocketType, text: bytes, thread: RelayThread, done: Callable[[int, int], None]
+        self,
+        client: SocketType,
+        text: bytes,
+        thread: RelayThread,
+        done: Callable[[int, int], None],
+        failed: Callable[[], None],
     ) -> None:
-        """``done`` is told once, at the end, how many bytes were sent, and nginx's status."""
+        """``done`` is told once, at the end, how many bytes were sent, and nginx's status; or ``failed`` is told that
+        a limit or a fault of our own has struck."""
         self._client = client
         self._text = text
         self._thread = thread
         self._done = done
+        self._failed = failed
         self._sent = 0
         self._watched = False
         self.wheel_key = 0
 
+    @abandoned_by_faults
     def begin(self) -> None:
         if not self._send():
             self._watched = True
-            self._thread.watch(self._client.fileno(), select.EPOLLOUT, lambda mask: self._go_on())
+            self._thread.watch(self._client.fileno(), select.EPOLLOUT, self._go_on)
             self._thread.set_deadline(self, _PATIENCE)
 
-    def _go_on(self) -> None:
+    @abandoned_by_faults
+    def _go_on(self, mask: int) -> None:
         if not self._send():
             self._thread.set_deadline(self, _PATIENCE)
 
+    @abandoned_by_faults
     def expired(self) -> None:
         """As the relay thread's deadline."""
         self._end(200)
@@ -59,8 +70,17 @@ class Answer:
             self._end(200)
         return True
 
+    def abandon(self) -> None:
+        """As :class:`~kubelb.worker.abandon.Stage`."""
+        self._stop()
+        self._failed()
+
     def _end(self, status: int) -> None:
+        self._stop()
+        self._done(self._sent, status)
+
+    def _stop(self) -> None:
         if self._watched:
+            self._watched = False
             self._thread.unwatch(self._client.fileno())
             self._thread.drop_deadline(self)
-        self._done(self._sent, status)

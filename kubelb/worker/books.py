@@ -76,6 +76,11 @@ class Books:
         """A client who needs no server any more: he did not wait for one, or has his answer."""
         self._gone(who.counted_as)
 
+    def broken_off(self, counted_as: tuple[int, ...] = ()) -> None:
+        """A client without a session, whom a limit or a fault of our own has struck."""
+        self._row.add(0, Count.INTERNAL)
+        self._gone(counted_as)
+
     def relays(self, splices: bool, alone: int) -> None:
         """How the thread moves bytes from now on, and how many of its sessions have one of their own."""
         self._row.put(0, Count.SPLICING, splices)

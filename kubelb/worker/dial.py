@@ -19,21 +19,20 @@ from typing import Final, NamedTuple
 
 from kubelb import log
 from kubelb.config.variables import Client, Opening, Try, address_text
+from kubelb.own_limits import EXHAUSTED, OWN, own_reason
 from kubelb.proxyproto import encode
 from kubelb.reasons import reason
-from kubelb.relay.pipes import OUT_OF_DESCRIPTORS
 from kubelb.relay.session import Session
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Listener, Server, target
 from kubelb.stats import Count
+from kubelb.worker.abandon import abandoned_by_faults, give_up
 from kubelb.worker.books import Books, Visit
 from kubelb.worker.dialplan import Start, Step, Wait, may_retry, most_tries, next_step, patience
 from kubelb.worker.manner import CannotBind, Manner
-from kubelb.worker.sockets import connection, reset
+from kubelb.worker.sockets import close, connection, reset
 from kubelb.worker.view import PoolView
 
-EXHAUSTED = OUT_OF_DESCRIPTORS | {errno.ENOBUFS, errno.ENOMEM}
-"""Our own want of descriptors or memory: no server's fault, and it passes."""
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY})
 _KINDS: Final[Mapping[int, int]] = {
     errno.ECONNREFUSED: Count.REFUSED,
@@ -76,10 +75,10 @@ class Dial:
         view: PoolView,
         thread: RelayThread,
         books: Books,
-        exhausted: Callable[[], None],
+        exhausted: Callable[[str], None],
         manner: Manner | None = None,
     ) -> None:
-        """``exhausted`` is told when descriptors ran out; ``manner`` is the listener's."""
+        """``exhausted`` is told what of ours ran out; ``manner`` is the listener's."""
         self._client = client
         self._from = who
         self._listener = listener
@@ -92,6 +91,7 @@ class Dial:
         """So many servers are tried."""
         self._begun = thread.now
 
+    @abandoned_by_faults
     def begin(self) -> None:
         """Once; from then on the dial goes on by itself until it is over."""
         if self._manner is not None:
@@ -105,21 +105,20 @@ class Dial:
         while len(self._tried) < self._most and (position := view.pick(self._from, self._tried, now)) is not None:
             server = view.pool.servers[position]
             try:
-                sock = connection(server.address) if self._manner is None else self._socket(server, self._manner)
+                code = self._try(server, now)
             except CannotBind as error:
                 view.release(server)
                 self._cannot_bind(error)
                 return False
-            except OSError as error:
-                if error.errno in EXHAUSTED:
-                    view.release(server)
-                    self._wait_for_a_descriptor()
-                    return False
-                code = error.errno or errno.EIO
-            else:
-                code = self._connect(server, sock, now)
-                if not code:
-                    return False
+            except Exception:
+                view.release(server)
+                raise
+            if not code:
+                return False
+            if code in EXHAUSTED:
+                view.release(server)
+                self._wait_for_room(code)
+                return False
             self._tried = (*self._tried, position)
             if code in _PENDING:
                 return True
@@ -130,15 +129,20 @@ class Dial:
             self._refuse()
         return False
 
-    def _socket(self, server: Server, manner: Manner) -> SocketType:
-        sock = connection(server.address)
-        manner.receive(sock)
+    def _try(self, server: Server, now: float) -> int:
+        """Begin to connect, as :meth:`_connect`. The place on the server is the caller's if this raises anything."""
         try:
-            manner.bind(sock, self._from)
-        except CannotBind:
-            sock.close()
+            sock = connection(server.address)
+        except OSError as error:
+            return error.errno or errno.EIO
+        try:
+            if self._manner is not None:
+                self._manner.receive(sock)
+                self._manner.bind(sock, self._from)
+            return self._connect(server, sock, now)
+        except BaseException:
+            close(sock)
             raise
-        return sock
 
     def _cannot_bind(self, error: CannotBind) -> None:
         log.limited().error("bind_failed", listener=self._listener.address, reason=str(error))
@@ -160,16 +164,18 @@ class Dial:
             self._connected(server, sock, now, time.monotonic() - begun)
         elif code in _PENDING:
             self._waited = True
-            self._waiting = (*self._waiting, _Attempt(server, sock, now))
             self._thread.watch(sock.fileno(), select.EPOLLOUT, self._answered)
+            self._waiting = (*self._waiting, _Attempt(server, sock, now))
         else:
-            sock.close()
+            close(sock)
         return code
 
+    @abandoned_by_faults
     def _answered(self, mask: int) -> None:
         """A server has, well or badly."""
         self._look()
 
+    @abandoned_by_faults
     def expired(self) -> None:
         """As the relay thread's deadline. A busy thread may have had no time for an answer that has come."""
         self._look()
@@ -184,12 +190,20 @@ class Dial:
             self._thread.unwatch(attempt.sock.fileno())
             self._waiting = tuple(other for other in self._waiting if other is not attempt)
             if code == 0:
-                self._connected(attempt.server, attempt.sock, attempt.begun, self._thread.now - attempt.begun)
+                self._take(attempt)
                 return
             self._close(attempt.sock)
             self._failed(attempt.server, attempt.begun, code)
             failed = True
         self._go_on(failed)
+
+    def _take(self, attempt: _Attempt) -> None:
+        try:
+            self._connected(attempt.server, attempt.sock, attempt.begun, self._thread.now - attempt.begun)
+        except Exception:
+            self._view.release(attempt.server)
+            close(attempt.sock)
+            raise
 
     def _go_on(self, failed: bool) -> None:
         """``failed``: one of the servers just has."""
@@ -215,21 +229,33 @@ class Dial:
         thread.set_deadline(self, then - thread.now)
         self._waited = True
         if not self._client_watched:
-            self._client_watched = True
             thread.watch(self._client.fileno(), 0, self._client_reset)
+            self._client_watched = True
 
-    def _wait_for_a_descriptor(self) -> None:
-        self._exhausted()
+    def _wait_for_room(self, code: int) -> None:
+        """Descriptors or memory ran out: others may give some back in time."""
+        self._exhausted(own_reason(code))
         self._wait_until(min(self._thread.now + _RETRY, self._begun + self._listener.connect_timeout))
 
+    @abandoned_by_faults
     def _client_reset(self, mask: int) -> None:
         self._leave_servers(least=math.inf)
         self._leave_thread()
         self._tell("client_left", 200)
-        self._client.close()
+        close(self._client)
         self._books.gave_up(self._from)
 
+    def abandon(self) -> None:
+        """As :class:`~kubelb.worker.abandon.Stage`."""
+        self._leave_servers(least=math.inf)
+        self._leave_thread()
+        give_up(self._client, self._books, self._from.counted_as)
+
     def _connected(self, server: Server, sock: SocketType, begun: float, seconds: float) -> None:
+        """The session is the relay thread's from now on; adopting it raises nothing."""
+        self._thread.adopt(self._session(server, sock, begun, seconds))
+
+    def _session(self, server: Server, sock: SocketType, begun: float, seconds: float) -> Session:
         thread, listener = self._thread, self._listener
         if self._waited:
             self._leave_servers(least=patience(listener, self._most))
@@ -245,7 +271,7 @@ class Dial:
         options = self._view.liveness if server.address[1] else ()
         rates = _NO_RATES if self._manner is None else self._manner.rates(who)
         timeout, half_close = listener.idle_timeout, listener.half_close
-        thread.adopt(Session(self._client, sock, server.slot, now, timeout, visit, options, rates, half_close))
+        return Session(self._client, sock, server.slot, now, timeout, visit, options, rates, half_close)
 
     def _introduce(self, sock: SocketType) -> int:
         """Tell a server who comes, in so many bytes; a new connection has room for them."""
@@ -281,8 +307,17 @@ class Dial:
     def _failed(self, server: Server, begun: float, code: int) -> None:
         self._note_try(server, begun)
         self._view.release(server)
+        if code in OWN:
+            self._tell_own_limit(server, code)
+            return
         kind = _KINDS.get(code, Count.OTHERWISE)
         self._view.failed(server, self._thread.now, reason(code), kind)
+
+    def _tell_own_limit(self, server: Server, code: int) -> None:
+        """It says nothing of the server."""
+        log.limited().warning(
+            "connect_not_possible", pool=self._view.pool.name, server=server.name, reason=own_reason(code)
+        )
 
     def _leave_servers(self, least: float) -> None:
         """Wait for none of them any more; those that had at least so many seconds to answer have failed."""
@@ -303,7 +338,7 @@ class Dial:
 
     def _close(self, sock: SocketType) -> None:
         # Only after this poll's events: one of them may be the socket's, and a new one would get its descriptor.
-        self._thread.post(sock.close)
+        self._thread.post(lambda: close(sock))
 
     def _leave_thread(self) -> None:
         self._thread.drop_deadline(self)

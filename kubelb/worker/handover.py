@@ -12,6 +12,7 @@ from __future__ import annotations
 import select
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import cycle
 from socket import SocketType
 
@@ -25,6 +26,7 @@ from kubelb.wire.channel import Channel, close_all
 from kubelb.wire.message_sets import FromGiver, FromTaker
 from kubelb.wire.messages import FlowHanded, Handed, Taken
 from kubelb.worker.books import Books, Visit
+from kubelb.worker.sockets import close
 
 _UNDER_WAY = 16
 """Sessions given to one taker and not yet acknowledged: each of them stands still for that moment."""
@@ -46,18 +48,26 @@ class Giver:
 
         More than once where somebody who was to take sessions is gone.
         """
-        if not channels:
+        takers = [taker for taker in map(_Taker, channels) if self._listens(taker)]
+        if not takers:
             reason = "out of file descriptors; raise max_open_files"
             log.get().warning("sessions_not_handed_over", reason=reason, count=self._books.clients)
             return
-        before, self._takers = self._takers, [_Taker(channel) for channel in channels]
+        before, self._takers = self._takers, takers
         self._turns = cycle(self._takers)
-        for taker in self._takers:
-            self._thread.watch(taker.channel.fileno(), select.EPOLLIN, lambda mask, taker=taker: self._told(taker))  # type: ignore[misc]
         for taker in before:
             self._drop_idle(taker)
         self._waiting.clear()
         self._thread.hand_over(self._give)
+
+    def _listens(self, taker: _Taker) -> bool:
+        """Whether what it says will be heard; it gets no session otherwise."""
+        try:
+            self._thread.watch(taker.channel.fileno(), select.EPOLLIN, lambda mask: self._told(taker))
+        except OSError:
+            taker.channel.close()
+            return False
+        return True
 
     def _drop_idle(self, taker: _Taker) -> None:
         """One that gets no more, unless it has still to say what it has taken."""
@@ -93,9 +103,9 @@ class Giver:
                 # It has much to read still, or is gone: its channel tells next.
                 taker.full = True
                 self._wait(taker.sent.pop(self._numbers))
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             del taker.sent[self._numbers]
-            self._keep(session, reason_of(error))
+            self._keep(session, _reason(error))
         finally:
             close_all(fds[2:])
 
@@ -195,8 +205,8 @@ def _let_go(session: Session) -> None:
     for flow in (session.up, session.down):
         if flow.held is not None:
             flow.held.close()
-    session.client.close()
-    session.server.close()
+    close(session.client)
+    close(session.server)
     session.part()
 
 
@@ -212,7 +222,12 @@ class Taking:
         self._books = books
         self._channel = channel
         self._adopt = adopt
-        thread.watch(channel.fileno(), select.EPOLLIN, self._received)
+        try:
+            thread.watch(channel.fileno(), select.EPOLLIN, self._received)
+        except OSError:
+            # The giver hears of that, and keeps its sessions.
+            channel.close()
+            raise
 
     def _received(self, mask: int) -> None:
         try:
@@ -229,12 +244,30 @@ class Taking:
         if len(fds) < _descriptors(message):
             close_all(fds)
             log.limited().warning("session_not_taken", reason="out of file descriptors; raise max_open_files")
-            self._channel.offer(Taken(message.number, taken=False))
+            self._acknowledge(message.number, taken=False)
             return
-        session = _session(message, fds)
+        try:
+            session = _session(message, fds)
+        except (OSError, MemoryError) as error:
+            log.limited().warning("session_not_taken", reason=_reason(error))
+            self._acknowledge(message.number, taken=False)
+            return
         self._books.taken(session)
-        self._channel.offer(Taken(message.number, taken=True))
-        self._adopt(session)
+        if self._acknowledge(message.number, taken=True):
+            self._adopt(session)
+        else:
+            _let_go(session)
+            self._books.given(session)
+
+    def _acknowledge(self, number: int, taken: bool) -> bool:
+        """Whether the giver knows, or is gone. Otherwise it takes back what it has sent, once this end is closed."""
+        try:
+            heard = self._channel.offer(Taken(number, taken)) or self._channel.is_closed_there()
+        except OSError:
+            heard = False
+        if not heard:
+            self.end()
+        return heard
 
     def end(self) -> None:
         """Take no more: what has not been taken goes to others. Nothing, where the other end has been closed."""
@@ -244,27 +277,50 @@ class Taking:
             self._channel.close()
 
 
+def _reason(error: OSError | MemoryError) -> str:
+    return reason_of(error) if isinstance(error, OSError) else "out of memory"
+
+
 def _descriptors(message: Handed) -> int:
     """How many belong to it."""
     return 2 + sum((2 if flow.in_pipe else 1) for flow in (message.up, message.down) if flow.held)
 
 
 def _session(message: Handed, fds: list[int]) -> Session:
+    """The descriptors are its own from now on, and none is left open where it raises anything."""
     rest = deque(fds)
-    client, server = SocketType(fileno=rest.popleft()), SocketType(fileno=rest.popleft())
+    with ExitStack() as undo:
+        undo.callback(close_all, rest)
+        client, server = (_socket(rest, undo) for _ in range(2))
+        session = _unmoved(message, client, server)
+        for flow, handed in ((session.up, message.up), (session.down, message.down)):
+            _continue(flow, handed)
+            if handed.held:
+                flow.held = borrowed([rest.popleft() for _ in range(2 if handed.in_pipe else 1)], handed.held)
+                undo.callback(flow.held.close)
+        undo.pop_all()
+    session.counted = (session.up.moved, session.down.moved)
+    return session
+
+
+def _socket(rest: deque[int], undo: ExitStack) -> SocketType:
+    """That of the first descriptor, which is taken out."""
+    sock = SocketType(fileno=rest[0])
+    rest.popleft()
+    undo.callback(close, sock)
+    return sock
+
+
+def _unmoved(message: Handed, client: SocketType, server: SocketType) -> Session:
     visit = Visit(
         message.client, message.listener, message.server, message.opened_at, message.opening, message.counted_as
     )
     rates, half_close = (message.up.rate, message.down.rate), message.listener.half_close
-    session = Session(
-        client, server, message.slot, 0.0, message.idle_timeout, visit, rates=rates, half_close=half_close
-    )
-    for flow, handed in ((session.up, message.up), (session.down, message.down)):
-        flow.state, flow.moved, flow.moved_at = State(handed.state), handed.moved, handed.moved_at
-        flow.first_at = handed.first_at
-        if isinstance(flow, LimitedFlow):
-            flow.due = handed.due
-        if handed.held:
-            flow.held = borrowed([rest.popleft() for _ in range(2 if handed.in_pipe else 1)], handed.held)
-    session.counted = (session.up.moved, session.down.moved)
-    return session
+    return Session(client, server, message.slot, 0.0, message.idle_timeout, visit, rates=rates, half_close=half_close)
+
+
+def _continue(flow: Flow, handed: FlowHanded) -> None:
+    flow.state, flow.moved, flow.moved_at = State(handed.state), handed.moved, handed.moved_at
+    flow.first_at = handed.first_at
+    if isinstance(flow, LimitedFlow):
+        flow.due = handed.due

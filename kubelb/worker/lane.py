@@ -20,6 +20,7 @@ from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FromGiver, FromTaker
 from kubelb.wire.messages import AskSessions, Release, SessionList, Sighting
 from kubelb.worker import reception
+from kubelb.worker.abandon import give_up
 from kubelb.worker.acceptor import Acceptor
 from kubelb.worker.accesslog import AccessLog, wanted
 from kubelb.worker.books import Books, Visit
@@ -133,6 +134,13 @@ class Lane:
     def _welcomer(self, listening: str, local: SocketAddress) -> Callable[[SocketType, tuple[str, int]], None]:
         def welcome(client: SocketType, address: tuple[str, int]) -> None:
             number = self.books.accepted()
+            try:
+                take_in(client, address, number)
+            except Exception:
+                give_up(client, self.books)
+                raise
+
+        def take_in(client: SocketType, address: tuple[str, int], number: int) -> None:
             if self._snapshot.max_clients is not None and self._crowded(self._snapshot.max_clients):
                 client.close()
                 self.books.turned_away(reason=Count.CROWDED_OUT)
@@ -173,9 +181,9 @@ class Lane:
         log.limited().warning("max_connections_reached", clients=most)
         return True
 
-    def _exhausted(self) -> None:
+    def _exhausted(self, reason: str) -> None:
         for acceptor in self._acceptors.values():
-            acceptor.pause()
+            acceptor.pause(reason)
 
     def hand_over(self, channels: Sequence[Channel[FromTaker]]) -> None:
         """Give the sessions to the relay threads behind these channels, which are this lane's from now on."""

@@ -24,6 +24,7 @@ from kubelb.proxyproto import Header
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Listener
 from kubelb.stats import Count
+from kubelb.worker.abandon import give_up
 from kubelb.worker.answer import Answer
 from kubelb.worker.books import Books
 from kubelb.worker.limits import REJECTED, Limits
@@ -71,7 +72,8 @@ class Reception:
         read = partial(self._header_read, client, who)
         left = partial(self._left, client, who)
         broken = partial(self._header_broken, client, who)
-        Preface(client, self._thread, read, left, broken).begin(self._listener.proxy_protocol_timeout)
+        failed = partial(give_up, client, self._books)
+        Preface(client, self._thread, read, left, broken, failed).begin(self._listener.proxy_protocol_timeout)
 
     def _header_read(self, client: SocketType, who: Client, header: Header) -> None:
         if header.source is not None:
@@ -93,6 +95,15 @@ class Reception:
         self._assign(who)
         if listener.limits:
             who = self._limits.counted(who)
+        try:
+            self._go_on(client, who)
+        except Exception:
+            give_up(client, self._books, who.counted_as)
+            raise
+
+    def _go_on(self, client: SocketType, who: Client) -> None:
+        """The client is counted among its kinds."""
+        listener = self._listener
         if who.limit_status == REJECTED:
             self._turn_away(client, who, "limited", 503, Count.LIMITED)
         elif not allowed(listener.access, who.remote[0]):
@@ -101,7 +112,9 @@ class Reception:
         elif self._answer is not None:
             now, at = time.monotonic(), datetime.now().astimezone()
             text = self._answer(Ended(_opening(who), 0, now, at, 0, 0))
-            Answer(client, text, self._thread, partial(self._answered, client, who)).begin()
+            answered = partial(self._answered, client, who)
+            failed = partial(give_up, client, self._books, who.counted_as)
+            Answer(client, text, self._thread, answered, failed).begin()
         else:
             self._proxy(listener, client, who)
 

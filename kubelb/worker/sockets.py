@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import socket
+from contextlib import suppress
 from socket import SocketType
 
 from kubelb.relay.session import Options, reset_on_close
@@ -78,11 +79,21 @@ def connection(address: SocketAddress) -> SocketType:
     if not address[1]:
         return SocketType(_UNIX, _NONBLOCKING_STREAM)
     sock = SocketType(_FAMILIES[":" in address[0]], _NONBLOCKING_STREAM, _TCP)
-    sock.setsockopt(_TCP, _NODELAY, 1)
+    try:
+        sock.setsockopt(_TCP, _NODELAY, 1)
+    except OSError:
+        close(sock)
+        raise
     return sock
 
 
 def reset(sock: SocketType) -> None:
     """Close with a reset, never with an orderly end."""
     reset_on_close(sock)
-    sock.close()
+    close(sock)
+
+
+def close(sock: SocketType) -> None:
+    """Raises nothing: a descriptor is gone whatever close(2) says."""
+    with suppress(OSError):
+        sock.close()

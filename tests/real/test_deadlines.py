@@ -309,7 +309,7 @@ def an_order_that_has_got_one_more_is_withdrawn(stack: ExitStack, echo: SocketAd
 def one_that_pauses_is_stopped(stack: ExitStack, echo: SocketAddress) -> Begun:
     lane = stack.enter_context(a_lane(a_snapshot([echo])))
     for _ in range(2):
-        lane.run(lane.lane._exhausted)
+        lane.run(lambda: lane.lane._exhausted("too few"))
     return lane, lane.withdraw
 
 
@@ -342,11 +342,11 @@ def test_a_pause_does_not_grow_longer_when_descriptors_run_out_again(
     """Dials that want one say so again and again, meanwhile there is one for the client that waits."""
     monkeypatch.setattr(acceptor, "_PAUSE", 0.2)
     with a_lane(a_snapshot([echo])) as lane:
-        lane.run(lane.lane._exhausted)
+        lane.run(lambda: lane.lane._exhausted("too few"))
         with lane.connect() as client:
 
             def accepted() -> bool:
-                lane.run(lane.lane._exhausted)
+                lane.run(lambda: lane.lane._exhausted("too few"))
                 return lane.clients == 1
 
             eventually(accepted, "the pause is over")

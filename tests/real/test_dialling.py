@@ -194,7 +194,7 @@ class Still:
         self.dial = Dial(near, who, listener, view, self.thread, books, self._exhausted)
         self.dial.begin()
 
-    def _exhausted(self) -> None:
+    def _exhausted(self, reason: str) -> None:
         self.exhausted += 1
 
     def at(self, now: float) -> None:

@@ -186,7 +186,7 @@ def test_a_fault_of_a_session_ends_that_session_only(share: bool) -> None:
             ping(broken, up=True)
         broken.session.up.back = None  # type: ignore[assignment]
         broken.client.close()
-        assert rig.end_of(broken) is End.SERVER_RESET
+        assert rig.end_of(broken) is End.INTERNAL
         with pytest.raises(ConnectionResetError):
             read_to_the_end(broken.server)
         ping(well, up=True)
