@@ -21,6 +21,7 @@ TREES = {name: ast.parse(file.read_text()) for name, file in FILES.items()}
 LAYERS = {
     "__init__.py": 0,
     "crowds.py": 2,
+    "deadlines.py": 0,
     "inbox.py": 4,
     "imports.py": 1,
     "inet.py": 1,
@@ -51,7 +52,7 @@ LAYERS = {
 PURE = {
     f"{folder}/{name}.py" if folder else f"{name}.py"
     for folder, names in {
-        "": "inet own_limits proxyproto reasons snapshot tls_reasons",
+        "": "deadlines inet own_limits proxyproto reasons snapshot tls_reasons",
         "balance": "eligible hashing least_conn passive ramp random_two rebalance round_robin selector",
         "cli": "figures nginx_argv top_model",
         "config": (

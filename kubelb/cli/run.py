@@ -19,6 +19,7 @@ from kubelb.config.log_targets import log_targets, peer
 from kubelb.config.model.logs import Log, LogTarget
 from kubelb.config.overrides import NO_OVERRIDES, Overrides
 from kubelb.config.sources import Sources, load
+from kubelb.deadlines import USUAL, Deadlines
 from kubelb.discovery.resolve import resolve
 from kubelb.health.probes import prepare
 from kubelb.outlets import Target
@@ -35,6 +36,7 @@ def run(
     overrides: Overrides = NO_OVERRIDES,
     ready: Callable[[], None] | None = None,
     show: Callable[[ConfigFault], int] = show_faults,
+    deadlines: Deadlines = USUAL,
 ) -> int:
     """Until a signal ends it; the exit status. Faults come as one line each on standard error, written by ``show``.
 
@@ -57,7 +59,7 @@ def run(
         if (ignored := ignored_user(loaded.config.process)) is not None:
             log.get().warning("setting_without_effect", setting=ignored)
         check_user(loaded.config, loaded.places)
-        supervisor = Supervisor(loaded.config, snapshot, Origin(image, sources, overrides, predecessor))
+        supervisor = Supervisor(loaded.config, snapshot, Origin(image, sources, overrides, predecessor), deadlines)
     except ConfigFault as error:
         return show(error)
     prepare(pool.health for pool in loaded.config.pools.values())

@@ -11,15 +11,14 @@ import psutil
 
 from kubelb.stats import Count, Table
 
-_PATIENCE = 5.0
-"""Seconds; a worker hears within milliseconds, unless it is stopped or the machine has no time for it."""
 _LOOK = 0.002
+"""Seconds between two looks."""
 
 
-def await_workers(table: Table, supervisor: int, version: int) -> tuple[str, ...]:
-    """Return once all that accept clients go by this snapshot or a later one, or after 5 seconds: a warning for each
-    that does not. ``supervisor`` is the pid of ours; rows of another one's workers stay as they were left."""
-    give_up_at = time.monotonic() + _PATIENCE
+def await_workers(table: Table, supervisor: int, version: int, within: float) -> tuple[str, ...]:
+    """Return once all that accept clients go by this snapshot or a later one, or after so many seconds: a warning for
+    each that does not. ``supervisor`` is the pid of ours; rows of another one's workers stay as they were left."""
+    give_up_at = time.monotonic() + within
     while (behind := _behind(table, supervisor, version)) and time.monotonic() < give_up_at:
         time.sleep(_LOOK)
     return tuple(f"{name} (pid {pid}) has not heard of it yet" for name, pid in behind)

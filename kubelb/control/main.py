@@ -39,6 +39,7 @@ from kubelb.control.reloads import Reloads
 from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions
 from kubelb.control.upgrades import UNDER_WAY, Upgrades
 from kubelb.control.web import Views
+from kubelb.deadlines import USUAL, Deadlines
 from kubelb.discovery.targets import Target
 from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
@@ -91,6 +92,7 @@ class Setup:
     """The supervisor's."""
     upgrade_under_way: bool
     """Another one is about to take its place."""
+    deadlines: Deadlines = USUAL
 
 
 def run(setup: Setup) -> None:
@@ -283,7 +285,8 @@ class _Control:
         return commands.reply(command, before, self._status()), self._keeper.snapshot.version
 
     def _await_workers(self, version: int) -> tuple[str, ...]:
-        return await_workers(self._setup.table, self._setup.pid, version)
+        setup = self._setup
+        return await_workers(setup.table, setup.pid, version, setup.deadlines.follow)
 
     def _say(self, message: FromControl) -> None:
         """To the supervisor, from any thread."""

@@ -15,6 +15,7 @@ import time
 
 from kubelb import log
 from kubelb.config.model.config import Config
+from kubelb.deadlines import Deadlines
 from kubelb.reasons import reason_of
 from kubelb.snapshot import Snapshot
 from kubelb.supervisor import holdings, plan, signals
@@ -50,13 +51,13 @@ from kubelb.wire.messages import (
 class Supervisor:
     """One run, from binding to the last child's end, or until another supervisor is in this one's place."""
 
-    def __init__(self, config: Config, snapshot: Snapshot, origin: Origin) -> None:
+    def __init__(self, config: Config, snapshot: Snapshot, origin: Origin, deadlines: Deadlines) -> None:
         """Takes hold of all it needs. Raises :class:`~kubelb.config.faults.ConfigFault` for what it cannot get."""
         raise_open_files(config.max_open_files)
         old = origin.predecessor
         held = holdings.afresh(config, snapshot) if old is None else holdings.from_predecessor(config, snapshot, old)
         self._origin = origin
-        self._service = Service(config, origin, held, self._told)
+        self._service = Service(config, origin, held, deadlines, self._told)
         self._service.selector.register(self._service.signals, selectors.EVENT_READ, self._signalled)
         self._arrival = None if old is None else Arrival(self._service, old)
         self._departure: Departure | None = None
@@ -74,7 +75,8 @@ class Supervisor:
                 if service.selector.get_map().get(key.fd) is key:
                     key.data()
             self._look_after_upgrade()
-            service.end_as(plan.escalate(service.ending, service.family.all(), time.monotonic()))
+            places, within = service.family.all(), service.deadlines.stop
+            service.end_as(plan.escalate(service.ending, places, time.monotonic(), within))
             service.systemd.alive(time.monotonic())
         service.clean_up()
         log.get().info("stopped")

@@ -18,8 +18,6 @@ _YOUNG = 10.0
 """Seconds; a child that dies younger counts as failing again."""
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 10.0
-_KILL_AFTER = 5.0
-"""Seconds that children have to end after a fast stop."""
 
 
 class Phase(Enum):
@@ -98,19 +96,23 @@ def stop_gracefully(ending: Ending, timeout: float | None, now: float) -> Ending
     return Ending(Phase.DRAINING, None if timeout is None else now + timeout)
 
 
-def stop_fast(ending: Ending, now: float) -> Ending:
+def stop_fast(ending: Ending, now: float, within: float) -> Ending:
+    """``within`` so many seconds children have to end."""
     if ending.phase in (Phase.STOPPING, Phase.KILLING):
         return ending
-    return Ending(Phase.STOPPING, now + _KILL_AFTER)
+    return Ending(Phase.STOPPING, now + within)
 
 
-def escalate(ending: Ending, places: Iterable[Place], now: float) -> Ending:
-    """The next phase, once its time has come: draining is done when no worker is left, whatever the deadline."""
+def escalate(ending: Ending, places: Iterable[Place], now: float, within: float) -> Ending:
+    """The next phase, once its time has come: draining is done when no worker is left, whatever the deadline.
+
+    ``within`` is for a fast stop that begins now.
+    """
     if ending.phase is Phase.DRAINING and all(place.pid is None for place in places if place.name != CONTROL):
-        return stop_fast(ending, now)
+        return stop_fast(ending, now, within)
     if ending.deadline is None or now < ending.deadline:
         return ending
-    return stop_fast(ending, now) if ending.phase is Phase.DRAINING else Ending(Phase.KILLING)
+    return stop_fast(ending, now, within) if ending.phase is Phase.DRAINING else Ending(Phase.KILLING)
 
 
 def over(ending: Ending, places: Iterable[Place]) -> bool:

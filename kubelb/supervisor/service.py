@@ -22,6 +22,7 @@ from kubelb.config.model.listeners import Binding
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
 from kubelb.control import main as control
+from kubelb.deadlines import Deadlines
 from kubelb.reasons import reason_of
 from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
@@ -57,8 +58,16 @@ class Origin:
 class Service:
     """``hear`` is called when a child's channel has something, with its pid. It says whether there was anything."""
 
-    def __init__(self, config: Config, origin: Origin, held: Holdings, hear: Callable[[int, Heard], bool]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        origin: Origin,
+        held: Holdings,
+        deadlines: Deadlines,
+        hear: Callable[[int, Heard], bool],
+    ) -> None:
         self.config = config
+        self.deadlines = deadlines
         self._identity = identity(config.process)
         self.reloaded: str | None = None
         """The TOML of what it runs with since a reload; None: there was none."""
@@ -193,6 +202,7 @@ class Service:
                     web=self.sockets.web,
                     pid=os.getppid(),
                     upgrade_under_way=self.upgrade_under_way,
+                    deadlines=self.deadlines,
                 )
             )
 
@@ -335,7 +345,7 @@ class Service:
             self.family.signal_all(signal.SIGTERM if ending.phase is Phase.STOPPING else signal.SIGKILL)
 
     def stop_fast(self) -> None:
-        self.end_as(plan.stop_fast(self.ending, time.monotonic()))
+        self.end_as(plan.stop_fast(self.ending, time.monotonic(), self.deadlines.stop))
 
     def stop_gracefully(self) -> None:
         self.end_as(plan.stop_gracefully(self.ending, self.config.shutdown_timeout, time.monotonic()))

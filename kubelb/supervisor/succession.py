@@ -185,7 +185,7 @@ class Departure:
     def _step_back(self) -> None:
         """The new supervisor may serve."""
         service, family = self._service, self._service.family
-        self._new.has_taken_over()
+        self._new.has_taken_over(time.monotonic() + service.deadlines.hand_over)
         self._new.channel.send(Serve())
         service.serving, service.ending = False, Ending(Phase.HANDING_OVER)
         family.send_control(Retire())
@@ -205,7 +205,7 @@ class Departure:
         service.family.send_control(Upgraded(self._new.pid, ()))
         service.family.send_control(Stop())
         service.systemd.main_pid(self._new.pid)
-        service.ending = plan.stop_fast(service.ending, now)
+        service.ending = plan.stop_fast(service.ending, now, service.deadlines.stop)
         self._new.channel.send(Drained())
 
     def _fail(self, faults: tuple[str, ...]) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,8 +33,6 @@ _VARIABLE = "KUBELB_PREDECESSOR"
 """Of a new supervisor: its end of the channel."""
 _PATIENCE = 60.0
 """Seconds until the new supervisor has to serve."""
-_SLOW = 10.0
-"""Seconds that sessions may take to be handed over, until that is worth a line."""
 _ANSWER = 20.0
 """Seconds that the old one may take to say what there is."""
 _PID_FILE, _COUNTERS = "pid file", "counters"
@@ -73,8 +70,9 @@ class Successor:
         for first in range(0, len(fds), AT_MOST):
             self.channel.send(Descriptors(), fds[first : first + AT_MOST])
 
-    def has_taken_over(self) -> None:
-        self.took_over, self.deadline = True, time.monotonic() + _SLOW
+    def has_taken_over(self, deadline: float) -> None:
+        """``deadline`` is when it has to have all sessions."""
+        self.took_over, self.deadline = True, deadline
 
     def close(self) -> None:
         self.channel.close()

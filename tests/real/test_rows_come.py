@@ -36,7 +36,7 @@ class Growing(Table):
 
 def test_in_control() -> None:
     table = Growing(1)
-    assert await_workers(table, os.getpid(), 1) == ()
+    assert await_workers(table, os.getpid(), 1, within=0.0) == ()
     assert usages(os.getpid(), table)
     assert status(SNAPSHOT, table, os.getpid(), time.monotonic_ns(), time.time()).pools[0].servers[0].active == 0
     table.close()

@@ -15,9 +15,11 @@ import psutil
 import pytest
 
 from kubelb.config.values import Duration
+from kubelb.deadlines import Deadlines
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of
 from tests.support.log import DEADLINE
+from tests.support.program import impatient
 from tests.support.proxy import KUBELB, Proxy, a_config, a_proxy, echoes, reserved, running, suspended
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -178,7 +180,10 @@ def test_a_graceful_stop_serves_who_was_waiting(tmp_path: Path, servers: Identit
 
 
 def test_a_worker_that_hangs_is_killed_at_a_stop(tmp_path: Path, servers: IdentityServers) -> None:
-    with a_proxy(tmp_path, servers.addresses, workers=1) as proxy:
+    with (
+        reserved() as listen,
+        impatient(tmp_path, a_config(listen, servers.addresses, workers=1), Deadlines(stop=0.1)) as proxy,
+    ):
         children = proxy.children()
         with suspended(proxy.workers()):
             proxy.process.send_signal(signal.SIGTERM)

@@ -17,11 +17,12 @@ from kubelb.cli.adminclient import AdminFault
 from kubelb.cli.upgrade import upgrade
 from kubelb.config.toml.writer import write_toml
 from kubelb.control.commands import Drain
+from kubelb.deadlines import Deadlines
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.holes import a_hole
 from tests.support.identity import ask, keep, leave, name_of
-from tests.support.program import OURS, STANDING, a_program
+from tests.support.program import OURS, STANDING, a_program, impatient
 from tests.support.proxy import (
     KUBELB,
     EchoServers,
@@ -330,7 +331,11 @@ def _connected(listen: SocketAddress) -> socket.socket | None:
 
 
 def test_a_worker_that_does_not_give_its_sessions_is_named(tmp_path: Path, servers: list[SocketAddress]) -> None:
-    with a_proxy(tmp_path, servers) as proxy, sessions(proxy):
+    with (
+        reserved() as listen,
+        impatient(tmp_path, a_config(listen, servers), Deadlines(hand_over=0.1)) as proxy,
+        sessions(proxy),
+    ):
         old, workers = proxy.supervisor, proxy.workers()
         with suspended(workers):
             old.send_signal(signal.SIGUSR2)

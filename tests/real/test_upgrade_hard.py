@@ -388,6 +388,7 @@ def test_a_container_that_is_stopped_on_the_way(tmp_path: Path, servers: list[So
             first.send_signal(signal.SIGUSR2)
             log.wait_for("started", count=2)
             first.terminate()
-            eventually(lambda: refuses(listen), "the new one has been told")
+            log.wait_for("stopped")
         assert container.wait(60) == 0
+        assert refuses(listen)
         assert not list(runtime_dir.iterdir())

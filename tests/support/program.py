@@ -11,13 +11,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from kubelb.config.model.config import Config
 from kubelb.config.toml.writer import write_toml
+from kubelb.deadlines import Deadlines
 from kubelb.snapshot import SocketAddress
 from tests.support.proxy import Proxy, a_config, reserved, started
 
 OURS = "from kubelb.cli.app import main\nmain()\n"
 STANDING = f"import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n{OURS}"
 """It stands still before it does anything, until it is told to go on."""
+_IMPATIENT = """\
+import sys
+from kubelb.cli.run import run
+from kubelb.config.overrides import Overrides
+from kubelb.config.sources import Sources
+from kubelb.deadlines import Deadlines
+sys.exit(run(Sources(config={file!r}), Overrides(runtime_dir={runtime_dir!r}), deadlines={deadlines!r}))
+"""
 
 
 @contextmanager
@@ -31,3 +41,13 @@ def a_program(directory: Path, servers: Sequence[SocketAddress], code: str = OUR
         command += ["--runtime-dir", str(directory / "run"), "--config", str(file)]
         with started(command, directory / "run") as proxy:
             yield proxy, program
+
+
+@contextmanager
+def impatient(directory: Path, config: Config, deadlines: Deadlines) -> Iterator[Proxy]:
+    """A running kubelb that waits for its processes as long as the test wants it to."""
+    program, file, runtime_dir = directory / "program.py", directory / "kubelb.toml", directory / "run"
+    program.write_text(_IMPATIENT.format(file=str(file), runtime_dir=str(runtime_dir), deadlines=deadlines))
+    file.write_text(write_toml(config))
+    with started([sys.executable, str(program)], runtime_dir) as proxy:
+        yield proxy

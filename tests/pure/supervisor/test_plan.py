@@ -12,6 +12,7 @@ from kubelb.supervisor.plan import CONTROL, Ending, Phase, Place
 
 LONGEST_PAUSE = 10.0
 OLD = 10.0
+STOP = 5.0
 
 times = st.floats(0, 1e6)
 pauses = st.sampled_from([0.0, 0.1, 1.0, 5.0, OLD, 3600.0]) | st.floats(0, 100)
@@ -79,9 +80,9 @@ def test_a_stop_never_becomes_gentler(ending: Ending, timeout: float | None, now
     order = list(Phase)
     for after in (
         plan.stop_gracefully(ending, timeout, now),
-        plan.stop_fast(ending, now),
-        plan.escalate(ending, [], now),
-        plan.escalate(ending, [Place("worker-0", pid=1)], now),
+        plan.stop_fast(ending, now, STOP),
+        plan.escalate(ending, [], now, STOP),
+        plan.escalate(ending, [Place("worker-0", pid=1)], now, STOP),
     ):
         assert order.index(after.phase) >= order.index(ending.phase)
         assert after is ending or after.phase is not ending.phase
@@ -119,7 +120,7 @@ class _Supervisor(RuleBasedStateMachine):
 
     def turn(self) -> None:
         """What follows every wake-up."""
-        escalated = plan.escalate(self.ending, self.places.values(), self.now)
+        escalated = plan.escalate(self.ending, self.places.values(), self.now, STOP)
         if escalated.phase is Phase.KILLING and escalated is not self.ending:
             self.kill_all()
         self.ending = escalated
@@ -161,7 +162,7 @@ class _Supervisor(RuleBasedStateMachine):
 
     @rule()
     def stop_fast(self) -> None:
-        self.ending = plan.stop_fast(self.ending, self.now)
+        self.ending = plan.stop_fast(self.ending, self.now, STOP)
         self.turn()
 
     @invariant()
@@ -188,7 +189,7 @@ class _Supervisor(RuleBasedStateMachine):
         """A fast stop always comes to its end by looking only when :func:`plan.next_look` says so."""
         if not self.names:
             return
-        self.ending = plan.stop_fast(self.ending, self.now)
+        self.ending = plan.stop_fast(self.ending, self.now, STOP)
         while not self.over:
             due = plan.next_look(self.places.values(), self.ending)
             assert due is not None
@@ -206,7 +207,7 @@ def test_a_graceful_stop_becomes_fast_and_then_kills(begun: float, timeout: floa
     ending = plan.stop_gracefully(Ending(), timeout, begun)
     phases_seen = [ending.phase]
     while ending.deadline is not None:
-        ending = plan.escalate(ending, stuck, ending.deadline)
+        ending = plan.escalate(ending, stuck, ending.deadline, STOP)
         phases_seen.append(ending.phase)
     assert phases_seen == [Phase.DRAINING, Phase.STOPPING, Phase.KILLING]
 
@@ -214,6 +215,6 @@ def test_a_graceful_stop_becomes_fast_and_then_kills(begun: float, timeout: floa
 def test_a_graceful_stop_without_a_limit_waits_for_workers_for_ever_and_for_control_not_at_all() -> None:
     ending = plan.stop_gracefully(Ending(), None, 1.0)
     control, worker = Place(CONTROL, pid=1), Place("worker-0", pid=2)
-    assert plan.escalate(ending, [control, worker], 1e12) is ending
+    assert plan.escalate(ending, [control, worker], 1e12, STOP) is ending
     assert plan.next_look([control, worker], ending) is None
-    assert plan.escalate(ending, [control, Place("worker-0")], 2.0).phase is Phase.STOPPING
+    assert plan.escalate(ending, [control, Place("worker-0")], 2.0, STOP).phase is Phase.STOPPING

@@ -1,0 +1,22 @@
+"""How long the processes of one kubelb wait for one another; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds. The supervisor is given them, and gives control those that are control's."""
+
+    follow: float = 5.0
+    """Workers that have not applied a changed snapshot by then are named to whoever asked for the change. It takes
+    milliseconds, unless they are stopped or the machine has no time for them."""
+    hand_over: float = 10.0
+    """Old workers that have not handed over all their sessions by then are named in the log."""
+    stop: float = 5.0
+    """A child that has not ended so long after a fast stop is killed."""
+
+
+USUAL: Final = Deadlines()
