@@ -66,7 +66,7 @@ PURE = {
         ),
         "config/regex": "brackets compiled cost escapes parser sets tree",
         "config/rules": "discovery health http limits logs process proxy reception rule variables",
-        "config/toml": "decode effects lines writer",
+        "config/toml": "decode effects lines syntax writer",
         "control": (
             "answers commands decide endpoint figures history markup metrics page pool_table sessions "
             "sparkline status tally web"

@@ -70,8 +70,8 @@ class _Scanner:
             if key in self._elements:
                 key += (self._elements[key] - 1,)
             key += (name,)
+            self._lines.setdefault(key, line)
         self._next += 1 if array else 0
-        self._lines.setdefault(key, line)
         if array:
             index = self._elements.get(key, 0)
             self._elements[key] = index + 1

@@ -3,8 +3,6 @@ control process."""
 
 from __future__ import annotations
 
-import re
-
 import tomli
 
 from kubelb.config.faults import ConfigFault, Fault, Key, Place
@@ -13,8 +11,7 @@ from kubelb.config.model.config import Loaded
 from kubelb.config.toml.decode import decode_config
 from kubelb.config.toml.effects import without_effect
 from kubelb.config.toml.lines import key_lines
-
-_POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+from kubelb.config.toml.syntax import deepest_line, longest_word_line, why_not_toml
 
 
 def read_toml(path: str) -> Loaded:
@@ -24,25 +21,33 @@ def read_toml(path: str) -> Loaded:
 
 def parse_toml(text: str, file: str) -> Loaded:
     """As :func:`read_toml`, of a text that ``file`` is only the name of."""
+    text = text.replace("\r\n", "\n")
     try:
         table = tomli.loads(text)
         lines = key_lines(text)
     except tomli.TOMLDecodeError as error:
-        raise ConfigFault(_syntax_fault(str(error), text, file)) from None
+        line, column, what, instead = why_not_toml(text, error.pos)
+        raise ConfigFault(
+            Fault(file=file, line=line, what=f"not TOML at column {column}: {what}", instead=instead)
+        ) from None
     except ValueError:
         # int() converts no more digits than sys.get_int_max_str_digits().
-        raise ConfigFault(Fault(file=file, what="not TOML: a number of too many digits")) from None
+        fault = Fault(
+            file=file,
+            line=longest_word_line(text),
+            what="not TOML: a number of too many digits",
+            instead="write one of up to 19 digits",
+        )
+        raise ConfigFault(fault) from None
     except RecursionError:
-        raise ConfigFault(Fault(file=file, what="nested too deeply")) from None
+        fault = Fault(
+            file=file,
+            line=deepest_line(text),
+            what="nested too deeply",
+            instead="write at most 100 brackets within each other",
+        )
+        raise ConfigFault(fault) from None
     places: dict[Key, Place] = {key: Place(file, line) for key, line in lines.items()}
     places[()] = Place(file)
     config = decode_config(table, places)
     return Loaded(config, without_effect(config, places), places)
-
-
-def _syntax_fault(message: str, text: str, file: str) -> Fault:
-    position = _POSITION.search(message)
-    if position is None:
-        return Fault(file=file, what=f"not TOML: {message}")
-    line = int(position[1]) if position[1] else text.count("\n") + 1
-    return Fault(file=file, line=line, what=f"not TOML: {message[: position.start()]}")
