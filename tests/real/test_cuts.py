@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -256,6 +257,19 @@ def test_a_session_that_comes_from_elsewhere_is_not_cut_by_an_order_that_is_with
         assert living(rig, [*here, *came]) == [*here, *came]
         seen(rig, cuts, {1: cut_at}, reset_spread=1e6)
         assert living(rig, [*here, *came]) == here
+
+
+def test_a_session_that_comes_from_elsewhere_is_cut_only_if_it_was_begun_before() -> None:
+    with Rig() as rig:
+        cuts = Cuts(rig.thread, Draws(*[0.0] * 4))
+        cut_at = time.monotonic() - 1
+        seen(rig, cuts, {1: cut_at}, reset_spread=0.0)
+        came = on_slot(rig, 1, 3)
+        for link, opened_at in zip(came, (cut_at + 0.5, cut_at - 0.5, cut_at + 0.001), strict=True):
+            rig.run(partial(cuts.include, link.session, opened_at))
+        assert living(rig, came) == [came[0], came[2]]
+        seen(rig, cuts, {1: cut_at}, reset_spread=0.0)
+        assert living(rig, came) == [came[0], came[2]]
 
 
 def test_what_is_left_of_an_order_is_done_when_it_comes_back() -> None:

@@ -5,6 +5,7 @@ Where a time is given as an hour, what is asserted cannot have happened because 
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
@@ -12,8 +13,10 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from kubelb.config.variables import Client, Worker
 from kubelb.crowds import Crowds
@@ -30,6 +33,8 @@ from tests.support.eventually import eventually
 from tests.support.holes import Hole, a_hole
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset
 from tests.support.lanes import DEADLINE, LONG, RunningLane, a_lane, a_snapshot, with_server
+from tests.support.proxy import reserved
+from tests.support.syscalls import where_refused
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -357,6 +362,76 @@ def test_without_a_descriptor_for_another_the_first_is_waited_for(hole: Hole, an
         still.expire(1.95)
         assert still.count(Count.ACTIVE) == [0, 1, 0]
         assert still.count(Count.DIAL_FAILURES) == [1, 0, 0]
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get)
+def test_what_this_machine_has_no_more_of_is_no_fault_of_a_server(
+    hole: Hole, answering: list[SocketAddress], code: int
+) -> None:
+    """Its socket cannot be made: the place is given back, the one before it is waited for, and it has its turn."""
+    with ExitStack() as stack:
+        still = Still(a_snapshot([hole.address, answering[0]], connect_timeout=2, hedge_delay=0.25), stack)
+        for number, now in enumerate((0.25, 0.35, 0.45), 1):
+            where_refused("socket", code, partial(still.expire, now))
+            assert still.exhausted == number
+            assert still.count(Count.ACTIVE) == [1, 0, 0]
+        assert still.count(Count.DIAL_FAILURES) == [0, 0, 0]
+        assert not still.sightings
+        still.expire(0.55)
+        assert still.count(Count.ACTIVE) == [0, 1, 0]
+        assert [sighting.slot for sighting in still.sightings] == [1]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.ECONNREFUSED, Count.REFUSED),
+        (errno.ETIMEDOUT, Count.UNANSWERED),
+        (errno.EHOSTUNREACH, Count.UNREACHABLE),
+        (errno.EHOSTDOWN, Count.UNREACHABLE),
+        (errno.ENETUNREACH, Count.UNREACHABLE),
+        (errno.ENETDOWN, Count.UNREACHABLE),
+        (errno.ECONNRESET, Count.RESET),
+        (errno.EPROTO, Count.OTHERWISE),
+    ],
+)
+def test_every_way_to_fail_has_its_count(hole: Hole, answering: list[SocketAddress], code: int, kind: int) -> None:
+    with ExitStack() as stack:
+        still = Still(a_snapshot([hole.address, answering[0]], hedge_delay=0.25), stack)
+        where_refused("connect", code, lambda: still.expire(0.25))
+        assert [still.count(word)[:2] for word in KINDS] == [[int(word == kind)] * 2 for word in KINDS]
+        assert still.count(Count.DIAL_FAILURES) == [1, 1, 0]
+        assert [sighting.slot for sighting in still.sightings] == [1, 2]
+        with pytest.raises(ConnectionResetError):
+            still.client.recv(1)
+
+
+@pytest.mark.parametrize(("seconds", "failures"), [(0.49, [0, 0, 0]), (0.5, [0, 1, 0])])
+def test_one_that_had_no_hedge_delay_has_not_failed_when_another_answers(
+    hole: Hole, seconds: float, failures: list[int]
+) -> None:
+    """The second was asked when the first had not answered for a quarter of a second; now the first does."""
+    with a_hole() as other, ExitStack() as stack:
+        still = Still(a_snapshot([hole.address, other.address], hedge_delay=0.25), stack)
+        still.expire(0.25)
+        assert still.count(Count.ACTIVE) == [1, 1, 0]
+        stack.enter_context(hole.open())
+        still.expire(seconds)
+        assert still.count(Count.ACTIVE) == [1, 0, 0]
+        assert still.count(Count.DIAL_FAILURES) == failures
+
+
+def test_that_a_server_is_failing_is_said_when_that_begins() -> None:
+    """Not of each client that meets it; and again where it has been well in between."""
+    with capture_logs() as logs, reserved() as address, a_lane(a_snapshot([address])) as lane:
+        for times in (1, 2):
+            for _ in range(3):
+                lane.assert_refuses()
+            said = [record["server"] for record in logs if record["event"] == "server_failing"]
+            assert said == [name_of(address)] * times
+            with socket.create_server(address) as server, lane.connect() as client, server.accept()[0] as accepted:
+                accepted.sendall(b"!")
+                assert client.recv(1) == b"!"
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,14 +21,14 @@ from kubelb.control.tally import ENDS
 from kubelb.snapshot import Snapshot, SocketAddress
 from kubelb.stats import Count
 from kubelb.wire.messages import Release
-from tests.real.relay.confined import NUMBERS, refuse_splice
+from tests.real.relay.confined import refuse_splice
 from tests.real.relay.rig import LARGE, Rig, is_reset
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset
 from tests.support.lanes import DEADLINE, RunningLane, a_lane, a_snapshot, with_server
 from tests.support.proxy import a_config, echoes, reserved, running
-from tests.support.requirements import missing
 from tests.support.side import Sample, Side, a_side
+from tests.support.syscalls import require_filters
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -246,8 +245,7 @@ def _kept(samples: Mapping[Sample, float]) -> dict[Sample, float]:
 
 
 def test_where_splice_is_refused_the_relay_is_seen_to_copy(tmp_path: Path, servers: IdentityServers) -> None:
-    if platform.machine() not in NUMBERS:
-        missing(f"the number of splice(2) on {platform.machine()}")
+    require_filters()
     with a_side(tmp_path, servers.addresses, workers=1, prepare=refuse_splice) as side:
         assert modes(side) == {"splice": 1, "copy": 0}
         client, _ = keep(side.proxy.address)

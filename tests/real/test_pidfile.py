@@ -10,6 +10,7 @@ import pytest
 
 from kubelb.config.faults import ConfigFault
 from kubelb.supervisor.pidfile import PidFile
+from kubelb.supervisor.secondpid import SecondPid
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -20,6 +21,28 @@ def test_one_at_a_time(tmp_path: Path) -> None:
         PidFile(tmp_path)
     held.remove()
     PidFile(tmp_path).remove()
+
+
+def test_a_longer_number_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Of a supervisor that was killed, whose file is still there."""
+    (tmp_path / "kubelb.pid").write_text("123456789012\n")
+    held = PidFile(tmp_path)
+    assert held.path.read_text() == f"{os.getpid()}\n"
+    held.path.write_text("123456789012\n")
+    held.write()
+    assert held.path.read_text() == f"{os.getpid()}\n"
+    held.remove()
+    assert not held.path.exists()
+
+
+def test_a_longer_number_in_a_second_file_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "nginx.pid"
+    path.write_text("123456789012\n")
+    second = SecondPid(str(path))
+    second.write()
+    assert path.read_text() == f"{os.getpid()}\n"
+    second.remove()
+    assert not path.exists()
 
 
 def test_one_that_goes_while_another_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,24 @@ def test_who_is_believed(trusted: list[str], proxy: Address | None, claimed: Add
     assert not believed or ip_address(found[0]) == claimed
 
 
+@pytest.mark.parametrize(
+    ("trusted", "proxy", "believed"),
+    [
+        ("10.0.0.0/8", "::ffff:10.0.0.1", True),
+        ("10.0.0.1", "::ffff:a00:1", True),
+        ("10.0.0.0/8", "::ffff:11.0.0.1", False),
+        ("10.0.0.0/8", "::10.0.0.1", False),
+        ("::ffff:10.0.0.0/104", "::ffff:10.0.0.1", False),
+        ("::/0", "::ffff:10.0.0.1", False),
+        ("::/0", "::1", True),
+    ],
+)
+def test_an_ipv4_proxy_of_an_ipv6_socket(trusted: str, proxy: str, believed: bool) -> None:
+    """It is known by its IPv4 address alone."""
+    claim, client = ("192.0.2.1", 5), (proxy, 4)
+    assert real_client([parse_network(trusted, pytest.fail)], client, claim) == (claim if believed else client)
+
+
 def test_a_claim_that_reads_otherwise_when_shown() -> None:
     """nginx writes it in a form that it does not read itself."""
     trusted = [parse_network("0.0.0.0/0", _ignored)]

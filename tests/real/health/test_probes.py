@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import socket
@@ -26,6 +27,7 @@ from kubelb.standin.certificates import Certificates
 from kubelb.standin.process import Standin
 from tests.real.health.rig import OK, WebServer, drive, finish, text_answer, tls, waits
 from tests.support.eventually import eventually
+from tests.support.syscalls import where_refused
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -571,6 +573,19 @@ def test_a_file_that_would_have_to_be_waited_for_is_not_opened(made: Certificate
     with server_for("https", made) as server:
         result = once(server.address, msgspec.structs.replace(Health(), **{setting: str(pipe)}))
     assert result == not_asked(f"own file {pipe}: not a regular file")
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["socket", "connect"])
+def test_what_this_machine_has_no_more_of_says_nothing_about_the_server(call: str, code: int) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        probing(listener.getsockname(), Health(probe="tcp")) as prober,
+    ):
+        result = where_refused(call, code, lambda: prober.begin().step())
+        assert result is not None
+        assert result.outcome is Outcome.NOT_ASKED
+        assert finish(prober.begin()).outcome is Outcome.PASSED
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,15 +6,12 @@ JSON object.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import json
 import os
-import platform
 import resource
 import socket
-import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,32 +21,14 @@ from kubelb.relay.copy import CopyBuffer
 from kubelb.relay.pipes import SHARED, Pool
 from kubelb.relay.splice import SplicePipe
 from tests.real.relay.rig import BLOB, SMALL, Link, Rig, digest, read_to_the_end
+from tests.support.syscalls import refuse
 
-NUMBERS = {"x86_64": 275, "aarch64": 76}
-"""Of splice(2), by machine."""
-_LOAD_NUMBER, _JUMP_EQUAL, _RETURN = 0x20, 0x15, 0x06
-_ERRNO, _ALLOW = 0x00050000, 0x7FFF0000
 _NOBODY = 65534
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
 def refuse_splice() -> None:
-    """For this thread and all that it starts (seccomp(2))."""
-    steps = (
-        (_LOAD_NUMBER, 0, 0, 0),
-        (_JUMP_EQUAL, 0, 1, NUMBERS[platform.machine()]),
-        (_RETURN, 0, 0, _ERRNO | errno.EINVAL),
-        (_RETURN, 0, 0, _ALLOW),
-    )
-    code = b"".join(struct.pack("HBBI", *step) for step in steps)
-    program = _Program(len(steps), code)
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    if prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0):
-        raise OSError(ctypes.get_errno(), "seccomp")
+    """For this thread and all that it starts."""
+    refuse("splice", errno.EINVAL)
 
 
 @contextmanager

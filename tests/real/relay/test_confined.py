@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from tests.real.relay.confined import NUMBERS
-from tests.support.requirements import missing
+from tests.support.syscalls import require_filters
 
 
 def confined(scenario: str) -> tuple[Any, list[str]]:
@@ -24,8 +22,7 @@ def confined(scenario: str) -> tuple[Any, list[str]]:
 
 @pytest.mark.parametrize("mode", ["shared", "alone"])
 def test_where_splice_is_refused_bytes_are_copied_and_that_is_said_once(mode: str) -> None:
-    if platform.machine() not in NUMBERS:
-        missing(f"the number of splice(2) on {platform.machine()}")
+    require_filters()
     arrived, events = confined(f"splice-{mode}")
     assert arrived == [True] * 4
     assert events == ["splice_refused"]

@@ -125,6 +125,27 @@ def test_an_idle_session_holds_no_conduit(zero_copy: bool) -> None:
 
 
 @both_conduits
+def test_what_is_taken_of_held_back_bytes_is_activity(zero_copy: bool) -> None:
+    """A slow reader is not idle, one that reads nothing is."""
+    with driven(zero_copy) as (driver, link):
+
+        def some_are_taken() -> bool:
+            driver.block(link, link.client)
+            conduit = link.session.up.held
+            assert conduit is not None
+            before = conduit.held
+            driver.mover.now += 1.0
+            driver.mover.woken(link.session.down, select.EPOLLOUT)
+            taken = conduit.held < before
+            assert (link.session.moved_at == driver.mover.now) == taken
+            return taken
+
+        eventually(lambda: not some_are_taken(), "the reader has room for no more")
+        assert link.server.recv(64 << 10)
+        eventually(some_are_taken, "there is room again")
+
+
+@both_conduits
 def test_what_follows_urgent_data_arrives_and_nothing_spins(zero_copy: bool) -> None:
     """The urgent byte itself is out of band, and stays behind."""
     with driven(zero_copy) as (driver, link):

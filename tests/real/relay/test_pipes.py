@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -15,6 +17,7 @@ from kubelb.relay.splice import SplicePipe
 from tests.real.relay.rig import BLOB, SMALL, connection, digest, read_to_the_end
 from tests.support.eventually import eventually
 from tests.support.identity import reset
+from tests.support.syscalls import where_refused
 
 every_conduit = pytest.mark.parametrize(
     "make", [lambda: SplicePipe(*SHARED), lambda: CopyBuffer(SHARED.step)], ids=["splice", "copy"]
@@ -41,6 +44,14 @@ def test_a_conduit_holds_what_is_not_taken_and_salvages_it(make: Callable[[], Co
     assert digest(read_to_the_end(sink) + salvaged) == digest(BLOB[:moved])
     for thing in (source, src, sink, conduit):
         thing.close()
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE], ids=errno.errorcode.get)
+def test_where_no_pipe_can_be_had_there_is_a_buffer(code: int) -> None:
+    with closing(Pool(SHARED)) as pool:
+        assert isinstance(where_refused("pipe2", code, pool.take), CopyBuffer)
+        with closing(pool.take()) as conduit:
+            assert isinstance(conduit, SplicePipe)
 
 
 @every_conduit
