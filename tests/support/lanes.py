@@ -13,7 +13,7 @@ import pytest
 
 from kubelb.config.model.pools import Balance
 from kubelb.snapshot import Listener, Pool, Server, Snapshot, SocketAddress
-from kubelb.stats import Count, Table
+from kubelb.stats import CELLS, Count, Table
 from kubelb.wire.messages import Sighting
 from kubelb.worker.lane import Lane
 from tests.support.deadlines import standing
@@ -127,11 +127,16 @@ class RunningLane:
         """Whether nobody is counted as connected."""
         return not self.clients and not any(self.count(Count.ACTIVE))
 
+    @property
+    def limited(self) -> int:
+        """How many are counted by limits, once for each."""
+        return sum(self._table.cells[1 : self._table.rows * 2 * CELLS : 2])
+
 
 @contextmanager
 def a_lane(snapshot: Snapshot, share: bool = True) -> Iterator[RunningLane]:
-    """Within, it accepts clients. By the end they have left, or are leaving, and none may stay in the counters, nor
-    any deadline that was theirs."""
+    """Within, it accepts clients. By the end they have left, or are leaving, and none may stay in the counters,
+    those of limits too, nor any deadline that was theirs."""
     table = Table(2)
     row = table.row(0)
     sightings: list[Sighting] = []
@@ -147,6 +152,7 @@ def a_lane(snapshot: Snapshot, share: bool = True) -> Iterator[RunningLane]:
             running.withdraw()
             eventually(running.is_quiet, "nobody is counted any more")
             assert running.deadlines() == []
+            assert not running.limited
         finally:
             lane.thread.stop()
             thread.join()
