@@ -6,6 +6,7 @@ nothing is left behind, and whoever comes afterwards is served.
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -16,11 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubelb.config.model.listeners import Limit
+from kubelb.relay.pipes import SHARED
 from kubelb.snapshot import Snapshot, SocketAddress
+from kubelb.stats import Count
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER
 from tests.support.eventually import eventually
-from tests.support.failing import Failing, failing_calls
+from tests.support.failing import ERRNOS, Failing, failing_calls
 from tests.support.identity import reset
 from tests.support.lanes import RunningLane, a_lane, a_snapshot, with_listener
 from tests.support.leaks import Holdings
@@ -34,7 +37,8 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 class Server:
-    """A client's first two bytes are its mark and what it wants: an echo, much of its mark, or to be read slowly."""
+    """A client's first two bytes are its mark and what it wants: an echo (e), much of its mark (m), that without
+    end (u), or only to be read (s)."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -69,6 +73,8 @@ class Server:
                 said += piece
             mark, wish = said[:1], said[1:]
             if wish == b"m":
+                client.sendall(mark * _MUCH)
+            while wish == b"u":
                 client.sendall(mark * _MUCH)
             while piece := client.recv(65536):
                 if wish == b"e":
@@ -275,3 +281,25 @@ def test_every_call_of_a_hand_over_may_fail(server: Server, block: int) -> None:
             return calls
 
     play_all(block, play)
+
+
+def test_a_pipe_that_a_limit_has_made_small_is_replaced_once_there_is_room(server: Server) -> None:
+    """Until then no session is given a thread of its own: it would be slower there (fs.pipe-user-pages-soft)."""
+    with a_failing_lane(a_snapshot([server.address], connect_timeout=10.0)) as (lane, failing):
+        mover = lane.lane.thread._mover
+
+        def take_another() -> None:
+            mover._conduit.close()
+            mover._conduit = mover._pool.take()
+
+        failing.arm(1, ERRNOS["F_SETPIPE_SZ"].index(errno.EPERM), 1 << 20, only="F_SETPIPE_SZ")
+        lane.run(take_another)
+        assert mover.step_size < SHARED.step
+        guest = Guest(lane, b"a", b"u")
+        for _ in range(64):
+            guest.read(_MUCH)
+        assert not lane.total(Count.ALONE)
+        failing.disarm()
+        eventually(lambda: guest.read(_MUCH) and lane.total(Count.ALONE), "it has a thread of its own")
+        assert mover.step_size == SHARED.step
+        guest.sock.close()

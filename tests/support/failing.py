@@ -27,7 +27,7 @@ _BUFFERS: Final = (errno.ENOBUFS, errno.ENOMEM)
 _DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ERRNOS: Final[Mapping[str, tuple[int, ...]]] = {
     "pipe2": _DESCRIPTORS,
-    "fcntl": (errno.ENOMEM, errno.EPERM, errno.EBUSY),
+    "F_SETPIPE_SZ": (errno.ENOMEM, errno.EPERM, errno.EBUSY),
     "splice": _MEMORY,
     "readv": _MEMORY,
     "write": _BUFFERS,
@@ -58,12 +58,15 @@ class Failing:
         """Those that were made to."""
         self._from = self._until = 0
         self._choice = 0
+        self._only = ""
         self._lock = threading.Lock()
 
-    def arm(self, number: int, choice: int, count: int = 1) -> None:
-        """So many calls fail from the one of this number on, which is 1 for the next; ``choice`` is of the errnos."""
+    def arm(self, number: int, choice: int, count: int = 1, only: str = "") -> None:
+        """So many calls fail from the one of this number on, which is 1 for the next; ``choice`` is of the errnos,
+        ``only`` the call that is counted, if not each."""
         with self._lock:
             self.calls, self._from, self._until, self._choice = 0, number, number + count, choice
+            self._only = only
 
     def disarm(self) -> None:
         self.arm(0, 0, 0)
@@ -73,6 +76,8 @@ class Failing:
         if not threading.current_thread().name.startswith(("relay", "alone")):
             return 0
         with self._lock:
+            if self._only not in ("", name):
+                return 0
             self.calls += 1
             if not self._from <= self.calls < self._until:
                 return 0
@@ -87,6 +92,15 @@ class Failing:
             if code := self.fails(name):
                 raise OSError(code, "made to fail")
             return call(*args, **kwargs)
+
+        return failing
+
+    def widening(self, call: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(call)
+        def failing(fd: int, command: int, *argument: int) -> int:
+            if command == fcntl.F_SETPIPE_SZ and (code := self.fails("F_SETPIPE_SZ")):
+                raise OSError(code, "made to fail")
+            return call(fd, command, *argument)
 
         return failing
 
@@ -133,9 +147,9 @@ def failing_calls() -> Iterator[Failing]:
     """Within, relay threads that are started make calls that can be made to fail."""
     failing = Failing()
     with pytest.MonkeyPatch.context() as patch:
-        for module, names in ((os, "pipe2 readv write dup memfd_create eventfd"), (fcntl, "fcntl")):
-            for name in names.split():
-                patch.setattr(module, name, failing.instead(name, getattr(module, name)))
+        for name in ("pipe2", "readv", "write", "dup", "memfd_create", "eventfd"):
+            patch.setattr(os, name, failing.instead(name, getattr(os, name)))
+        patch.setattr(fcntl, "fcntl", failing.widening(fcntl.fcntl))
         patch.setattr(os, "close", failing.closing(os.close))
         patch.setattr(splice, "splice", failing.instead("splice", os.splice))
         patch.setattr(select, "epoll", functools.partial(_Epoll, failing, select.epoll))
