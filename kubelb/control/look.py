@@ -13,6 +13,7 @@ from functools import partial
 
 from kubelb.control.loop import Loop, Timer
 from kubelb.health.probes import Attempt, Outcome, Prober, Result
+from kubelb.own_limits import own_reason
 
 _SILENCE = 0.25
 """The part of the time limit after which a kept connection that has not answered gets company."""
@@ -56,14 +57,22 @@ class Look:
         if watched:
             self._loop.unwatch(attempt.fileno())
         result = attempt.step()
-        if result is None:
-            self._loop.watch(attempt.fileno(), attempt.events, partial(self._go_on, attempt))
+        if result is None and (result := self._watch(attempt)) is None:
             return
         self._attempts.remove(attempt)
         if attempt.kept and result.outcome is Outcome.FAILED:
             self._try_anew()
         else:
             self._end(result)
+
+    def _watch(self, attempt: Attempt) -> Result | None:
+        """None: it goes on once the server has said more; else the result, which says nothing of the server."""
+        try:
+            self._loop.watch(attempt.fileno(), attempt.events, partial(self._go_on, attempt))
+        except OSError as error:
+            attempt.abandon()
+            return Result(Outcome.NOT_ASKED, f"own limit: {own_reason(error.errno or 0)}")
+        return None
 
     def _end(self, result: Result) -> None:
         if not self._over:

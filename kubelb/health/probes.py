@@ -22,6 +22,7 @@ from kubelb.health import http
 from kubelb.health.credentials import OwnFault, read_token
 from kubelb.health.http import PeerFault
 from kubelb.health.steps import Steps, connected, receive, require_silence, send, unconnected
+from kubelb.own_limits import OWN, own_reason
 from kubelb.reasons import reason
 from kubelb.snapshot import SocketAddress
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 MAX_REASON = 120
 """Characters."""
 _MAX_DETAIL = 90
-_OWN_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Outcome(Enum):
@@ -224,7 +224,7 @@ def _detail(body: bytes) -> str:
 
 
 def _outcome(fault: Exception) -> Outcome:
-    own = isinstance(fault, OwnFault) or (isinstance(fault, OSError) and fault.errno in _OWN_LIMITS)
+    own = isinstance(fault, OwnFault) or (isinstance(fault, OSError) and fault.errno in OWN)
     return Outcome.NOT_ASKED if own else Outcome.FAILED
 
 
@@ -232,8 +232,7 @@ def _words(fault: Exception) -> str:
     if isinstance(fault, OSError) and fault.errno is not None:
         # What an SSLSocket says of a connection that was reset before it had to read or write.
         code = errno.ECONNRESET if fault.errno == errno.ENOTCONN else fault.errno
-        words = reason(code)
-        return f"own limit: {words}" if code in _OWN_LIMITS else words
+        return f"own limit: {own_reason(code)}" if code in OWN else reason(code)
     return str(fault)
 
 

@@ -316,7 +316,7 @@ class Dial:
     def _tell_own_limit(self, server: Server, code: int) -> None:
         """It says nothing of the server."""
         log.limited().warning(
-            "connect_not_possible", pool=self._view.pool.name, server=server.name, reason=own_reason(code)
+            "connect_impossible", pool=self._view.pool.name, server=server.name, reason=own_reason(code)
         )
 
     def _leave_servers(self, least: float) -> None:

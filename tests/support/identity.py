@@ -98,10 +98,10 @@ def ask(address: tuple[str, int], source: str | None = None) -> str:
     return name
 
 
-def asked(address: tuple[str, int]) -> str:
+def asked(address: tuple[str, int], source: str | None = None) -> str:
     """As :func:`ask`; "" also where the client is reset."""
     try:
-        return ask(address)
+        return ask(address, source)
     except ConnectionResetError:
         return ""
 

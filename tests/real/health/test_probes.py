@@ -602,7 +602,7 @@ def test_used_up_descriptors_are_a_result_too(kind: ProbeKind) -> None:
             attempt = prober.begin()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert attempt.step() == not_asked("own limit: too many open files")
+        assert attempt.step() == not_asked("own limit: out of file descriptors; raise max_open_files")
         assert attempt.fileno() == -1
         attempt.abandon()
         again = prober.begin()
