@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 import kubelb
+from kubelb.cli.usage import BadValue, Group, OneOf, Seconds
 from kubelb.config.flags_reader import Flags
 from kubelb.config.model.config import RUNTIME_DIR
 from kubelb.config.model.pools import OnDown
@@ -36,7 +37,7 @@ def _read_by(parse: Callable[[str], object]) -> Callable[[click.Context, click.P
         try:
             return None if value is None else parse(value)
         except ValueFault as error:
-            raise click.BadParameter(str(error)) from None
+            raise BadValue(str(error)) from None
 
     return read
 
@@ -67,7 +68,7 @@ _OVERRIDES = (
         help="Relay threads a worker.",
     ),
     click.option("--pin/--no-pin", default=None, help="Each worker on a CPU of its own."),
-    click.option("--log-level", type=click.Choice(list(LEVELS)), help="The least that is logged (info)."),
+    click.option("--log-level", type=OneOf(list(LEVELS)), help="The least that is logged (info)."),
     click.option("--access-log/--no-access-log", default=None, help="Log each client when all is over."),
     click.option(
         "--health",
@@ -80,7 +81,7 @@ _OVERRIDES = (
     ),
     click.option(
         "--on-down",
-        type=click.Choice(typing.get_args(OnDown)),
+        type=OneOf(typing.get_args(OnDown)),
         help="What the sessions of a dead server get (KUBELB_ON_DOWN).",
     ),
     click.option(
@@ -152,7 +153,7 @@ def _command(command: F) -> F:
     return click.argument("server", metavar="SERVER")(command)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(kubelb.__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """Carry this node's TLS connections to whichever kube-apiservers are alive.
@@ -220,7 +221,7 @@ def sessions(server: str | None, pool: str | None, as_json: bool, runtime_dir: s
 @click.option(
     "--every",
     metavar="SECONDS",
-    type=click.FloatRange(min=0.1, max=3600),
+    type=Seconds(min=0.1, max=3600),
     default=1.0,
     show_default=True,
     help="How often to look.",
@@ -293,8 +294,8 @@ def undrain(server: str, pool: str | None, runtime_dir: str) -> None:
 
 
 @main.command()
-@click.option("--seconds", type=click.FloatRange(min=0), help="End by itself after so long.")
-@click.option("--kill-after", type=click.FloatRange(min=0), help="Kill one stand-in after so many seconds.")
+@click.option("--seconds", type=Seconds(min=0), help="End by itself after so long.")
+@click.option("--kill-after", type=Seconds(min=0), help="Kill one stand-in after so many seconds.")
 @click.option("--listen", metavar="HOST:PORT", help="The proxy's address (127.0.0.1:6443, or a free port).")
 def demo(seconds: float | None, kill_after: float | None, listen: str | None) -> None:
     """Three throwaway TLS apiserver stand-ins, the proxy before them, and a live table."""

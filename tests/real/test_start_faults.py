@@ -172,22 +172,3 @@ def test_too_few_descriptors_wanted(tmp_path: Path, runtime_dir: Path, free: str
     """)
     run = kubelb("run", "--runtime-dir", runtime_dir, "--config", file)
     assert_fault(run, "only 100 files may be open; allow 128 or more (ulimit -n, LimitNOFILE=)")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["walk"],
-        ["run", "--walk"],
-        ["run", "--listen"],
-        ["run", "--workers", "some"],
-        ["run", "--threads", "some"],
-        ["run", "--log-level", "loud"],
-        ["run", "file.toml"],
-    ],
-)
-def test_a_wrong_command_line(runtime_dir: Path, arguments: list[str]) -> None:
-    run = kubelb(*arguments)
-    assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr.splitlines()[-1].startswith("Error: ")
-    assert "Traceback" not in run.stderr
