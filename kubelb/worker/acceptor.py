@@ -16,7 +16,7 @@ from socket import SocketType
 
 from kubelb import log
 from kubelb.config.variables import address_text
-from kubelb.own_limits import EXHAUSTED, own_reason
+from kubelb.own_limits import OWN, own_reason
 from kubelb.relay.thread import RelayThread
 from kubelb.worker.sockets import accept, listening_address
 
@@ -24,11 +24,11 @@ _PAUSE = 0.1
 """Seconds without accepting after descriptors ran out."""
 _OF_ONE_CLIENT = frozenset(
     {
-        *(errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP),
+        *(errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP),
         *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENONET),
     }
 )
-"""Errnos of one connection that was lost, or is forbidden, before it was accepted: accept(2)."""
+"""Errnos of one connection that was lost before it was accepted, and is in the queue no more: accept(2)."""
 _MASK = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
 Welcome = Callable[[SocketType, tuple[str, int]], None]
@@ -73,7 +73,7 @@ class Acceptor:
             self.start()
 
     def _accept(self) -> bool:
-        """Whether there was a client and descriptors for it, so that there may be another."""
+        """Whether there was a client and it could be had, so that there may be another."""
         try:
             client, address = accept(self._listening)
         except BlockingIOError:
@@ -82,7 +82,7 @@ class Acceptor:
         except OSError as error:
             if error.errno in _OF_ONE_CLIENT:
                 return True
-            if error.errno not in EXHAUSTED:
+            if error.errno not in OWN:
                 raise
             self.pause(own_reason(error.errno or 0))
             return False
@@ -96,7 +96,7 @@ class Acceptor:
             log.limited().info("accepting_resumed", listener=self._name())
 
     def pause(self, reason: str) -> None:
-        """Something of ours ran out: leave clients in the queue for a while."""
+        """Something of ours ran out, or is forbidden: leave clients in the queue for a while."""
         if self._watching:
             self._unwatch()
             self._wait(reason)

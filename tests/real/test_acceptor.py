@@ -61,8 +61,12 @@ def still() -> Iterator[Still]:
         yield Still(stack)
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get)
-def test_clients_stay_in_the_queue_while_something_is_used_up(still: Still, code: int) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM, errno.EACCES],
+    ids=errno.errorcode.get,
+)
+def test_clients_stay_in_the_queue_while_something_is_used_up_or_forbidden(still: Still, code: int) -> None:
     """It is said when that begins and when it is over, and meanwhile it is looked at only now and then."""
     where_refused("accept4", code, still.turn)
     still.turn()
@@ -74,9 +78,23 @@ def test_clients_stay_in_the_queue_while_something_is_used_up(still: Still, code
     assert still.events() == ["accepting_paused", "accepting_resumed"]
 
 
-def test_a_client_that_has_gone_from_the_queue_is_passed_over(still: Still) -> None:
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EMFILE], ids=errno.errorcode.get)
+def test_one_that_stops_does_not_wait_for_what_is_used_up_or_forbidden(still: Still, code: int) -> None:
+    where_refused("accept4", code, still.acceptor.stop)
+    still.turn()
+    assert not still.welcomed
+
+
+LOST = [
+    *(errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP),
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENONET),
+]
+
+
+@pytest.mark.parametrize("code", LOST, ids=errno.errorcode.get)
+def test_a_client_that_has_gone_from_the_queue_is_passed_over(still: Still, code: int) -> None:
     """The kernel has nothing to give in its place, and there may be others behind it."""
-    where_refused_once("accept4", errno.ECONNABORTED, still.turn)
+    where_refused_once("accept4", code, still.turn)
     for _ in still.waiting:
         still.turn()
     assert still.welcomed == still.waiting

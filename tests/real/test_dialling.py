@@ -34,7 +34,7 @@ from tests.support.holes import Hole, a_hole
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset
 from tests.support.lanes import DEADLINE, LONG, RunningLane, a_lane, a_snapshot, with_server
 from tests.support.proxy import reserved
-from tests.support.syscalls import where_refused
+from tests.support.syscalls import where_refused, where_refused_once
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -179,7 +179,7 @@ def test_the_first_one_back_serves_the_very_next_client(refuser: SocketAddress) 
 class Still:
     """One dial on a relay thread that does not run: the time is the test's."""
 
-    def __init__(self, snapshot: Snapshot, stack: ExitStack) -> None:
+    def __init__(self, snapshot: Snapshot, stack: ExitStack, begin: bool = True) -> None:
         (listener,), (pool,) = snapshot.listeners, snapshot.pools
         self.table = Table(1)
         stack.callback(self.table.close)
@@ -197,7 +197,8 @@ class Still:
         self.exhausted = 0
         who = Client(1, ("127.0.0.1", 1), ("127.0.0.1", 2))
         self.dial = Dial(near, who, listener, view, self.thread, books, self._exhausted)
-        self.dial.begin()
+        if begin:
+            self.dial.begin()
 
     def _exhausted(self, reason: str) -> None:
         self.exhausted += 1
@@ -364,22 +365,66 @@ def test_without_a_descriptor_for_another_the_first_is_waited_for(hole: Hole, an
         assert still.count(Count.DIAL_FAILURES) == [1, 0, 0]
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get)
-def test_what_this_machine_has_no_more_of_is_no_fault_of_a_server(
-    hole: Hole, answering: list[SocketAddress], code: int
-) -> None:
-    """Its socket cannot be made: the place is given back, the one before it is waited for, and it has its turn."""
+EXHAUSTED = [
+    *(("socket", code) for code in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)),
+    *(("connect", code) for code in (errno.ENOBUFS, errno.ENOMEM)),
+]
+"""What this machine has no more of."""
+NOT_POSSIBLE = [
+    *(("socket", code) for code in (errno.EPERM, errno.EACCES)),
+    *(("connect", code) for code in (errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EPERM, errno.EACCES)),
+]
+"""No port is free towards a server, or a rule of this machine's forbids it."""
+
+
+@pytest.mark.parametrize(("call", "code"), EXHAUSTED)
+def test_what_is_used_up_is_no_fault_of_a_server(answering: list[SocketAddress], call: str, code: int) -> None:
+    """It cannot be asked: its place is given back, and its turn comes again a little later."""
     with ExitStack() as stack:
-        still = Still(a_snapshot([hole.address, answering[0]], connect_timeout=2, hedge_delay=0.25), stack)
-        for number, now in enumerate((0.25, 0.35, 0.45), 1):
-            where_refused("socket", code, partial(still.expire, now))
-            assert still.exhausted == number
-            assert still.count(Count.ACTIVE) == [1, 0, 0]
-        assert still.count(Count.DIAL_FAILURES) == [0, 0, 0]
+        still = Still(a_snapshot(answering[:1], connect_timeout=2), stack, begin=False)
+        where_refused(call, code, still.dial.begin)
+        where_refused(call, code, partial(still.expire, 0.1))
+        assert still.exhausted == 2
+        assert still.count(Count.ACTIVE) == still.count(Count.DIAL_FAILURES) == [0, 0, 0]
+        still.expire(0.2)
+        assert still.count(Count.OPENED) == [1, 0, 0]
         assert not still.sightings
-        still.expire(0.55)
-        assert still.count(Count.ACTIVE) == [0, 1, 0]
-        assert [sighting.slot for sighting in still.sightings] == [1]
+
+
+@pytest.mark.parametrize(("call", "code"), EXHAUSTED)
+def test_what_is_used_up_for_all_of_the_time_there_is(answering: list[SocketAddress], call: str, code: int) -> None:
+    with ExitStack() as stack:
+        still = Still(a_snapshot(answering[:1], connect_timeout=2), stack, begin=False)
+        where_refused(call, code, still.dial.begin)
+        where_refused(call, code, partial(still.expire, 2.0))
+        with pytest.raises(ConnectionResetError):
+            still.client.recv(1)
+        assert still.count(Count.ACTIVE) == still.count(Count.DIAL_FAILURES) == [0, 0, 0]
+        assert not still.sightings
+
+
+@pytest.mark.parametrize(("call", "code"), NOT_POSSIBLE)
+def test_what_is_not_possible_here_is_no_fault_of_a_server(
+    answering: list[SocketAddress], call: str, code: int
+) -> None:
+    """Each server is asked, for it may be possible with another; then the client is reset, and it is said why."""
+    with capture_logs() as logs, ExitStack() as stack:
+        still = Still(a_snapshot(answering), stack, begin=False)
+        where_refused(call, code, still.dial.begin)
+        with pytest.raises(ConnectionResetError):
+            still.client.recv(1)
+        assert still.count(Count.ACTIVE) == still.count(Count.DIAL_FAILURES) == [0, 0, 0]
+        assert not still.sightings
+        said = [record["server"] for record in logs if record["event"] == "connect_not_possible"]
+        assert said == [name_of(server) for server in answering]
+
+
+def test_where_one_server_cannot_be_asked_another_is(answering: list[SocketAddress]) -> None:
+    with ExitStack() as stack:
+        still = Still(a_snapshot(answering), stack, begin=False)
+        where_refused_once("connect", errno.EADDRNOTAVAIL, still.dial.begin)
+        assert still.count(Count.OPENED) == [0, 1, 0]
+        assert still.count(Count.DIAL_FAILURES) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -395,10 +440,10 @@ def test_what_this_machine_has_no_more_of_is_no_fault_of_a_server(
         (errno.EPROTO, Count.OTHERWISE),
     ],
 )
-def test_every_way_to_fail_has_its_count(hole: Hole, answering: list[SocketAddress], code: int, kind: int) -> None:
+def test_every_way_to_fail_has_its_count(answering: list[SocketAddress], code: int, kind: int) -> None:
     with ExitStack() as stack:
-        still = Still(a_snapshot([hole.address, answering[0]], hedge_delay=0.25), stack)
-        where_refused("connect", code, lambda: still.expire(0.25))
+        still = Still(a_snapshot(answering), stack, begin=False)
+        where_refused("connect", code, still.dial.begin)
         assert [still.count(word)[:2] for word in KINDS] == [[int(word == kind)] * 2 for word in KINDS]
         assert still.count(Count.DIAL_FAILURES) == [1, 1, 0]
         assert [sighting.slot for sighting in still.sightings] == [1, 2]
