@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from kubelb.opening import open_to_append
 from kubelb.reasons import reason_of
 from kubelb.syslog.message import OF_LEVEL, Peer
 from kubelb.syslog.sender import Sender
@@ -117,7 +118,7 @@ class _Stream:
     def __init__(self, target: Target, renderer: Callable[[int], Render]) -> None:
         self.level = LEVELS[target.level]
         self.path = target.file
-        self._fd = 2 if target.file is None else _open(target.file)
+        self._fd = 2 if target.file is None else open_to_append(target.file).fd
         self._render = renderer(self._fd)
         self._lost = 0
         self._start = b""
@@ -148,7 +149,7 @@ class _Stream:
         """Raises :class:`OSError`."""
         if self.path is None:
             return
-        fd = _open(self.path)
+        fd = open_to_append(self.path).fd
         # The descriptor keeps its number, so that threads in the middle of a line need not know.
         os.dup2(fd, self._fd, inheritable=False)
         os.close(fd)
@@ -224,10 +225,3 @@ def _has_room(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     return bool(poll.poll(None if _thread.may_wait else 0))
-
-
-def _open(path: str) -> int:
-    # Nobody waits for whoever would read a FIFO.
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o644)
-    os.set_blocking(fd, True)
-    return fd

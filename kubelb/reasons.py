@@ -121,13 +121,20 @@ class ValueFault(ValueError):
     """What was given is not what is wanted. The text is ours: what is wrong, a semicolon, what would be right."""
 
 
+class ForeignLink(OSError):
+    """A symbolic link is in a path, or at its end, that is neither root's nor this process's own."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ELOOP, "a symbolic link of another user's is not followed")
+
+
 def reason_of(error: OSError) -> str:
     """What went wrong, as in the middle of a sentence.
 
     For what the kernel and the resolver say; an :class:`ssl.SSLError` has numbers of its own
     (:mod:`kubelb.tls_reasons`).
     """
-    return reason(number_of(error))
+    return str(error.strerror) if isinstance(error, ForeignLink) else reason(number_of(error))
 
 
 def number_of(error: OSError) -> int:

@@ -27,6 +27,7 @@ LAYERS = {
     "inet.py": 1,
     "own_limits.py": 1,
     "proxyproto.py": 2,
+    "opening.py": 1,
     "reasons.py": 0,
     "stats.py": 1,
     "syslog": 1,

@@ -25,6 +25,7 @@ from kubelb.config.nginx.syntax import COMMAND_LINE, PREFIX, NginxOptions
 from kubelb.config.sources import Sources, load
 from kubelb.config.values import Address
 from kubelb.discovery.resolve import resolve
+from kubelb.opening import open_to_append
 from kubelb.reasons import failed
 from kubelb.supervisor.children import to_background
 from kubelb.supervisor.privileges import check_user
@@ -124,9 +125,9 @@ def _addresses(config: Config) -> Iterator[Address]:
 
 def _try_to_write(pid_file: Path) -> None:
     """Leaves no file that was not there; nginx does."""
-    there = pid_file.exists()
-    os.close(open_pid(pid_file))
-    if not there:
+    opened = open_pid(pid_file)
+    os.close(opened.fd)
+    if opened.made and not pid_file.is_symlink():
         pid_file.unlink()
 
 
@@ -181,8 +182,9 @@ def _run(sources: Sources, loaded: Loaded) -> int:
 
 def _write_errors_to(path: str) -> None:
     """Whoever started it need not stay to read what Python itself might have to say (``ngx_log_redirect_stderr``)."""
-    with Path(path).open("ab") as log:
-        os.dup2(log.fileno(), sys.stderr.fileno())
+    log = open_to_append(path).fd
+    os.dup2(log, sys.stderr.fileno())
+    os.close(log)
 
 
 def _send(number: signal.Signals, pid_file: str) -> None:

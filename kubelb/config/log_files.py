@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kubelb.config.faults import Fault, Key, Places, fault_at
 from kubelb.config.log_targets import log_targets, request_logs
 from kubelb.config.model.config import Config
+from kubelb.opening import Opened, open_to_append
 from kubelb.reasons import reason_of, reason_of_path
 
 STANDARD = ("/dev/stdout", "/dev/stderr")
@@ -21,15 +22,27 @@ STANDARD = ("/dev/stdout", "/dev/stderr")
 
 def log_file_faults(config: Config, places: Places) -> tuple[Fault, ...]:
     """One fault, at its setting's place, for each file that cannot be appended to."""
-    made = ((key, path, make_log_file(path, config.process.user)) for key, path in _log_files(config))
+    return _faults(config.process.user, places, (*_event_logs(config), *_access_logs(config)))
+
+
+def access_log_faults(config: Config, places: Places) -> tuple[Fault, ...]:
+    """The same of access logs alone, as the user who asks: events are written to what the supervisor has opened."""
+    return _faults(None, places, _access_logs(config))
+
+
+def _faults(user: str | None, places: Places, logs: Iterable[tuple[Key, str]]) -> tuple[Fault, ...]:
+    made = ((key, path, make_log_file(path, user)) for key, path in logs)
     return tuple(fault_at(places, key, f'"{path}" cannot be opened: {what}') for key, path, what in made if what)
 
 
-def _log_files(config: Config) -> Iterator[tuple[Key, str]]:
+def _event_logs(config: Config) -> Iterator[tuple[Key, str]]:
     """The setting and the file."""
     for key, target in log_targets(config.log):
         if target.file is not None:
             yield (*key, "file"), target.file
+
+
+def _access_logs(config: Config) -> Iterator[tuple[Key, str]]:
     for i, listener in enumerate(config.listeners):
         for j, log in enumerate(listener.access_logs):
             if log.syslog is None:
@@ -43,16 +56,16 @@ def make_log_file(path: str, user: str | None) -> str | None:
     """Make the file if it is not there; why it cannot be appended to, if so.
 
     Root gives it to ``user``, who is to open it later, as nginx does when it opens its logs anew
-    (``ngx_reopen_files``, src/core/ngx_cycle.c).
+    (``ngx_reopen_files``, src/core/ngx_cycle.c): if it has made it, or if nobody else can have put it there.
     """
     if path in STANDARD:
         return None
     try:
-        fd = open_log(path)
+        opened = open_to_append(path)
         try:
-            _give(fd, user)
+            _give(opened, user)
         finally:
-            os.close(fd)
+            os.close(opened.fd)
     except OSError as error:
         return reason_of(error)
     except ValueError as error:
@@ -62,21 +75,19 @@ def make_log_file(path: str, user: str | None) -> str | None:
 
 def open_log(path: str) -> int:
     """A descriptor to append to, the caller's; the file is made if it is not there. Raises :class:`OSError`."""
-    # Nobody waits for whoever would read a FIFO.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-    fd = os.open(path, flags, 0o644)
-    os.set_blocking(fd, True)
-    return fd
+    return open_to_append(path).fd
 
 
-def _give(fd: int, user: str | None) -> None:
-    status = os.fstat(fd)
+def _give(opened: Opened, user: str | None) -> None:
+    status = os.fstat(opened.fd)
     if user is None or os.geteuid() != 0 or not stat.S_ISREG(status.st_mode):
         return
+    if not opened.made and (not opened.unshared or status.st_nlink > 1):
+        return  # Whoever has put it there may have had it from elsewhere.
     try:
         owner = pwd.getpwnam(user).pw_uid
     except KeyError:
         return  # Whoever starts the processes says so.
     if status.st_uid != owner:
-        os.fchown(fd, owner, -1)
-        os.fchmod(fd, stat.S_IMODE(status.st_mode) | stat.S_IRUSR | stat.S_IWUSR)
+        os.fchown(opened.fd, owner, -1)
+        os.fchmod(opened.fd, stat.S_IMODE(status.st_mode) | stat.S_IRUSR | stat.S_IWUSR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def _listen_at(path: Path, binding: Binding) -> socket.socket:
 
 def _is_stale(path: Path) -> bool:
     """Whether it is a socket that nobody listens on: of a proxy that was killed."""
-    if not path.is_socket():
+    if not _is_socket(path):
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
@@ -113,9 +114,19 @@ def close_for_good(sock: socket.socket) -> None:
 
 
 def remove(path: Path) -> None:
-    """The file of a unix socket. One that stays is replaced by whoever listens there next."""
+    """The file of a unix socket, and no other that somebody has put there meanwhile. One that stays is replaced by
+    whoever listens there next."""
     with suppress(OSError):
-        path.unlink()
+        if _is_socket(path):
+            path.unlink()
+
+
+def _is_socket(path: Path) -> bool:
+    """That itself, not what a symbolic link leads to."""
+    try:
+        return stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def listen_unix(path: Path) -> socket.socket:

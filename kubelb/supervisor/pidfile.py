@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from kubelb.config.faults import ConfigFault, Fault
@@ -30,7 +31,13 @@ class PidFile:
         self.write()
 
     def _locked(self) -> int:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = os.open(self.path, flags, 0o644)
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            # Somebody else has put it there, and it may be a file of somebody else's, which would be overwritten.
+            os.close(fd)
+            raise ConfigFault(Fault(what=f"{self.path} is no file of kubelb's", instead="remove it"))
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -80,6 +87,6 @@ class PidFile:
 def _is_at(path: Path, fd: int) -> bool:
     """Whether this is that file."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(fd))
+        return os.path.samestat(path.lstat(), os.fstat(fd))
     except OSError:
         return False

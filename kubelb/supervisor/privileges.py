@@ -19,8 +19,9 @@ import msgspec
 from kubelb import log
 from kubelb.config.credentials import credential_faults
 from kubelb.config.faults import ConfigFault, Places, fault_at
+from kubelb.config.log_files import access_log_faults
 from kubelb.config.model.config import Config, Process
-from kubelb.reasons import reason_of
+from kubelb.reasons import reason, reason_of
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 
@@ -55,12 +56,13 @@ def identity(process: Process, places: Places = {}) -> Identity | None:  # noqa:
 
 
 def check_user(config: Config, places: Places) -> None:
-    """Raises :class:`ConfigFault` as :func:`identity`, and for files of probes that the user may not read."""
+    """Raises :class:`ConfigFault` as :func:`identity`, and for files of probes that the user may not read, and of
+    access logs that it may not write."""
     whom = identity(config.process, places)
     if whom is None:
         return
     with _as_if(whom):
-        faults = credential_faults(config, places)
+        faults = (*credential_faults(config, places), *access_log_faults(config, places))
     if faults:
         raise ConfigFault(*(msgspec.structs.replace(fault, what=f"{fault.what} as {whom.user}") for fault in faults))
 
@@ -112,7 +114,7 @@ def assume(process: Process, whom: Identity | None, worker: int | None = None) -
 def _control_process(option: int, value: int) -> None:
     """prctl(2); what the kernel refuses is said and left."""
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
-        log.get().warning("process_not_confined", option=option, reason=os.strerror(ctypes.get_errno()).lower())
+        log.get().warning("process_not_confined", option=option, reason=reason(ctypes.get_errno()))
 
 
 def _settle(process: Process, worker: int) -> None:

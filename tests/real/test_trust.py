@@ -37,17 +37,12 @@ from kubelb.wire.messages import (
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave
 from tests.support.proxy import Proxy, a_proxy, echoes, gone, suspended
-from tests.support.takeover import USER, channel_of, copy_of, descriptors, reach_of_user, require_root, say, status_of
+from tests.support.takeover import USER, channel_of, copy_of, descriptors, reach_of_user, say, status_of
 from tests.support.users import open_to_all
 
 pytestmark = pytest.mark.usefixtures("no_leaks", "root")
 
 IN_FILE = b"\xc0"
-
-
-@pytest.fixture(scope="module")
-def root() -> None:
-    require_root()
 
 
 @contextmanager

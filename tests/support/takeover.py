@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.nginx import missing
-
 USER = "nobody"
 _PIDFD_GETFD = 438
 """Its number on every architecture."""
@@ -25,11 +23,6 @@ found = [libc.syscall({_PIDFD_GETFD}, process, fd, 0) for fd in range(64)]
 print(len([fd for fd in found if fd >= 0]), libc.ptrace(16, pid, 0, 0))
 """
 """How many descriptors of a process another can have, and whether it may trace it (PTRACE_ATTACH)."""
-
-
-def require_root() -> None:
-    if os.geteuid() != 0:
-        missing("root, who alone can become somebody else,")
 
 
 @contextmanager
