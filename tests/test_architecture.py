@@ -97,7 +97,7 @@ PLACES = {
     "structlog": re.compile(r"log"),
     "tomli": re.compile(r"config/toml/\w+"),
     "trustme": re.compile(r"standin/certificates"),
-    "waitress": re.compile(r"control/(admin|admin_channel|endpoint_channel)"),
+    "waitress": re.compile(r"control/(admin|admin_channel|endpoint_channel|timed_channel|growing_threads)"),
 }
 """Third parties that are spoken to in one place."""
 

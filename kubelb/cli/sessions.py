@@ -52,7 +52,7 @@ def _table(sessions: Sequence[Session]) -> str:
 def _cells(session: Session) -> tuple[str, ...]:
     return (
         printable(called(session.server, session.address)),
-        session.client,
+        printable(session.client),
         length(session.age),
         length(session.idle),
         size(session.bytes_up),

@@ -1,16 +1,18 @@
 """The HTTP the control process speaks: state and commands on admin.sock; over TCP the configured health endpoints
 and the admin side that is only for looking (:mod:`kubelb.control.web`).
 
-Runs in control. One thread, ``admin``, polls all sockets; each listening socket has one more thread on which
-its requests are answered, and admin.sock a few, so a busy endpoint never keeps an operator from it. :class:`Admin`
-owns the sockets and connections, and closes them once the ``admin`` thread has ended. The supervisor holds the
-listening sockets too, so they outlive this process and clients wait in their queues until the next one.
+Runs in control. One thread, ``admin``, polls all sockets; each listening socket has one more thread on which its
+requests are answered, and admin.sock as many as there are requests, so a busy endpoint never keeps an operator from
+it. :class:`Admin` owns the sockets and connections, and closes them once the ``admin`` thread has ended. The
+supervisor holds the listening sockets too, so they outlive this process and clients wait in their queues until the
+next one.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -34,23 +36,26 @@ from kubelb.control.answers import Application, Environ, StartResponse, in_json,
 from kubelb.control.commands import Command, CommandFault, Drain, Reply, Stop, Undrain
 from kubelb.control.endpoint import Answer
 from kubelb.control.endpoints import Endpoints
+from kubelb.control.growing_threads import GrowingThreads
 from kubelb.control.sessions import Inquiry, Sessions, inquiry
 from kubelb.control.status import Clients, Status
+from kubelb.control.timed_channel import close_overdue
 from kubelb.reasons import ValueFault
 
 _WEB_CONNECTIONS = 64
-"""The admin side over TCP takes no more once there are so many."""
+"""Of the admin side over TCP, at a time. On each side the one that waits longest makes room for the next."""
 _CONNECTIONS = 128
-"""As many more are kept for the endpoints, which kubelet asks whether we live; who waits longest makes room."""
+"""Of each address of the health endpoints, which kubelet asks whether we live."""
 _ADMIN_CONNECTIONS = 32
-"""As many more are kept for admin.sock."""
-_ADMIN_THREADS = 3
-"""Answer on admin.sock: a reload and a list of sessions may take their time, and keep nobody else waiting."""
+"""Of admin.sock."""
 _LAST_LINES = 1.0
 """Seconds that the last lines of the access logs may take to be written."""
 _SETTINGS = {
     "ident": "kubelb",
-    "channel_timeout": 75,
+    # How many connections there may be, and for how long, is a side's own affair.
+    "connection_limit": sys.maxsize,
+    "channel_timeout": sys.maxsize,
+    "threads": 1,
     "max_request_header_size": MAX_HEAD,
     "max_request_body_size": MAX_BODY,
     "clear_untrusted_proxy_headers": False,
@@ -79,6 +84,22 @@ class Operations:
     """Only begins that."""
 
 
+@dataclass(frozen=True)
+class _Side:
+    """One of waitress' servers, and how many connections it may have."""
+
+    name: str
+    server: Any
+    most: int
+
+    def close_overdue(self) -> float:
+        """When the next connection's time is up, on :func:`time.monotonic`. Before a poll: it brings one more."""
+        closed = close_overdue(list(self.server.active_channels.values()), self.most - 1)
+        if closed.surplus:
+            log.limited().warning("http_connections_full", side=self.name, most=self.most)
+        return closed.next_end
+
+
 class Admin:
     """A context manager: inside it the sockets are served."""
 
@@ -98,21 +119,19 @@ class Admin:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="admin")
         pass_on_warnings()
-        # Each server has two descriptors of its own in the map.
-        web_limit = _WEB_CONNECTIONS + 2 * (len(http) + 2)
-        # The endpoints never have more than theirs for longer than a poll, so what is left is admin.sock's.
-        limit = web_limit + _CONNECTIONS + _ADMIN_CONNECTIONS
-        self._admin = self._server(admin, _admin_application(operations), limit, _ADMIN_THREADS)
+        threads = GrowingThreads(_ADMIN_CONNECTIONS)
+        self._admin = self._server(admin, _admin_application(operations), threads)
         self._admin.channel_class = AdminChannel
         self._endpoints = Endpoints(clients)
-        self._servers = [self._admin]
+        self._sides = [_Side("admin.sock", self._admin, _ADMIN_CONNECTIONS)]
         for sock, virtual in http:
-            server = self._server(sock, self._endpoints.application(virtual), limit)
+            server = self._server(sock, self._endpoints.application(virtual))
             self._endpoints.take(server, virtual)
-            self._servers.append(server)
+            self._sides.append(_Side(str(virtual.address), server, _CONNECTIONS))
         if side is not None:
-            self._servers.append(self._server(side[0], _web_application(side[1]), web_limit))
-            self._servers[-1].channel_class = OneAnswerChannel
+            server = self._server(side[0], _web_application(side[1]))
+            server.channel_class = OneAnswerChannel
+            self._sides.append(_Side("admin", server, _WEB_CONNECTIONS))
 
     def __enter__(self) -> Admin:
         self._thread.start()
@@ -125,8 +144,8 @@ class Admin:
         self._admin.pull_trigger()
         self._thread.join()
         # Only now: the thread may have seen the flag first, and pulling a closed trigger writes to a stranger's file.
-        for server in self._servers:
-            server.task_dispatcher.shutdown()
+        for side in self._sides:
+            side.server.task_dispatcher.shutdown()
         self.write_out()
         wasyncore.close_all(self._map)
 
@@ -144,14 +163,14 @@ class Admin:
 
     def accept_no_more(self) -> None:
         """From any thread: whoever else has the sockets does. Who has been accepted gets an answer."""
-        for server in self._servers:
-            server.accepting = False
+        for side in self._sides:
+            side.server.accepting = False
         self._admin.pull_trigger()
 
     @property
     def busy(self) -> bool:
         """Whether somebody is about to ask, waits for an answer, or has not fetched it. From any thread."""
-        channels = [channel for server in self._servers for channel in list(server.active_channels.values())]
+        channels = [channel for side in self._sides for channel in list(side.server.active_channels.values())]
         return any(
             channel.requests
             or channel.request
@@ -160,14 +179,13 @@ class Admin:
             for channel in channels
         )
 
-    def _server(self, sock: socket.socket, application: Application, limit: int, threads: int = 1) -> Any:
-        settings = {**_SETTINGS, "connection_limit": limit, "threads": threads}
-        return create_server(application, map=self._map, sockets=[sock], **settings)
+    def _server(self, sock: socket.socket, application: Application, threads: GrowingThreads | None = None) -> Any:
+        return create_server(application, map=self._map, sockets=[sock], _dispatcher=threads, **_SETTINGS)
 
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                next_end = self._endpoints.close_overdue(_CONNECTIONS - 1)
+                next_end = min(side.close_overdue() for side in self._sides)
                 timeout = max(0.0, min(_TURN, next_end - time.monotonic()))
                 # poll() and not select(), which cannot take a descriptor above 1023.
                 wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
@@ -205,7 +223,11 @@ def _admin_application(operations: Operations) -> Application:
 
 def _web_application(views: web.Views) -> Application:
     def application(environ: Environ, start_response: StartResponse) -> list[bytes]:
-        return respond(web.answer(environ["REQUEST_METHOD"], environ["PATH_INFO"], views), environ, start_response)
+        host = environ.get("HTTP_HOST", "")
+        answer = web.answer(environ["REQUEST_METHOD"], environ["PATH_INFO"], host, here, views)
+        return respond(answer, environ, start_response)
+
+    here = os.uname().nodename
 
     return application
 

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
 from kubelb import log
 from kubelb.control.answers import plain
+from kubelb.control.timed_channel import TimedChannel
 
 MAX_HEAD: Final = 32 << 10
 """Bytes of a request's line and headers."""
@@ -42,11 +42,18 @@ class _ErrorTask(ErrorTask):  # type: ignore[misc]
         self.write(answer.body)
 
 
-class AdminChannel(HTTPChannel):  # type: ignore[misc]
+class _Task(WSGITask):  # type: ignore[misc]
+    def service(self) -> None:
+        self.channel.answered += 1
+        super().service()
+
+
+class AdminChannel(TimedChannel):
+    task_class = _Task
     error_task_class = _ErrorTask
 
 
-class _OneAnswerTask(WSGITask):  # type: ignore[misc]
+class _OneAnswerTask(_Task):
     def start(self) -> None:
         self.request.headers["CONNECTION"] = "close"
         super().start()
@@ -68,8 +75,6 @@ class _ToOurLog(logging.Handler):
         error = record.exc_info or sys.exc_info()
         if error[1] is not None:
             log.limited().error("internal_error", where=where, exc_info=error)
-        elif where == "server.readable":
-            log.limited().warning("admin_connections_full")
         else:
             log.limited().log(record.levelno, "admin_http", where=where)
 

@@ -1,25 +1,20 @@
-"""Connections of the health endpoints: what comes on them and goes, how long each may keep us waiting, and which of
-too many goes.
+"""Connections of the health endpoints: what comes on them, and goes.
 
 For the ``admin`` thread in control, but for :class:`_Task`, which runs where requests are answered. Each channel owns
-its connection's descriptor, waitress closes it. The limits in time are those of nginx (src/http/ngx_http_request.c);
-as in nginx's ``ngx_drain_connections`` (src/core/ngx_connection.c) whoever waits longest makes room for who comes
-when there are too many, so that a crowd of silent clients keeps nobody from being answered.
+its connection's descriptor, waitress closes it.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import WSGITask
 from waitress.utilities import RequestHeaderFieldsTooLarge, build_http_date
@@ -29,6 +24,7 @@ from kubelb.config.http_variables import Given
 from kubelb.config.model.http import HttpServer
 from kubelb.config.variables import Client
 from kubelb.control.endpoint import Answer, Request
+from kubelb.control.timed_channel import Patience, TimedChannel
 
 REQUEST: Final = "kubelb.request"
 """In the environment of a request: the :class:`Request`."""
@@ -136,7 +132,7 @@ class _Task(WSGITask):  # type: ignore[misc]
     def _settle(self, answer: Answer, over: Callable[[Request, Given], None] | None) -> None:
         self.is_last, self.over = answer.is_last, over
         if answer.wait is not None:
-            self.channel.keepalive_timeout = answer.wait
+            self.channel.patience = self.channel.patience._replace(keepalive=answer.wait)
 
     @property
     def _connection(self) -> str:
@@ -161,16 +157,17 @@ class _Task(WSGITask):  # type: ignore[misc]
         return made
 
 
-class EndpointChannel(HTTPChannel):  # type: ignore[misc]
+class EndpointChannel(TimedChannel):
     task_class = error_task_class = _Task
     settings: HttpServer
     """Of a class for each address (:func:`channel_class`)."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.answered = 0
+        settings = self.settings
         self.number = next(_numbers)
-        self.keepalive_timeout = self.settings.keepalive_timeout
-        self.connected_at = self._begun = self._moved = time.monotonic()
+        self.patience = Patience(
+            settings.header_timeout, settings.body_timeout, settings.send_timeout, settings.keepalive_timeout
+        )
         super().__init__(*arguments, **options)
 
     def parser_class(self, settings: Any) -> _Parser:
@@ -185,53 +182,7 @@ class EndpointChannel(HTTPChannel):  # type: ignore[misc]
             return Client(number=self.number, remote=("unix:", 0), local=(f"unix:{local}", 0))
         return Client(number=self.number, remote=self.addr[:2], local=local[:2])
 
-    def received(self, data: bytes) -> bool:
-        before = self.request
-        self._moved = time.monotonic()
-        taken: bool = super().received(data)
-        if self.answered and self.request is not before:
-            self._begun = self._moved
-        return taken
-
-    def _flush_some(self, do_close: bool = True) -> bool:
-        sent: bool = super()._flush_some(do_close=do_close)
-        if sent:
-            self._moved = time.monotonic()
-        return sent
-
-    def waits(self) -> tuple[float, float]:
-        """Since when it has been at what it is at, on :func:`time.monotonic`, and until when it may be: for ever
-        where that is not for the client to say."""
-        settings = self.settings
-        if self.total_outbufs_len:
-            return self._moved, self._moved + settings.send_timeout
-        if self.requests:
-            return self._begun, math.inf
-        if self.request is None and self.answered:
-            return self._moved, self._moved + self.keepalive_timeout
-        if self.request is not None and self.request.headers_finished:
-            return self._begun, self._moved + settings.body_timeout
-        return self._begun, self._begun + settings.header_timeout
-
 
 def channel_class(settings: HttpServer) -> type[EndpointChannel]:
     """Of the connections to one address."""
     return type("Channel", (EndpointChannel,), {"settings": settings})
-
-
-def close_overdue(channels: Iterable[EndpointChannel], most: int) -> float:
-    """Close those whose time is up, then of more than ``most`` those that wait longest.
-
-    Gives when the next one's time is up, on :func:`time.monotonic`.
-    """
-    now = time.monotonic()
-    waiting = sorted((*channel.waits(), number, channel) for number, channel in enumerate(channels))
-    surplus = len(waiting) - most
-    next_end = math.inf
-    for _, until, _, channel in waiting:
-        if until <= now or surplus > 0:
-            channel.handle_close()
-            surplus -= 1
-        else:
-            next_end = min(next_end, until)
-    return next_end

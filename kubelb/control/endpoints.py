@@ -6,7 +6,6 @@ Runs in control, on the ``admin`` thread and on those that answer. waitress' ser
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +18,7 @@ from kubelb.config.model.logs import AccessLog
 from kubelb.config.values import Address
 from kubelb.config.variables import Worker
 from kubelb.config.virtual import Virtual
-from kubelb.control import endpoint, endpoint_channel
+from kubelb.control import endpoint
 from kubelb.control.answers import Application, Environ, StartResponse, respond
 from kubelb.control.endpoint import Answer, Figures, Request
 from kubelb.control.endpoint_channel import REQUEST, SETTLE, EndpointChannel, channel_class
@@ -47,8 +46,6 @@ class Endpoints:
             return channel(*arguments, **options)
 
         server.channel_class = accept
-        # A channel knows itself when its time is up.
-        server.adj.channel_timeout = math.inf
         self._servers.append(server)
 
     def see(self, http: Sequence[HttpServer], logs: Sequence[AccessLog]) -> None:
@@ -75,10 +72,6 @@ class Endpoints:
 
     def _over(self, answer: Answer, server: HttpServer, figures: Figures, request: Request, given: Given) -> None:
         self.log.record(answer.access_logs, endpoint.asked(server, request, figures, int(answer.status[:3]), given))
-
-    def close_overdue(self, most: int) -> float:
-        """As :func:`kubelb.control.endpoint_channel.close_overdue`. On the ``admin`` thread, between its polls."""
-        return endpoint_channel.close_overdue(self._channels(), most)
 
     def _channels(self) -> list[EndpointChannel]:
         return [channel for server in self._servers for channel in list(server.active_channels.values())]

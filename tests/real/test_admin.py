@@ -29,7 +29,7 @@ from kubelb.config.overrides import NO_OVERRIDES
 from kubelb.config.sources import Sources
 from kubelb.config.values import Address
 from kubelb.config.virtual import Virtual
-from kubelb.control import admin_channel, main, status
+from kubelb.control import admin_channel, main, reloads, status
 from kubelb.control.admin import Admin, Operations
 from kubelb.control.commands import Affected, Command, CommandFault, Drain, Reply, Undrain
 from kubelb.control.endpoint import _TITLES
@@ -40,6 +40,7 @@ from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_CONTROL, TO_CONTROL
 from kubelb.wire.messages import Ready, Stop
 from tests.support import debian
+from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers
 from tests.support.nginx import PREAMBLE, listen, running_nginx
 from tests.support.requirements import open_files
@@ -207,6 +208,29 @@ def test_commands_over_admin_sock(tmp_path: Path, table: stats.Table) -> None:
         with pytest.raises(adminclient.AdminFault, match=r'^no server "nobody:1"; there are: n:1$'):
             adminclient.command(tmp_path, Drain("nobody:1"))
         assert len(asked) == 3
+
+
+def test_many_reloads_that_wait_keep_nobody_else_waiting(
+    tmp_path: Path, table: stats.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a name server that does not answer, for one."""
+    go_on = threading.Event()
+    began: list[int] = []
+
+    def reload(_reloads: object) -> tuple[str, ...]:
+        began.append(1)
+        assert go_on.wait(60)
+        return ()
+
+    monkeypatch.setattr(reloads.Reloads, "reload", reload)
+    with control(table, admin_socket(tmp_path)), ExitStack() as held:
+        for _ in range(10):
+            operator = threading.Thread(target=adminclient.reload, args=(tmp_path,))
+            operator.start()
+            held.callback(operator.join)
+        held.callback(go_on.set)
+        eventually(lambda: len(began) == 10, "all of them wait")
+        assert adminclient.status(tmp_path).snapshot == 3
 
 
 @pytest.mark.parametrize(

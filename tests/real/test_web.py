@@ -20,6 +20,7 @@ from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing
 from tests.support.log import DEADLINE
 from tests.support.proxy import echoes, reserved
+from tests.support.requirements import open_files
 from tests.support.side import Sample, Side, a_side
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 MANY = 255
 """Servers, which make long answers: three quarters of a megabyte each."""
 GREED = 100
+_CROWD = 1000
 """Answers that are asked for at once; waitress keeps 16 MiB for a client."""
 
 
@@ -136,7 +138,7 @@ def test_who_does_not_read_or_write_holds_up_nobody(tmp_path: Path) -> None:
         greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         greedy.connect(side.address)
         with suppress(ConnectionError):
-            greedy.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * GREED)
+            greedy.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * GREED)
         assert len(side.metrics()) > 10 * MANY
         # Requests are answered in turn, so that as many of the greedy one have been meanwhile.
         assert {side.get("/healthz").code for _ in range(GREED)} == {200}
@@ -146,19 +148,35 @@ def test_who_does_not_read_or_write_holds_up_nobody(tmp_path: Path) -> None:
         mute.close()
 
 
-def test_full_of_idlers_it_leaves_the_health_endpoints_and_the_operator_alone(
-    tmp_path: Path, servers: IdentityServers
+@pytest.mark.parametrize(
+    "word", [b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["mute", "slow", "asked"]
+)
+def test_a_thousand_silent_clients_on_each_side_keep_nobody_from_an_answer(
+    tmp_path: Path, servers: IdentityServers, word: bytes
 ) -> None:
+    """They say nothing, or not enough, or keep their connection once they have been answered."""
     with ExitStack() as held:
-        health = held.enter_context(reserved())
-        endpoint = HttpServer(listen=(Address(*health),), locations=(Location(path="/healthz", body="alive"),))
-        side = held.enter_context(a_side(tmp_path, servers.addresses, http=(endpoint,)))
-        for _ in range(300):
-            held.enter_context(socket.create_connection(side.address))
-        control = side.proxy.control()
-        eventually(lambda: len(control.net_connections("tcp")) > 64, "it takes no more")
-        assert Side(side.proxy, health).get("/healthz").body == "alive"
+        held.enter_context(open_files(4096))
+        first, second = (held.enter_context(reserved()) for _ in range(2))
+        endpoints = tuple(
+            HttpServer(listen=(Address(*address),), locations=(Location(path="/healthz", body="alive"),))
+            for address in (first, second)
+        )
+        side = held.enter_context(a_side(tmp_path, servers.addresses, http=endpoints))
+        for address in (side.address, first, second):
+            for _ in range(_CROWD):
+                client = held.enter_context(socket.create_connection(address))
+                client.sendall(word)
+        for _ in range(_CROWD // 5):
+            client = held.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(side.proxy.runtime_dir / adminclient.NAME))
+            client.sendall(word)
+        assert {side.get(path).code for path in ("/healthz", "/readyz", "/metrics")} == {200}
+        assert {Side(side.proxy, address).get("/healthz").body for address in (first, second)} == {"alive"}
         assert len(side.proxy.servers()) == 1
+        assert side.proxy.log.events("http_connections_full", side="admin")
+        control = side.proxy.control()
+        assert len(control.net_connections("tcp")) < 3 * 128 + 64
 
 
 def test_it_can_be_reached_from_elsewhere_and_that_is_said_once(tmp_path: Path, servers: IdentityServers) -> None:

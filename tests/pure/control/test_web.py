@@ -57,7 +57,7 @@ READY = views(a_snapshot(("a",), a=(a_server(),)))
 
 
 def test_pages() -> None:
-    answers = {path: answer("GET", path, READY) for path in PAGES}
+    answers = {path: answer("GET", path, "", "node", READY) for path in PAGES}
     assert {page.status for page in answers.values()} == {"200 OK"}
     assert answers["/healthz"].body == answers["/readyz"].body == b"ok\n"
     assert msgspec.json.decode(answers["/status"].body, type=Status) == STATUS
@@ -69,13 +69,13 @@ def test_pages() -> None:
 @given(st.text(max_size=10))
 def test_nothing_else_is_there(path: str) -> None:
     if path not in PAGES:
-        assert answer("GET", path, READY).status == "404 Not Found"
+        assert answer("GET", path, "", "node", READY).status == "404 Not Found"
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/drain", "/undrain", "/reload"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "get"])
 def test_looking_is_all_that_can_be_done(method: str, path: str) -> None:
-    page = answer(method, path, READY)
+    page = answer(method, path, "", "node", READY)
     assert (page.status, dict(page.headers)["Allow"]) == ("405 Method Not Allowed", "GET, HEAD")
 
 
@@ -95,8 +95,8 @@ def test_looking_is_all_that_can_be_done(method: str, path: str) -> None:
 def test_which_servers_are_usable(server: Server, ready: bool) -> None:
     snapshot = a_snapshot(("a",), a=(server,))
     assert unready(snapshot) == (() if ready else ("a",))
-    assert answer("GET", "/readyz", views(snapshot)).status[:3] == ("200" if ready else "503")
-    assert answer("GET", "/healthz", views(snapshot)).status == "200 OK"
+    assert answer("GET", "/readyz", "", "node", views(snapshot)).status[:3] == ("200" if ready else "503")
+    assert answer("GET", "/healthz", "", "node", views(snapshot)).status == "200 OK"
 
 
 @given(st.lists(servers, max_size=4))
@@ -109,10 +109,28 @@ def test_pools_are_named_once_and_only_those_that_are_used() -> None:
     down = (a_server("down"),)
     snapshot = a_snapshot(("b", "ok", "a\n", "b"), **{"a\n": down, "b": down, "ok": (a_server(),), "idle": down})
     assert unready(snapshot) == ("b", "a\n")
-    assert answer("GET", "/readyz", views(snapshot)).body == b"no usable server: b, a\\n\n"
+    assert answer("GET", "/readyz", "", "node", views(snapshot)).body == b"no usable server: b, a\\n\n"
 
 
 def test_all_pools_that_a_text_may_name_are_used() -> None:
     named = Listener(address="a:1", pool="$name", connect_timeout=1.0, pools=("a", "b"))
     snapshot = msgspec.structs.replace(a_snapshot((), a=(a_server(),), b=(), c=()), listeners=(named,))
     assert unready(snapshot) == ("b",)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "127.0.0.1", "127.0.0.1:8081", "10.0.0.1:8081", "[::1]", "[::1]:8081", "localhost:8081", "Node", "node:1"],
+)
+def test_a_name_of_this_machine_is_answered(host: str) -> None:
+    assert answer("GET", "/status", host, "node", READY).status == "200 OK"
+
+
+@pytest.mark.parametrize(
+    "host", ["a.example", "a.example:8081", "node.example", "127.0.0.1.example", "localhost.a:1"]
+)
+def test_a_name_of_anybody_else_gets_nothing_to_read(host: str) -> None:
+    """It may be a page's that has its name lead to this machine: DNS rebinding."""
+    codes = {path: answer("GET", path, host, "node", READY).status[:3] for path in PAGES}
+    assert {path for path, code in codes.items() if code == "200"} == {"/healthz", "/readyz"}
+    assert set(codes.values()) == {"200", "421"}
