@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubelb.imports import later, missing
@@ -25,8 +26,17 @@ with missing("rich"), later("asyncio"):
 
 _SUM_UP = 10.0
 """Seconds between two lines that say the same, at least."""
+_TEXTS = 5
+"""Different texts of one event that are written in that time, at most."""
+_MOST = 200
+"""Lines of all such events that are written in that time, at most."""
 _REMEMBERED = 1000
 """Events of which it is known when they were last written."""
+_NAMES = (
+    *("event", "level", "pool", "server", "listener", "zone", "key", "variable", "setting", "syslog", "file"),
+    *("side", "where"),
+)
+"""Fields whose values are out of the configuration, or our own, so that there are not many."""
 _LIMITED = "_limited"
 
 
@@ -110,39 +120,83 @@ def _renderer(fd: int) -> Render:
 
 class Repeats:
     """Of an event that :func:`limited` writes, only one in ten seconds is written; the next says in ``repeated`` how
-    many were left out. Another reason, server, pool or listener, any other text in it, makes it another event."""
+    many were left out.
+
+    Another server, pool or listener, any other name out of the configuration, makes it another event. What clients
+    may word as they like does not: a few texts are written in ten seconds. There is a bound for all events together,
+    too, and the next one says in ``others`` how many it has cost.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """``clock`` gives seconds."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._seen: dict[Hashable, tuple[float, int]] = {}
-        """For each event when it may be written again, and how many have been left out."""
+        self._kinds: dict[Hashable, _Window] = {}
+        self._all = _Window(0.0)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """As structlog's processor."""
         if not event.pop(_LIMITED, False):
             return event
         with self._lock:
-            repeated = self._note(_identity(event), self._clock())
-        if repeated:
-            event["repeated"] = repeated
-        return event
+            return {**event, **self._note(event, self._clock())}
 
-    def _note(self, identity: Hashable, now: float) -> int:
+    def _note(self, event: EventDict, now: float) -> dict[str, int]:
         """How many were left out since the last; raises :class:`structlog.DropEvent` for one to be left out."""
-        until, left_out = self._seen.get(identity, (now, 0))
-        if now < until:
-            self._seen[identity] = (until, left_out + 1)
+        kind = tuple(event.get(name) for name in _NAMES)
+        every = self._all = self._all.at(now)
+        window = self._kinds.get(kind, _Window(now)).at(now)
+        if window.has_had(text := _text(event)):
+            window.left_out += 1
             raise structlog.DropEvent
-        if len(self._seen) >= _REMEMBERED:
-            self._seen = {key: (until, count) for key, (until, count) in self._seen.items() if now < until}
-        if len(self._seen) < _REMEMBERED:
-            self._seen[identity] = (now + _SUM_UP, 0)
-        return left_out
+        if every.written >= _MOST or not self._remember(kind, window, now):
+            every.left_out += 1
+            raise structlog.DropEvent
+        every.written += 1
+        told = {"repeated": window.left_out_before, "others": every.left_out_before}
+        window.write(text)
+        every.left_out_before = 0
+        return {name: count for name, count in told.items() if count}
+
+    def _remember(self, kind: Hashable, window: _Window, now: float) -> bool:
+        """Whether there is room for another."""
+        if kind not in self._kinds and len(self._kinds) >= _REMEMBERED:
+            self._kinds = {known: one for known, one in self._kinds.items() if now < one.until}
+        if kind in self._kinds or len(self._kinds) < _REMEMBERED:
+            self._kinds[kind] = window
+            return True
+        return False
 
 
-def _identity(event: EventDict) -> Hashable:
+@dataclass
+class _Window:
+    """Ten seconds of one kind of event, or of all."""
+
+    begun: float
+    texts: set[Hashable] = field(default_factory=set)
+    """Those that have been written."""
+    written: int = 0
+    left_out: int = 0
+    left_out_before: int = 0
+    """In the windows before; not told yet."""
+
+    @property
+    def until(self) -> float:
+        return self.begun + _SUM_UP
+
+    def at(self, now: float) -> _Window:
+        """This one, or the next where its time is up."""
+        return self if now < self.until else _Window(now, left_out_before=self.left_out + self.left_out_before)
+
+    def has_had(self, text: Hashable) -> bool:
+        return text in self.texts or len(self.texts) >= _TEXTS
+
+    def write(self, text: Hashable) -> None:
+        self.texts.add(text)
+        self.left_out_before = 0
+
+
+def _text(event: EventDict) -> Hashable:
     """All its texts but that which differs from client to client. What is no text is measured or counted."""
     return tuple((name, value) for name, value in event.items() if isinstance(value, str) and name != "client")
 

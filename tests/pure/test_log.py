@@ -75,14 +75,30 @@ def test_what_did_not_ask_for_it_is_never_left_out() -> None:
     assert [repeats(None, "info", {"event": "a"}) for _ in range(3)] == [{"event": "a"}] * 3
 
 
+def test_whoever_varies_a_text_gets_a_few_lines_and_no_more() -> None:
+    """A client, for one, that begins with another broken header each time."""
+    log = Log()
+    written = [log.write("a", listener="l", reason=str(number)) for number in range(1000)]
+    assert sum(line is not None for line in written) == 5
+    log.now = 10.0
+    assert log.write("a", listener="l", reason="anew") == {
+        **{"event": "a", "listener": "l", "reason": "anew"},
+        "repeated": 995,
+    }
+
+
+def test_all_events_together_have_a_bound() -> None:
+    log = Log()
+    written = [log.write("a", server=str(number)) for number in range(5000)]
+    assert sum(line is not None for line in written) == 200
+    log.now = 10.0
+    assert log.write("b") == {"event": "b", "others": 4800}
+    assert log.write("c") == {"event": "c"}
+
+
 def test_it_remembers_no_more_than_it_has_room_for() -> None:
     log = Log()
     for number in range(5000):
-        assert log.write("a", reason=str(number)) is not None
-    assert len(log._repeats._seen) == 1000
-    assert log.write("a", reason="0") is None
-    assert log.write("a", reason="4999") is not None
-    log.now = 10.0
-    assert log.write("a", reason="4999") is not None
-    assert log.write("a", reason="4999") is None
-    assert len(log._repeats._seen) == 1
+        log.now += 0.1
+        log.write("a", server=str(number))
+        assert len(log._repeats._kinds) <= 1000
