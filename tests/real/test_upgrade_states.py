@@ -48,7 +48,7 @@ class Pair:
 def fill(sock: socket.socket) -> int:
     """Bytes sent until nothing more is taken for a while."""
     sent = 0
-    sock.settimeout(0.3)
+    sock.settimeout(0.1)
     with suppress(TimeoutError):
         while True:
             sent += sock.send(BLOB[sent % len(BLOB) :])
