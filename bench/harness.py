@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 
 from bench.cases.case import Case
-from bench.faults import BenchFault
+from bench.faults import BenchFault, failed
 from bench.figures import turn
 from bench.origin import origin_command, prepare
 from bench.peers.peer import Peer
@@ -92,5 +92,7 @@ def _noted(failures: dict[str, str], peer: Peer) -> Iterator[None]:
     """Keep why a peer failed instead of ending the run: all other figures do without it."""
     try:
         yield
-    except (BenchFault, OSError) as error:
-        failures[peer.name] = str(error)
+    except BenchFault as fault:
+        failures[peer.name] = str(fault)
+    except OSError as error:
+        failures[peer.name] = failed(error)

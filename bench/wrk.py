@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from bench.faults import BenchFault
+from kubelb.config.misfits import misfit_of
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 
@@ -57,7 +58,8 @@ def parse(text: str) -> Outcome:
     try:
         return msgspec.json.decode(lines[0], type=Outcome)
     except msgspec.DecodeError as error:
-        raise BenchFault(f"wrk gave no usable result: {error}: {lines[0][:300]}") from error
+        fault = misfit_of(lines[0].encode(), msgspec.json.decode, Outcome, "JSON")
+        raise BenchFault(f"wrk gave no usable result: {fault}: {lines[0][:300]}") from error
 
 
 def run(load: Load) -> Outcome:

@@ -124,8 +124,10 @@ class ValueFault(ValueError):
 class ForeignLink(OSError):
     """A symbolic link is in a path, or at its end, that is neither root's nor this process's own."""
 
+    REASON: Final = "a symbolic link of another user's is not followed"
+
     def __init__(self) -> None:
-        super().__init__(errno.ELOOP, "a symbolic link of another user's is not followed")
+        super().__init__(errno.ELOOP, self.REASON)
 
 
 def reason_of(error: OSError) -> str:
@@ -134,7 +136,7 @@ def reason_of(error: OSError) -> str:
     For what the kernel and the resolver say; an :class:`ssl.SSLError` has numbers of its own
     (:mod:`kubelb.tls_reasons`).
     """
-    return str(error.strerror) if isinstance(error, ForeignLink) else reason(number_of(error))
+    return error.REASON if isinstance(error, ForeignLink) else reason(number_of(error))
 
 
 def number_of(error: OSError) -> int:

@@ -237,3 +237,73 @@ def test_the_proxy_does_without_what_only_commands_show() -> None:
     third_parties = {"crossplane", "prometheus_client", "rich", "trustme"}
     others = {"asyncio", "difflib", "hashlib", "ssl", "kubelb.config.nginx.reader", "kubelb.health.tls"}
     assert not (third_parties | others) & set(loaded)
+
+
+BENCH = {
+    str(file.relative_to(ROOT.parent)): ast.parse(file.read_text()) for file in (ROOT.parent / "bench").rglob("*.py")
+}
+OUR_FAULTS = {
+    node.name for tree in (TREES | BENCH).values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+}
+WORDINGS = {"args", "getMessage", "message", "msg", "strerror", "verify_message"}
+"""Attributes with a text of the system or of a library."""
+
+
+def foreign(kind: ast.expr | None) -> bool:
+    """Whether an exception of such a type may be somebody else's."""
+    names = [node for node in ast.walk(kind) if isinstance(node, (ast.Name, ast.Attribute))] if kind else []
+    called = {node.attr if isinstance(node, ast.Attribute) else node.id for node in names}
+    return any(re.search(r"(Error|Exception|Fault|UNDECODABLE)$", name) and name not in OUR_FAULTS for name in called)
+
+
+def foreign_errors(tree: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """The names of exceptions that may be somebody else's, each with the code where it means that."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and node.name and foreign(node.type):
+            yield node.name, node
+        elif isinstance(node, ast.FunctionDef):
+            arguments = (*node.args.args, *node.args.kwonlyargs)
+            yield from ((argument.arg, node) for argument in arguments if foreign(argument.annotation))
+
+
+def tells(node: ast.AST, name: str) -> bool:
+    """Whether the text of the exception of that name is asked for."""
+
+    def is_it(value: ast.AST) -> bool:
+        return isinstance(value, ast.Name) and value.id == name
+
+    match node:
+        case ast.FormattedValue(value=value):
+            return is_it(value)
+        case ast.Attribute(value=value, attr=attribute):
+            return is_it(value) and attribute in WORDINGS
+        case ast.Call(func=ast.Name(id="str" | "repr" | "format" | "print"), args=arguments):
+            return any(map(is_it, arguments))
+        case ast.Call(keywords=keywords):
+            return any(is_it(keyword.value) and keyword.arg != "exc_info" for keyword in keywords)
+    return False
+
+
+@pytest.mark.parametrize("file", [*TREES, *BENCH])
+def test_errors_of_others_are_told_in_our_words(file: str) -> None:
+    """Their texts depend on versions and on the locale: they are told of by what they are, not by what they say."""
+    tree = (TREES | BENCH)[file]
+    told = [
+        f"{file}:{node.lineno}"
+        for name, scope in foreign_errors(tree)
+        for node in ast.walk(scope)
+        if tells(node, name) and isinstance(node, ast.expr)
+    ]
+    assert not told
+    assert not calls(tree, "os.strerror", "strerror", "traceback.format_exc")
+    asked = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not asked & {"getMessage", "strerror", "verify_message"}
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if part(file) in ("config", "discovery", "inet.py", "syslog")]
+)
+def test_what_reads_texts_refuses_them_by_a_fault_of_ours(file: str) -> None:
+    """A ValueError may be Python's own, whose text is not to be shown."""
+    raised = [ast.unparse(node.exc) for node in ast.walk(TREES[file]) if isinstance(node, ast.Raise) and node.exc]
+    assert not [text for text in raised if text.startswith("ValueError")]

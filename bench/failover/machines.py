@@ -19,6 +19,7 @@ from bench.failover.network import Namespace, Network
 from bench.failover.records import Harm, Load, Record
 from bench.failover.terms import NAMES, PORT
 from bench.faults import BenchFault
+from kubelb.config.misfits import misfit_of
 from kubelb.standin.certificates import Certificates
 
 READY_SECONDS = 20.0
@@ -98,7 +99,8 @@ class Clients:
         try:
             return msgspec.json.decode(output, type=Record)
         except msgspec.DecodeError as error:
-            raise BenchFault(f"the clients ended early: {error}: {self._log.read_text()[-1000:]}") from error
+            fault = misfit_of(output.encode(), msgspec.json.decode, Record, "JSON")
+            raise BenchFault(f"the clients ended early: {fault}: {self._log.read_text()[-1000:]}") from error
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from bench.failover.reading import Figure
 from bench.failover.results import Outcome
 from bench.failover.scenarios import Scenario
 from bench.failover.terms import NAMES
-from bench.faults import BenchFault
+from bench.faults import BenchFault, failed
 from bench.figures import turn
 from bench.harness import Note, work_directory
 from bench.processes import Program
@@ -50,8 +50,10 @@ class Rounds:
                     self._note(f"round {number + 1} of {rounds}: {scenario.name}, {peer.name}")
                     try:
                         outcome.rounds[peer.name].append(self._visit(scenario, peer))
-                    except (BenchFault, OSError) as error:
-                        outcome.failures[peer.name] = str(error)
+                    except BenchFault as fault:
+                        outcome.failures[peer.name] = str(fault)
+                    except OSError as error:
+                        outcome.failures[peer.name] = failed(error)
         return outcomes
 
     def _visit(self, scenario: Scenario, peer: Peer) -> dict[str, Figure]:

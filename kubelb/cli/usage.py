@@ -114,10 +114,10 @@ def _line(error: click.ClickException) -> str:
 def _what(error: click.ClickException, parameters: Sequence[click.Parameter]) -> str:
     """``parameters`` are those of the command that was meant."""
     match error:
-        case UsageFault():
-            return error.message
-        case BadValue(param=click.Parameter(opts=[name, *_])):
-            return f"{name}: {error.message}"
+        case UsageFault(message=text):
+            return text
+        case BadValue(param=click.Parameter(opts=[name, *_]), message=text):
+            return f"{name}: {text}"
         case click.NoSuchOption():
             known = [name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)]
             return f"no option {error.option_name}{_similar(error.option_name, known)}"

@@ -23,7 +23,7 @@ from kubelb.health.credentials import OwnFault, read_token
 from kubelb.health.http import PeerFault
 from kubelb.health.steps import Steps, connected, receive, require_silence, send, unconnected
 from kubelb.own_limits import OWN, own_reason
-from kubelb.reasons import reason
+from kubelb.reasons import number_of, reason
 from kubelb.snapshot import SocketAddress
 
 if TYPE_CHECKING:
@@ -228,12 +228,14 @@ def _outcome(fault: Exception) -> Outcome:
     return Outcome.NOT_ASKED if own else Outcome.FAILED
 
 
-def _words(fault: Exception) -> str:
-    if isinstance(fault, OSError) and fault.errno is not None:
-        # What an SSLSocket says of a connection that was reset before it had to read or write.
-        code = errno.ECONNRESET if fault.errno == errno.ENOTCONN else fault.errno
-        return f"own limit: {own_reason(code)}" if code in OWN else reason(code)
-    return str(fault)
+def _words(fault: OSError | OwnFault | PeerFault) -> str:
+    match fault:
+        case OSError():
+            # What an SSLSocket says of a connection that was reset before it had to read or write.
+            number = errno.ECONNRESET if fault.errno == errno.ENOTCONN else number_of(fault)
+            return f"own limit: {own_reason(number)}" if number in OWN else reason(number)
+        case OwnFault() | PeerFault() as ours:
+            return str(ours)
 
 
 def _line(text: str) -> str:
