@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,11 +21,13 @@ from kubelb.config.virtual import Virtual
 from kubelb.control.admin import Admin, Operations
 from kubelb.control.status import Clients
 from tests.support.eventually import eventually
+from tests.support.log import DEADLINE
 from tests.support.nginx import listen
 
 _CROWD = 500
 _QUICK = Duration(0.3)
 _REQUEST = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+_BODY_OF_HEALTHZ = b"x" * 1000
 
 _MIRROR = Location(
     path="/",
@@ -50,7 +53,7 @@ def _endpoint(directory: Path, **options: Any) -> Iterator[tuple[str, int]]:
     where: tuple[str, int] = sock.getsockname()
     admin.bind(str(directory / "admin.sock"))
     admin.listen()
-    locations = (Location(path="/healthz", body="x" * 1000), _MIRROR)
+    locations = (Location(path="/healthz", body=_BODY_OF_HEALTHZ.decode()), _MIRROR)
     server = HttpServer(listen=(Address(*where),), locations=locations, **options)
     operations = Operations(_nobody, _nobody, _nobody, _nobody, _nobody, _nobody)
     virtual = Virtual((server,), Address(*where))
@@ -59,7 +62,7 @@ def _endpoint(directory: Path, **options: Any) -> Iterator[tuple[str, int]]:
 
 
 def _connect(where: tuple[str, int]) -> socket.socket:
-    return socket.create_connection(where, timeout=30)
+    return socket.create_connection(where, timeout=DEADLINE)
 
 
 def _is_answered(where: tuple[str, int]) -> bool:
@@ -97,6 +100,7 @@ def test_a_crowd_keeps_nobody_from_being_answered(tmp_path: Path, said: bytes) -
 
 
 def test_a_header_has_to_be_there_in_time_however_it_comes(tmp_path: Path) -> None:
+    begun = time.monotonic()
     with _endpoint(tmp_path, header_timeout=_QUICK) as where, _connect(where) as client:
         client.settimeout(0.02)
 
@@ -110,33 +114,66 @@ def test_a_header_has_to_be_there_in_time_however_it_comes(tmp_path: Path) -> No
                 return True
 
         eventually(is_closed, "the connection is closed")
+        assert time.monotonic() - begun >= _QUICK
 
 
-@pytest.mark.parametrize(
-    ("setting", "said"),
-    [
-        ("header_timeout", b""),
-        ("header_timeout", b"GET /healthz HTTP/1.1\r\n"),
-        ("body_timeout", b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1"),
-        ("keepalive_timeout", _REQUEST),
-    ],
-)
-def test_who_keeps_us_waiting_is_closed(tmp_path: Path, setting: str, said: bytes) -> None:
-    others = dict.fromkeys(("header_timeout", "body_timeout", "send_timeout", "keepalive_timeout"), Duration(3600))
-    with _endpoint(tmp_path, **{**others, setting: _QUICK}) as where, _connect(where) as client:
-        client.sendall(said)
-        while client.recv(10_000):
-            pass
+_BODY = b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123456789"
+_WAITING = [
+    ("header_timeout", b"", _REQUEST),
+    ("header_timeout", _REQUEST[:20], _REQUEST[20:]),
+    ("body_timeout", _BODY[:-8], _BODY[-8:]),
+    ("keepalive_timeout", _REQUEST, _REQUEST),
+]
+"""What says how long a client may be silent that has said so much, and what it would say next."""
+
+
+@pytest.mark.parametrize("setting", ["header_timeout", "body_timeout", "keepalive_timeout"])
+def test_who_keeps_us_waiting_is_closed(tmp_path: Path, setting: str) -> None:
+    """For so long, and as long as what is waited for may take: others have all the time they want."""
+    limits = dict.fromkeys(("header_timeout", "body_timeout", "send_timeout", "keepalive_timeout"), Duration(3600))
+    begun = time.monotonic()
+    with _endpoint(tmp_path, **{**limits, setting: _QUICK}) as where, ExitStack() as held:
+        clients = [held.enter_context(_connect(where)) for _ in _WAITING]
+        for client, (_, said, _) in zip(clients, _WAITING, strict=True):
+            client.sendall(said)
+        assert _answer(clients[-1]).startswith(b"HTTP/1.1 200 ")
+        for client, (limit, _, _) in zip(clients, _WAITING, strict=True):
+            if limit == setting:
+                assert client.recv(1) == b""
+        assert time.monotonic() - begun >= _QUICK
+        for client, (limit, _, rest) in zip(clients, _WAITING, strict=True):
+            if limit != setting:
+                client.sendall(rest)
+                assert _answer(client).startswith(b"HTTP/1.1 200 ")
+
+
+def _answer(client: socket.socket) -> bytes:
+    """The next one, which has the body of /healthz."""
+    said = b""
+    while not said.endswith(_BODY_OF_HEALTHZ):
+        piece = client.recv(10_000)
+        assert piece, said
+        said += piece
+    return said
 
 
 def test_an_answer_that_nobody_takes_is_given_up(tmp_path: Path) -> None:
+    """Once nothing of it has been taken for so long; others go on."""
+    begun = time.monotonic()
     with _endpoint(tmp_path, send_timeout=_QUICK, keepalive_requests=1 << 30) as where, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.settimeout(30)
+        client.settimeout(DEADLINE)
         client.connect(where)
-        with contextlib.suppress(ConnectionError):
-            while True:
-                client.sendall(_REQUEST * 1000)
+        with pytest.raises(ConnectionError):
+            _ask_for_ever(client)
+        assert time.monotonic() - begun >= _QUICK
+        assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert _is_answered(where)
+
+
+def _ask_for_ever(client: socket.socket) -> None:
+    while True:
+        client.sendall(_REQUEST * 1000)
 
 
 def test_a_connection_is_good_for_so_many_requests(tmp_path: Path) -> None:
