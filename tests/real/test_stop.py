@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import socket
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from kubelb.cli import adminclient
+from kubelb.cli.adminclient import AdminFault
 from kubelb.config.values import Duration
 from tests.support.eventually import eventually
 from tests.support.identity import keep, leave
@@ -128,16 +130,48 @@ def test_it_was_killed_before(tmp_path: Path) -> None:
 _WHOLE = b"HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\n\r\nstopping"
 
 
-@pytest.mark.parametrize("size", [0, 16, len(_WHOLE) - 3])
-def test_the_end_may_come_before_the_answer(tmp_path: Path, size: int) -> None:
+def answered(directory: Path, answer: bytes, gracefully: bool = False) -> bytes:
+    """What a control process is asked that says so much and is gone. Raises what the one who asks does."""
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor())
-        listening = stack.enter_context(socket.create_server(str(tmp_path / "admin.sock"), family=socket.AF_UNIX))
-        asked = pool.submit(adminclient.stop, tmp_path, gracefully=False)
+        listening = stack.enter_context(socket.create_server(str(directory / "admin.sock"), family=socket.AF_UNIX))
+        asked = pool.submit(adminclient.stop, directory, gracefully)
         control, _ = listening.accept()
         with control:
             request = b""
             while not request.endswith(b"}"):
                 request += control.recv(4096)
-            control.sendall(_WHOLE[:size])
+            control.sendall(answer)
         asked.result(DEADLINE)
+    return request
+
+
+@pytest.mark.parametrize("gracefully", [False, True])
+@pytest.mark.parametrize("size", [0, 16, len(_WHOLE) - 3, len(_WHOLE)])
+def test_the_end_may_come_before_the_answer(tmp_path: Path, size: int, gracefully: bool) -> None:
+    head, _, body = answered(tmp_path, _WHOLE[:size], gracefully).partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /stop HTTP/1.1\r\n")
+    assert json.loads(body) == {"gracefully": gracefully}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno",
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nstopping",
+        b"HTTP/1.1 500",
+        b"no such thing\r\n",
+    ],
+)
+def test_another_answer_is_no_end(tmp_path: Path, answer: bytes) -> None:
+    with pytest.raises(AdminFault):
+        answered(tmp_path, answer)
+
+
+def test_silence_is_no_end(tmp_path: Path) -> None:
+    with (
+        socket.create_server(str(tmp_path / "admin.sock"), family=socket.AF_UNIX),
+        pytest.raises(AdminFault, match="no answer in time"),
+    ):
+        adminclient.stop(tmp_path, gracefully=False, timeout=0.05)
