@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from kubelb.reasons import reason_of
+from kubelb.tls_reasons import tls_reason_of
 
 _TICK = 0.5
 """Seconds between two events of a watch."""
@@ -207,6 +208,9 @@ def main() -> int:
     host, _, port = arguments.listen.rpartition(":")
     try:
         server = ApiServer(arguments.name, (host.strip("[]"), int(port)), arguments.certificate)
+    except ssl.SSLError as error:
+        print(f"{arguments.certificate}: {tls_reason_of(error)}", flush=True)
+        return 1
     except OSError as error:
         print(f"{arguments.listen}: {reason_of(error)}", flush=True)
         return 1
