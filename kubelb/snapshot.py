@@ -133,6 +133,8 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds."""
     idle_timeout: float | None = None
     """Seconds; None: no limit."""
+    half_close_timeout: float = 60.0
+    """Seconds."""
     half_close: bool = True
     """This and the next ones are as in :class:`kubelb.config.model.listeners.Listener`."""
     upload_rate: str = "0"

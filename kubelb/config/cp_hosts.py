@@ -34,7 +34,11 @@ def read_cp_hosts(text: str) -> Loaded:
     if faults:
         raise ConfigFault(*faults)
     listener = Listener(
-        listen=(Address("0.0.0.0", _PORT),), pool=_POOL, connect_timeout=Duration(2), idle_timeout=Duration(600)
+        listen=(Address("0.0.0.0", _PORT),),
+        pool=_POOL,
+        connect_timeout=Duration(2),
+        idle_timeout=Duration(600),
+        half_close=False,
     )
     pool = Pool(
         servers=tuple(Server(address=address) for address in addresses), balance="round_robin", health=PASSIVE

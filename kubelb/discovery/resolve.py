@@ -175,6 +175,7 @@ def _listener(
         hedge_delay=float(listener.hedge_delay),
         idle_timeout=None if listener.idle_timeout is None else float(listener.idle_timeout),
         half_close=listener.half_close,
+        half_close_timeout=float(listener.half_close_timeout),
         upload_rate=listener.upload_rate,
         download_rate=listener.download_rate,
         max_tries=listener.max_tries,

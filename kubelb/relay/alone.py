@@ -132,17 +132,17 @@ class Alone:
     def _is_to_return(self, quiet: bool) -> bool:
         return self._recalled or (self.returns and quiet and self._waited_enough())
 
-    def _allowed(self) -> float | None:
-        """Seconds of silence."""
-        return _QUIET if self.returns else self.session.idle_timeout
+    def _due(self) -> float | None:
+        """When it returns, or ends, if nothing moves until then."""
+        return self.session.moved_at + _QUIET if self.returns else self.session.due
 
     def _patience(self) -> float:
-        allowed = self._allowed()
-        return -1 if allowed is None else max(0.0, self.session.moved_at + allowed - time.monotonic())
+        due = self._due()
+        return -1 if due is None else max(0.0, due - time.monotonic())
 
     def _waited_enough(self) -> bool:
-        allowed = self._allowed()
-        return allowed is not None and self.session.moved_at + allowed <= self._mover.now
+        due = self._due()
+        return due is not None and due <= self._mover.now
 
     def close(self) -> None:
         """Before :meth:`start`, or after what it has called through ``post``."""

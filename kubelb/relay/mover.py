@@ -56,9 +56,11 @@ class Mover:
         bulk: Callable[[Session], None] = lambda session: None,
         fell_back: Callable[[], None] = lambda: None,
         rest: Callable[[LimitedFlow], None] = lambda flow: None,
+        half_closed: Callable[[Session], None] = lambda session: None,
     ) -> None:
         """``bulk`` is told of a session that keeps filling its steps; ``fell_back`` once, when splice is refused;
-        ``rest`` of a limited flow that is to :meth:`resume` once it is due."""
+        ``rest`` of a limited flow that is to :meth:`resume` once it is due; ``half_closed`` of a session of which one
+        side has ended."""
         self.epoll = select.epoll()
         self.flows: dict[int, Flow] = {}
         """By the descriptor they read."""
@@ -69,6 +71,7 @@ class Mover:
         self._bulk = bulk
         self._fell_back = fell_back
         self._rest = rest
+        self._half_closed = half_closed
         self.closing: list[Session] = []
         """Whose sockets :meth:`reap` closes."""
 
@@ -299,7 +302,9 @@ class Mover:
         except OSError as error:
             self._socket_failed(flow.back, error)
         else:
+            flow.moved_at = self.now
             self._watch(flow)
+            self._half_closed(session)
 
     def _become(self, flow: Flow, event: Event) -> None:
         flow.state = states.after(flow.state, event)

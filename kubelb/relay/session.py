@@ -134,8 +134,8 @@ class Session:
     """``slot`` is the server's column in the shared counters, ``idle_timeout`` in seconds (None: no limit)."""
 
     __slots__ = (
-        "about", "client", "counted", "down", "half_close", "idle_timeout", "lasting", "server", "slot", "up",
-        "wheel_key",
+        "about", "client", "counted", "down", "half_close", "half_close_timeout", "idle_timeout", "lasting", "server",
+        "slot", "up", "wheel_key",
     )  # fmt: skip
 
     def __init__(
@@ -149,12 +149,14 @@ class Session:
         lasting: Options = (),
         rates: tuple[int, int] = (0, 0),
         half_close: bool = True,
+        half_close_timeout: float | None = None,
     ) -> None:
         """Both sockets are non-blocking. ``about`` is the opener's own and comes back with the session's end.
 
         ``lasting`` are options of the server connection that are set once it has lasted for up to a second: most
         connections do not, and setting them takes as long as connecting. ``rates`` are the bytes a second that may
-        move up and down, 0: as they come. Without ``half_close`` the first end of either side is that of both.
+        move up and down, 0: as they come. Without ``half_close`` the first end of either side is that of both,
+        else ``half_close_timeout`` is how many seconds nothing may move after it (None: no limit).
         """
         self.client = client
         self.server = server
@@ -163,6 +165,7 @@ class Session:
         self.about = about
         self.lasting = lasting
         self.half_close = half_close
+        self.half_close_timeout = half_close_timeout
         self.wheel_key = 0
         self.counted = (0, 0)
         """Bytes up and down that are already in the shared counters."""
@@ -177,6 +180,14 @@ class Session:
     def moved_at(self) -> float:
         """When bytes last moved, in either direction."""
         return max(self.up.moved_at, self.down.moved_at)
+
+    @property
+    def due(self) -> float | None:
+        """When it ends if nothing moves until then; None: never."""
+        limit, shorter = self.idle_timeout, self.half_close_timeout
+        if shorter is not None and State.SHUT in (self.up.state, self.down.state):
+            limit = shorter if limit is None else min(limit, shorter)
+        return None if limit is None else self.moved_at + limit
 
     @property
     def limited(self) -> bool:

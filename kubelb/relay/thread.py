@@ -70,6 +70,7 @@ class RelayThread:
             bulk=self._lend_bulk,
             fell_back=self._fell_back,
             rest=self._rest,
+            half_closed=self._set_due,
         )
         self._zero_copy = zero_copy
         self._handlers: dict[int, Handler] = {}
@@ -105,10 +106,14 @@ class RelayThread:
 
     def take_back(self, session: Session) -> None:
         """As :meth:`adopt`, for one that :meth:`let_go` has given."""
-        if session.idle_timeout is not None:
-            self._put(session, session.moved_at + session.idle_timeout)
+        self._set_due(session)
         if self._shares(session) or not self._lend(session, returns=False):
             self._mover.adopt(session)
+
+    def _set_due(self, session: Session) -> None:
+        due = session.due
+        if due is not None:
+            self._put(session, due)
 
     def _shares(self, session: Session) -> bool:
         return self._share or session.limited or self._heir is not None
@@ -241,8 +246,7 @@ class RelayThread:
 
     def _drop_deadlines(self, session: Session) -> None:
         """It is not this thread's any more."""
-        if session.idle_timeout is not None:
-            self._wheel.discard(session)
+        self._wheel.discard(session)
         if session.limited:
             for flow in (session.up, session.down):
                 if isinstance(flow, LimitedFlow):
@@ -258,8 +262,8 @@ class RelayThread:
         self._count_at = now + _COUNTING if self._lent else _NEVER
 
     def _maybe_idle(self, session: Session) -> None:
-        assert session.idle_timeout is not None
-        deadline = session.moved_at + session.idle_timeout
+        deadline = session.due
+        assert deadline is not None
         if deadline > self.now or session in self._lent:
             self._wheel.put(session, max(deadline, self.now + 1 / 64), self.now)
         else:
@@ -306,6 +310,7 @@ class RelayThread:
         alone = self._lent.pop(session)
         alone.close()
         self.changed()
+        self._set_due(session)
         self._mover.adopt(session)
         for end, when in alone.asked:
             self.end(session, end, when)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.model.listeners import Binding
-from kubelb.config.values import MAX_UNIX_PATH, Address
+from kubelb.config.values import MAX_UNIX_PATH, Address, Duration
 from kubelb.reasons import reason_of
 
 _SOCKET, _TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
@@ -50,15 +50,30 @@ def settle(sock: socket.socket, binding: Binding) -> None:
     sock.listen(binding.backlog)
 
 
+_SIGN_OF_LIFE = Binding(keepalive=True, keepalive_idle=Duration(45), keepalive_interval=Duration(15))
+_VANISHED = 105_000
+"""Milliseconds of silence after which a client is gone, where the listener says nothing of keepalive: so that it has
+been asked, and is noticed within two minutes (TCP_USER_TIMEOUT, tcp(7))."""
+
+
 def _options(binding: Binding) -> list[tuple[int, int, int]]:
+    """What it accepts has them too: the kernel copies them."""
     return [
+        *_keepalive(binding),
+        (_TCP, socket.TCP_USER_TIMEOUT, 0 if binding.keepalive else _VANISHED),
         (_SOCKET, socket.SO_RCVBUF, binding.receive_buffer or 0),
         (_SOCKET, socket.SO_SNDBUF, binding.send_buffer or 0),
-        (_SOCKET, socket.SO_KEEPALIVE, int(binding.keepalive)),
-        (_TCP, socket.TCP_KEEPIDLE, int(binding.keepalive_idle)),
-        (_TCP, socket.TCP_KEEPINTVL, int(binding.keepalive_interval)),
-        (_TCP, socket.TCP_KEEPCNT, binding.keepalive_count),
         (_TCP, socket.TCP_FASTOPEN, binding.fast_open),
+    ]
+
+
+def _keepalive(binding: Binding) -> list[tuple[int, int, int]]:
+    asked = binding if binding.keepalive else _SIGN_OF_LIFE
+    return [
+        (_SOCKET, socket.SO_KEEPALIVE, int(asked.keepalive)),
+        (_TCP, socket.TCP_KEEPIDLE, int(asked.keepalive_idle)),
+        (_TCP, socket.TCP_KEEPINTVL, int(asked.keepalive_interval)),
+        (_TCP, socket.TCP_KEEPCNT, asked.keepalive_count),
     ]
 
 

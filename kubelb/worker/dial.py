@@ -270,8 +270,18 @@ class Dial:
         visit = Visit(who.remote, listener, server, now, opening, who.counted_as)
         options = self._view.liveness if server.address[1] else ()
         rates = _NO_RATES if self._manner is None else self._manner.rates(who)
-        timeout, half_close = listener.idle_timeout, listener.half_close
-        return Session(self._client, sock, server.slot, now, timeout, visit, options, rates, half_close)
+        return Session(
+            self._client,
+            sock,
+            server.slot,
+            now,
+            listener.idle_timeout,
+            visit,
+            options,
+            rates,
+            listener.half_close,
+            listener.half_close_timeout,
+        )
 
     def _introduce(self, sock: SocketType) -> int:
         """Tell a server who comes, in so many bytes; a new connection has room for them."""

@@ -315,8 +315,18 @@ def _unmoved(message: Handed, client: SocketType, server: SocketType) -> Session
     visit = Visit(
         message.client, message.listener, message.server, message.opened_at, message.opening, message.counted_as
     )
-    rates, half_close = (message.up.rate, message.down.rate), message.listener.half_close
-    return Session(client, server, message.slot, 0.0, message.idle_timeout, visit, rates=rates, half_close=half_close)
+    rates, listener = (message.up.rate, message.down.rate), message.listener
+    return Session(
+        client,
+        server,
+        message.slot,
+        0.0,
+        message.idle_timeout,
+        visit,
+        rates=rates,
+        half_close=listener.half_close,
+        half_close_timeout=listener.half_close_timeout,
+    )
 
 
 def _continue(flow: Flow, handed: FlowHanded) -> None:

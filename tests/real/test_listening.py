@@ -55,6 +55,17 @@ def test_options_reach_the_socket_and_what_it_accepts() -> None:
         assert sock.getsockopt(TCP, socket.TCP_FASTOPEN) == 16
 
 
+def test_a_client_that_vanishes_is_noticed_within_two_minutes() -> None:
+    with listening(Binding()) as sock, socket.create_connection(sock.getsockname()):
+        accepted, _ = sock.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            silent = accepted.getsockopt(TCP, socket.TCP_KEEPIDLE)
+            pause = accepted.getsockopt(TCP, socket.TCP_KEEPINTVL)
+            # It is looked at when a question is due: the kernel's tcp_keepalive_timer, net/ipv4/tcp_timer.c.
+            assert silent < accepted.getsockopt(TCP, socket.TCP_USER_TIMEOUT) / 1000 <= 120 - pause
+
+
 def test_an_ipv6_socket_for_both_families() -> None:
     for ipv6_only in (True, False):
         with listening(Binding(ipv6_only=ipv6_only), "::") as sock:

@@ -79,6 +79,8 @@ class Listener(Settings, frozen=True, kw_only=True):
     """A session in which nothing moved for so long, in either direction, is closed; None: never."""
     half_close: bool = True
     """A side that has ended may still be answered; else the first end of either side ends the session."""
+    half_close_timeout: Duration = Duration(60)
+    """A session of which one side has ended, and in which nothing moved for so long, is closed."""
     upload_rate: str = "0"
     """Bytes a second that a client may send, 0: as they come; ``k`` and ``m`` count as KiB and MiB. A text with
     variables (:func:`kubelb.config.variables.client_variables`) that make such a number."""

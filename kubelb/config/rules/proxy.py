@@ -14,7 +14,7 @@ from kubelb.reasons import ValueFault
 
 def proxy_problems(key: Key, listener: Listener, worker: Worker) -> Iterator[Problem]:
     """What is wrong with the listener at ``key``; ``worker`` knows the variables."""
-    for name in ("connect_timeout", "hedge_delay", "idle_timeout", "retry_timeout"):
+    for name in ("connect_timeout", "hedge_delay", "idle_timeout", "half_close_timeout", "retry_timeout"):
         yield from duration_problems((*key, name), getattr(listener, name))
     if listener.max_tries < 0:
         yield (*key, "max_tries"), f"{listener.max_tries} is too few", "write 0 (as many as there are) or more"

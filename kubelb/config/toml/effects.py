@@ -33,5 +33,7 @@ def _idle(key: Key, listener: Listener) -> Iterator[tuple[Key, str]]:
         yield from (((*key, name), "without accept_proxy_protocol") for name in _OF_HEADERS)
     if not listener.socket.keepalive:
         yield from (((*key, "socket", name), "without keepalive") for name in _OF_KEEPALIVE)
+    if not listener.half_close:
+        yield (*key, "half_close_timeout"), "without half_close"
     if listener.answer is not None:
         yield from (((*key, name), "with return: no server is connected to") for name in _OF_SERVERS)

@@ -20,6 +20,7 @@ def test_is_rkes_file() -> None:
                 pool="kube_apiserver",
                 connect_timeout=Duration(2),
                 idle_timeout=Duration(600),
+                half_close=False,
             ),
         ),
         pools={

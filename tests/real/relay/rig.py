@@ -94,9 +94,19 @@ class Link:
     server: socket.socket
 
     @classmethod
-    def make(cls, room: int | None = None, idle_timeout: float | None = None) -> Link:
+    def make(
+        cls, room: int | None = None, idle_timeout: float | None = None, half_close_timeout: float | None = None
+    ) -> Link:
         (client, near_client), (server, near_server) = connection(room), connection(room)
-        session = Session(near_client, near_server, 1, time.monotonic(), idle_timeout, about=next(_numbers))
+        session = Session(
+            near_client,
+            near_server,
+            1,
+            time.monotonic(),
+            idle_timeout,
+            about=next(_numbers),
+            half_close_timeout=half_close_timeout,
+        )
         return cls(session, client, server)
 
     def flow_from(self, far: socket.socket) -> Flow:
@@ -183,8 +193,10 @@ class Rig:
             self._runner.join()
             self.thread.close()
 
-    def open(self, room: int | None = None, idle_timeout: float | None = None) -> Link:
-        return self.adopt(Link.make(room, idle_timeout))
+    def open(
+        self, room: int | None = None, idle_timeout: float | None = None, half_close_timeout: float | None = None
+    ) -> Link:
+        return self.adopt(Link.make(room, idle_timeout, half_close_timeout))
 
     def adopt(self, link: Link) -> Link:
         self._links.append(link)

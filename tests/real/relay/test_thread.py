@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import threading
 
 import pytest
@@ -54,6 +55,23 @@ def test_an_idle_session_that_holds_bytes_back_is_cut(share: bool, zero_copy: bo
         assert rig.end_of(link) is End.IDLE
         with pytest.raises(ConnectionResetError):
             read_to_the_end(link.server)
+
+
+@both_shares
+def test_a_half_closed_session_ends_once_nothing_moves(share: bool) -> None:
+    """Whichever side has ended; one that may be silent for ever is only ended by its silence after that."""
+    with Rig(share=share) as rig:
+        whole = rig.open(half_close_timeout=SHORT)
+        for ends_first, answers in (("client", "server"), ("server", "client")):
+            link = rig.open(half_close_timeout=SHORT)
+            far, other = getattr(link, ends_first), getattr(link, answers)
+            far.shutdown(socket.SHUT_WR)
+            assert other.recv(1) == b""
+            other.sendall(b"x")
+            assert far.recv(1) == b"x"
+            assert rig.end_of(link) is End.IDLE
+            assert far.recv(1) == b""
+        ping(whole, up=True)
 
 
 def test_a_half_closed_session_may_be_idle_too() -> None:
