@@ -16,7 +16,8 @@ DRAINED = "the operator wants it empty"
 REMOVED = "it is no member any more"
 
 Level = Literal["debug", "info", "warning"]
-_LEVELS: dict[State, Level] = {"up": "info", "suspect": "debug", "draining": "warning", "down": "warning"}
+_LEVELS: dict[State, Level] = {"suspect": "debug", "draining": "warning", "down": "warning"}
+"""Any other state is ``info``."""
 
 
 class Event(NamedTuple):

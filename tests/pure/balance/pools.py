@@ -28,6 +28,17 @@ keys = st.ip_addresses().map(lambda address: str(address).encode())
 seeds = st.integers(0, 2**32).map(random.Random)
 
 
+class Drawn(random.Random):
+    """Draws one number for ever."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self._number = number
+
+    def random(self) -> float:
+        return self._number
+
+
 @st.composite
 def any_servers(draw: st.DrawFn) -> list[Server]:
     return [

@@ -10,10 +10,15 @@ from hypothesis import strategies as st
 from kubelb.balance.hashing import ConsistentHash, Hash
 from kubelb.balance.round_robin import RoundRobin
 from kubelb.snapshot import Server
+from tests.pure.balance.nginx import ConsistentHashPeers, HashPeers
 from tests.pure.balance.pools import a_pool, a_server, keys, subsets, weights
 
 _RNG = random.Random(0)
 _KEYS = [b"10.%d.%d.%d" % (number % 7, number // 256, number % 256) for number in range(2000)]
+
+_LIKE_NGINX = pytest.mark.parametrize(("hashed", "nginx"), [(Hash, HashPeers), (ConsistentHash, ConsistentHashPeers)])
+Hashed = type[Hash | ConsistentHash]
+Nginx = type[HashPeers | ConsistentHashPeers]
 
 distinct_servers = st.lists(
     st.tuples(st.integers(1, 200), st.integers(1, 5)), min_size=2, max_size=9, unique_by=lambda s: s[0]
@@ -29,6 +34,42 @@ def _homes(servers: Sequence[Server], allowed: Sequence[int] | None = None) -> l
     selector = ConsistentHash(servers)
     allowed = range(len(servers)) if allowed is None else allowed
     return [servers[selector.pick(allowed, [], key, _RNG)].name for key in _KEYS]
+
+
+names = st.sampled_from(["api:6443", "api:6444", "[fd00::1]:6443", "unix:/run/api", "unix:/run/api:1", "10.0.0.9:1"])
+
+
+@_LIKE_NGINX
+@settings(max_examples=50)
+@given(
+    data=st.data(),
+    named=st.lists(st.tuples(names, st.integers(1, 5)), min_size=1, max_size=6),
+    asked=st.lists(keys, min_size=1, max_size=20),
+)
+def test_a_key_has_the_server_that_nginx_gives_it(
+    hashed: Hashed, nginx: Nginx, data: st.DataObject, named: list[tuple[str, int]], asked: list[bytes]
+) -> None:
+    servers = [a_server(i, name=name, weight=weight) for i, (name, weight) in enumerate(named)]
+    selector, reference = hashed(servers), nginx(servers)
+    for key in asked:
+        allowed = data.draw(subsets(len(servers)))
+        assert selector.pick(allowed, [], key, _RNG) == reference.get_peer(allowed, key)
+
+
+@_LIKE_NGINX
+def test_as_many_places_are_looked_at_as_in_nginx_before_turns_are_taken(hashed: Hashed, nginx: Nginx) -> None:
+    """Most places are those of one that may not be picked."""
+    servers = _named([(1, 40), (2, 1), (3, 1)])
+    selector, reference = hashed(servers), nginx(servers)
+    picks = [selector.pick([1, 2], [], key, _RNG) for key in _KEYS[:500]]
+    assert picks == [reference.get_peer([1, 2], key) for key in _KEYS[:500]]
+
+
+def test_a_key_that_falls_on_a_point_belongs_to_it() -> None:
+    servers = _named([(1, 1), (2, 1)])
+    on_the_first_point = b"10.0.0.%d\0006443" + bytes(4)
+    for position, number in enumerate((1, 2)):
+        assert ConsistentHash(servers).pick([0, 1], [], on_the_first_point % number, _RNG) == position
 
 
 @settings(max_examples=25, deadline=None)
@@ -123,8 +164,17 @@ def test_srv_records_of_one_host_share_its_keys_whatever_their_ports_are() -> No
     assert all(len({configured.pick([0, 1], [], key, _RNG) for _ in range(4)}) == 1 for key in _KEYS)
 
 
+def test_a_server_from_an_srv_record_is_hashed_without_a_port() -> None:
+    """As the path of a unix socket is."""
+    found = [a_server(i, name=f"{host}:6443", found_by="_x._tcp.y") for i, host in enumerate(("api", "spare"))]
+    reference = ConsistentHashPeers([a_server(i, name=f"unix:{host}") for i, host in enumerate(("api", "spare"))])
+    selector = ConsistentHash(found)
+    for key in _KEYS[:100]:
+        assert selector.pick([0, 1], [], key, _RNG) == reference.get_peer([0, 1], key)
+
+
 @pytest.mark.parametrize("hashed", [Hash, ConsistentHash])
-def test_those_without_a_key_take_turns(hashed: type[Hash | ConsistentHash]) -> None:
+def test_those_without_a_key_take_turns(hashed: Hashed) -> None:
     servers = _named([(1, 1), (2, 2), (3, 1)])
     selector, turns = hashed(servers), RoundRobin(servers)
     picked = [selector.pick(range(3), [], b"", _RNG) for _ in range(8)]

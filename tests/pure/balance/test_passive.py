@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -173,6 +175,56 @@ def test_max_fails_0_is_never_left_out() -> None:
     streaks = [Streak(fails=99, failed_at=5)]
     assert not failing(streaks, 0, _WINDOW, 6)
     assert not is_trial(streaks, 0, _WINDOW, 6 + _WINDOW)
+
+
+def test_nothing_is_known_where_the_shared_words_are_zero() -> None:
+    assert Streak() == (0, 0, 0, 0)
+    for streaks in ([], [Streak()]):
+        assert not failing(streaks, 1, _WINDOW, 5)
+        assert not is_trial(streaks, 1, _WINDOW, 5 + _WINDOW)
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.just(0) | pauses)
+def test_one_with_too_many_failures_is_left_out_until_its_trial_is_due(
+    max_fails: int, fails: int, since: int
+) -> None:
+    streaks = [Streak(fails=fails, failed_at=_SECOND), Streak()]
+    now = _SECOND + since
+    enough = fails >= max_fails
+    assert failing(streaks, max_fails, _WINDOW, now) is (enough and since < _WINDOW)
+    assert is_trial(streaks, max_fails, _WINDOW, now) is (enough and since >= _WINDOW)
+
+
+@pytest.mark.parametrize(("fails", "is_due"), [(1, False), (2, True)])
+def test_a_trial_is_due_from_the_very_end_of_the_window(fails: int, is_due: bool) -> None:
+    streaks = [Streak(fails=fails, failed_at=_SECOND)]
+    assert not is_trial(streaks, 2, _WINDOW, _SECOND + _WINDOW - 1)
+    assert is_trial(streaks, 2, _WINDOW, _SECOND + _WINDOW) is is_due
+    assert not failing(streaks, 2, _WINDOW, _SECOND + _WINDOW)
+
+
+def test_a_success_without_failures_before_it_writes_nothing() -> None:
+    assert after_success(Streak(), [Streak(), Streak()], 1, _WINDOW, 5 * _WINDOW) == Streak()
+
+
+def test_a_success_after_a_window_without_failures_voids_those_before_it() -> None:
+    own = Streak(fails=1, failed_at=_SECOND)
+    assert after_success(own, [own], 2, _WINDOW, _SECOND + _WINDOW - 1) == own
+    begun = _SECOND + _WINDOW
+    assert after_success(own, [own], 2, _WINDOW, begun) == Streak(0, _SECOND, 0, begun)
+
+
+def test_failures_of_a_server_that_is_never_left_out_stay_for_the_window() -> None:
+    """A reload may bring it a ``max_fails``."""
+    own = Streak(fails=7, failed_at=_SECOND)
+    assert after_success(own, [own], 0, _WINDOW, 2 * _SECOND) == own
+
+
+def test_a_failure_at_the_instant_that_a_success_was_begun_is_void() -> None:
+    failed, passed = Streak(fails=2, failed_at=_SECOND), Streak(passed_at=_SECOND)
+    assert not failing([failed, passed], 1, _WINDOW, 2 * _SECOND)
+    assert after_failure(failed, passed.passed_at, 2 * _SECOND).fails == 1
+    assert after_success(failed, [failed, passed], 1, _WINDOW, 2 * _SECOND).fails == 0
 
 
 def test_the_last_resort_that_works_is_back_at_once() -> None:

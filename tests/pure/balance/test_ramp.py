@@ -6,9 +6,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelb.balance.ramp import ramped, ramps_until
+from kubelb.balance.ramp import ramped, ramps, ramps_until
 from kubelb.snapshot import Pool
-from tests.pure.balance.pools import a_pool, seeds, subsets
+from tests.pure.balance.pools import Drawn, a_pool, seeds, subsets
 
 _NOW = 1000.0
 
@@ -60,6 +60,20 @@ def test_the_share_grows() -> None:
     for elapsed, wanted in ((-1, 0.1), (0, 0.1), (0.5, 0.1), (3, 0.3), (5, 0.5), (9, 0.9), (10, 1), (99, 1)):
         assert abs(share(pool, 1, _NOW + elapsed) - wanted) < 0.05
         assert share(pool, 0, _NOW + elapsed) == 1
+
+
+def test_a_tenth_is_the_least_share() -> None:
+    pool = ramping(None, _NOW)
+    for elapsed, share_then in ((0.0, 0.1), (0.5, 0.1), (5.0, 0.5)):
+        now = _NOW + elapsed
+        assert ramped(pool, [0, 1], now, Drawn(share_then - 0.001)) == [0, 1]
+        assert ramped(pool, [0, 1], now, Drawn(share_then)) == [0]
+
+
+def test_one_that_never_was_away_has_its_full_share() -> None:
+    pool = ramping(None, _NOW)
+    assert [ramps(server, pool.slow_start, _NOW + 9.9) for server in pool.servers] == [False, True]
+    assert [ramps(server, pool.slow_start, _NOW + 10) for server in pool.servers] == [False, False]
 
 
 def test_the_only_choice_is_let_in() -> None:

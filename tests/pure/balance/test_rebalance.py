@@ -170,8 +170,11 @@ def test_a_client_that_would_come_straight_back_is_left_alone() -> None:
     assert level([a_server(0, weight=1), a_server(1, weight=10)], [1, 2], 0.0, 1) is None
 
 
-def test_an_exchange_that_would_take_loads_further_apart_is_left_out() -> None:
-    assert level([a_server(0, weight=10), a_server(1, weight=1)], [5, 0], 0.0, 1) is None
+def test_an_exchange_that_would_take_loads_no_closer_together_is_left_out() -> None:
+    """With a weight of nine the sum of conns² / weight stays as it is, with ten it would grow."""
+    for weight in (10, 9):
+        assert level([a_server(0, weight=weight), a_server(1, weight=1)], [5, 0], 0.0, 1) is None
+    assert level([a_server(0, weight=8), a_server(1, weight=1)], [5, 0], 0.0, 1) == Closing(slot=0, sessions=1)
 
 
 def test_one_that_has_max_conns_sessions_takes_none() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.balance.round_robin import RoundRobin
+from tests.pure.balance.nginx import RoundRobinPeers
 from tests.pure.balance.pools import a_pool, a_server, subsets, weights
 
 _RNG = random.Random(0)
@@ -27,7 +28,7 @@ def test_each_server_gets_exactly_its_weight_in_a_cycle(weights: list[int]) -> N
 
 @given(st.data(), weights)
 def test_the_order_is_that_of_nginx_whoever_is_eligible(data: st.DataObject, weights: list[int]) -> None:
-    selector, reference = RoundRobin(a_pool("round_robin", weights).servers), _NginxPeers(weights)
+    selector, reference = RoundRobin(a_pool("round_robin", weights).servers), RoundRobinPeers(weights)
     for allowed in data.draw(st.lists(subsets(len(weights)), max_size=30)):
         assert selector.turn(allowed) == reference.get_peer(allowed)
 
@@ -44,28 +45,3 @@ def test_heavy_servers_do_not_come_in_a_row() -> None:
     servers = [a_server(number, weight=weight) for number, weight in enumerate([5, 1, 1])]
     # The example of nginx's change that brought the algorithm, 52327e0627f4: { a, a, b, a, c, a, a }.
     assert _picks(RoundRobin(servers), [0, 1, 2], 7) == [0, 0, 1, 0, 2, 0, 0]
-
-
-class _NginxPeers:
-    """ngx_stream_upstream_get_peer, line by line, of peers that never failed."""
-
-    def __init__(self, weights: list[int]) -> None:
-        self.weight = weights
-        self.effective_weight = list(weights)
-        self.current_weight = [0] * len(weights)
-
-    def get_peer(self, usable: list[int]) -> int:
-        best: int | None = None
-        total = 0
-        for peer in range(len(self.weight)):
-            if peer not in usable:
-                continue
-            self.current_weight[peer] += self.effective_weight[peer]
-            total += self.effective_weight[peer]
-            if self.effective_weight[peer] < self.weight[peer]:
-                self.effective_weight[peer] += 1
-            if best is None or self.current_weight[peer] > self.current_weight[best]:
-                best = peer
-        assert best is not None
-        self.current_weight[best] -= total
-        return best

@@ -4,17 +4,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.config.model import pools as configured
 from kubelb.config.model.pools import OnDown
 from kubelb.config.values import Duration
-from kubelb.control.decide import DRAINED, decide, news
+from kubelb.control.decide import Event, Level, decide, news
 from kubelb.health.machine import Condition
 from kubelb.snapshot import Listener, Pool, Server, Snapshot, State
 
 NOW = 1000.0
+DRAINED = "the operator wants it empty"
+REMOVED = "it is no member any more"
 LISTENER = Listener(address="127.0.0.1:6443", pool="api", connect_timeout=2.0)
 
 
@@ -84,6 +87,19 @@ def test_the_operators_word_goes_before_the_probes() -> None:
     snapshot = a_snapshot(first, second)
     later = decide(snapshot, {1: a_condition("up"), 2: a_condition("down")}, settings(), NOW + 50)
     assert later == snapshot, "it is draining since it was told to"
+
+
+def test_one_that_is_no_member_any_more_drains_whatever_its_probes_say() -> None:
+    before = a_snapshot(a_server(1, removed=True, drained=True), a_server(2, removed=True, state="disabled"))
+    for server in decide(before, {1: a_condition("up")}, settings(), NOW).pools[0].servers:
+        assert (server.state, server.since, server.reason) == ("draining", NOW, REMOVED)
+
+
+def test_one_that_ramps_stops_when_it_is_drained() -> None:
+    before = a_snapshot(a_server(1, drained=True, ramp_from=950.0))
+    assert (
+        decide(before, {1: a_condition("up", back_at=950.0)}, settings(), NOW).pools[0].servers[0].ramp_from is None
+    )
 
 
 def test_undrained_a_server_is_what_its_probes_say() -> None:
@@ -175,6 +191,53 @@ def test_news_is_one_line_a_change() -> None:
     assert list(news(after, after)) == []
 
 
-def test_doubt_that_came_to_nothing_is_no_news() -> None:
-    up, suspect = a_snapshot(a_server(1, state="up")), a_snapshot(a_server(1, state="suspect"))
-    assert [event.level for event in (*news(up, suspect), *news(suspect, up))] == ["debug", "debug"]
+@pytest.mark.parametrize(
+    ("before", "after", "level", "effect"),
+    [
+        ("unknown", "up", "info", {}),
+        ("unknown", "suspect", "warning", {"effect": "it is picked last until a probe passes"}),
+        ("unknown", "down", "warning", {}),
+        ("up", "unknown", "info", {}),
+        ("up", "suspect", "debug", {}),
+        ("up", "disabled", "info", {}),
+        ("suspect", "up", "debug", {}),
+        ("suspect", "down", "warning", {}),
+        ("suspect", "draining", "warning", {}),
+        ("draining", "up", "info", {}),
+        ("down", "up", "info", {}),
+        ("down", "suspect", "debug", {}),
+    ],
+)
+def test_how_loud_the_news_are(before: State, after: State, level: Level, effect: dict[str, str]) -> None:
+    """Doubt that comes to nothing is none."""
+    old, new = a_snapshot(a_server(1, state=before)), a_snapshot(a_server(1, state=after, reason="because"))
+    fields = {"pool": "api", "server": "10.0.0.1:6443", "reason": "because", **effect}
+    assert list(news(old, new)) == [Event(level, f"server_{after}", fields)]
+
+
+@pytest.mark.parametrize(("cut_at", "told"), [(900.0, "are reset"), (902.5, "are reset after 2.5 s")])
+def test_the_news_tell_what_becomes_of_sessions(cut_at: float, told: str) -> None:
+    down = a_server(1, state="down", since=900.0, cut_at=cut_at)
+    (event,) = news(a_snapshot(a_server(1, state="up")), a_snapshot(down))
+    assert event.fields["sessions"] == told
+
+
+def test_a_server_with_a_name_is_told_with_its_address() -> None:
+    named = [a_server(1, name="api.example:6443", state=state) for state in ("up", "down")]
+    (event,) = news(*map(a_snapshot, named))
+    assert (event.fields["server"], event.fields["address"]) == ("api.example:6443", "10.0.0.1")
+
+
+def test_a_new_server_is_no_news() -> None:
+    assert list(news(a_snapshot(a_server(1)), a_snapshot(a_server(1), a_server(2, state="down")))) == []
+
+
+def test_the_version_grows_once_with_any_of_the_pools() -> None:
+    first = a_snapshot(a_server(1)).pools[0]
+    second = msgspec.structs.replace(first, name="other", servers=(a_server(2),))
+    snapshot = msgspec.structs.replace(a_snapshot(), pools=(first, second))
+    rules = {**settings(), "other": settings()["api"]}
+    assert [
+        decide(snapshot, {slot: a_condition("up") for slot in slots}, rules, NOW).version
+        for slots in ((), (1,), (2,), (1, 2))
+    ] == [7, 8, 8, 8]

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import re
 from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubelb import __version__
 from kubelb.health.http import MAX_BODY, MAX_HEAD, Answer, PeerFault, answer, request
 
 
@@ -112,8 +112,10 @@ OK = b"HTTP/1.1 200 OK\r\n"
         (b"HTTP/1.1 099 OK\r\n\r\n", "not HTTP"),
         (b"\r\nHTTP/1.1 200 OK\r\n\r\n", "not HTTP"),
         (OK + b"no colon\r\n\r\n", "not HTTP: a malformed header"),
+        (OK + b"word\r\n\r\n", "not HTTP: a malformed header"),
         (OK + b"two words: 1\r\n\r\n", "not HTTP: a malformed header"),
         (OK + b" folded: 1\r\n\r\n", "not HTTP: a malformed header"),
+        (OK + b"a: b\rc\r\n\r\n", "not HTTP: a malformed header"),
         (OK + b"a: \0\r\n\r\n", "not HTTP: a malformed header"),
         (OK + b"Content-Length: -1\r\n\r\n", "not HTTP: a malformed Content-Length"),
         (OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", "not HTTP: a malformed Content-Length"),
@@ -146,6 +148,7 @@ def test_it_is_not_waited_for_more_of_what_cannot_be_http(begun: bytes) -> None:
         b"\r\n",
         b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1),
         b"Transfer-Encoding: gzip, chunked\r\n\r\n",
+        b"Transfer-Encoding: chunkedX\r\n\r\n0\r\n\r\n",
         b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % (MAX_BODY + 1),
         b"Transfer-Encoding: chunked\r\n\r\n" + (b"1;" + b"b" * 1022 + b"\r\na\r\n") * (MAX_BODY // 1024),
         b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
@@ -166,19 +169,90 @@ def test_some_answers_have_no_body_whatever_they_say(status: int) -> None:
 
 
 def test_the_largest_body_is_read_and_little_of_it_kept() -> None:
-    result = read(OK + b"Content-Length: %d\r\n\r\n" % MAX_BODY, b"a" * MAX_BODY)
-    assert isinstance(result, Answer)
-    assert result.reusable
-    assert len(result.body) < MAX_BODY / 10
+    body = bytes(range(256)) * 4096
+    assert read(OK + b"Content-Length: 1048576\r\n\r\n", body) == Answer(200, body[: 16 * 1024], reusable=True)
+    assert read(OK + b"Content-Length: 1048577\r\n\r\n", body + b"a") == Answer(200, b"", reusable=False)
+
+
+@pytest.mark.parametrize(("size", "reusable"), [(1048570, True), (1048571, False)])
+def test_the_lines_of_chunks_count_towards_the_largest_body(size: int, reusable: bool) -> None:
+    """They have five bytes and one here."""
+    result = read(CHUNKED + b"%x\r\n" % size, b"a" * size + b"\r\n0\r\n\r\n")
+    assert result == Answer(200, b"a" * 16 * 1024, reusable)
+
+
+def test_a_body_whose_end_is_not_told_is_not_looked_at() -> None:
+    assert read(OK + b"\r\nnot so good") == Answer(200, b"", reusable=False)
+
+
+def test_lines_may_end_without_a_carriage_return() -> None:
+    assert read(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok") == Answer(200, b"ok", reusable=True)
+    chunks = b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n2\nok\n0\nSum: 1\n\n"
+    assert read(chunks) == Answer(200, b"ok", reusable=True)
+    assert read(*(bytes([byte]) for byte in chunks)) == Answer(200, b"ok", reusable=True)
+
+
+def test_a_value_may_go_on_in_the_next_line() -> None:
+    assert read(OK + b"Content-Length:\r\n 2\r\n\r\nok") == Answer(200, b"ok", reusable=True)
+    assert read(OK + b"Connection: a,\r\n\tclose\r\nContent-Length: 0\r\n\r\n") == Answer(200, b"", reusable=False)
+
+
+def test_all_below_200_are_interim() -> None:
+    assert read(b"HTTP/1.1 199 Soon\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n") == Answer(200, b"", reusable=True)
+    assert read(b"HTTP/1.1 200 Now\r\nContent-Length: 0\r\n\r\n") == Answer(200, b"", reusable=True)
+
+
+WITHOUT_END = "not HTTP: a line or head without end"
+GOOD = Answer(200, b"", reusable=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"HTTP/1.1 200 OK\nContent-Length: 0\n", b"\n"),
+        (b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 0\n", b"\n"),
+        (b"HTTP/1.1 200 OK\n", b"a: b\nc: d\nContent-Length: 0\n\n"),
+    ],
+    ids=shown,
+)
+def test_a_head_has_64_kib_with_the_interim_answers_before_it(before: bytes, after: bytes) -> None:
+    room = 64 * 1024 - len(before + after) - len(b"x: \n")
+    assert read(before + b"x: " + b"a" * room + b"\n" + after) == GOOD
+    assert read(before + b"x: " + b"a" * (room + 1) + b"\n" + after) == WITHOUT_END
+
+
+def test_trailers_have_64_kib() -> None:
+    trailers = b"a: b\nc: d\nx: %s\n\n"
+    room = 64 * 1024 - len(trailers % b"")
+    assert read(CHUNKED + b"0\r\n" + trailers % (b"a" * room)) == GOOD
+    assert read(CHUNKED + b"0\r\n" + trailers % (b"a" * (room + 1))) == WITHOUT_END
+
+
+def test_the_line_of_a_chunk_has_4_kib() -> None:
+    assert read(CHUNKED + b"0;" + b"a" * 4093 + b"\n\n") == GOOD
+    assert read(CHUNKED + b"0;" + b"a" * 4094 + b"\n\n") == WITHOUT_END
+
+
+@pytest.mark.parametrize(("begun", "most"), [(OK, 64 * 1024 - len(OK) + 1), (CHUNKED, 4096)], ids=shown)
+def test_it_is_not_waited_for_more_of_a_line_that_is_too_long(begun: bytes, most: int) -> None:
+    reading = answer()
+    next(reading)
+    reading.send(begun)
+    reading.send(b"a" * (most - 1))
+    with pytest.raises(PeerFault, match=WITHOUT_END):
+        reading.send(b"a")
 
 
 @pytest.mark.parametrize("token", [None, "a.b-c"])
 def test_a_request_is_a_get_that_keeps_the_connection(token: str | None) -> None:
-    first, *lines = request("/readyz?verbose", "[::1]:6443", token).decode().split("\r\n")
-    assert first == "GET /readyz?verbose HTTP/1.1"
-    assert lines[-2:] == ["", ""]
-    headers = dict(line.split(": ", 1) for line in lines[:-2])
-    assert headers["Host"] == "[::1]:6443"
-    assert headers["Connection"] == "keep-alive"
-    assert re.fullmatch(r"kubelb/[0-9.]+", headers["User-Agent"])
-    assert headers.get("Authorization") == (None if token is None else "Bearer a.b-c")
+    authorization = [] if token is None else ["Authorization: Bearer a.b-c"]
+    assert request("/readyz?verbose", "[::1]:6443", token).decode().split("\r\n") == [
+        "GET /readyz?verbose HTTP/1.1",
+        "Host: [::1]:6443",
+        f"User-Agent: kubelb/{__version__}",
+        "Accept: */*",
+        "Connection: keep-alive",
+        *authorization,
+        "",
+        "",
+    ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -59,6 +61,47 @@ def test_the_table(kinds: list[Kind], state: State) -> None:
     assert condition.reason == (kinds[-1].name if kinds and kinds[-1] is not D else condition.reason)
 
 
+NEVER = -math.inf
+
+
+@pytest.mark.parametrize(
+    ("kinds", "condition"),
+    [
+        ([], Condition("unknown", 0.0, "", 0, 0, False, NEVER, (), None)),
+        ([P], Condition("up", 1.0, "PASSED", 1, 0, True, 1.0)),
+        ([P, P], Condition("up", 1.0, "PASSED", 2, 0, True, 2.0)),
+        ([P, D], Condition("suspect", 2.0, "DOUBT", 0, 0, True, 2.0)),
+        ([P, F], Condition("suspect", 2.0, "FAILED", 0, 1, True, 2.0)),
+        ([P, F, P], Condition("up", 3.0, "PASSED", 1, 0, True, 3.0)),
+        ([P, U], Condition("draining", 2.0, "UNREADY", 0, 0, True, 2.0)),
+        ([P, U, D], Condition("draining", 2.0, "UNREADY", 0, 0, True, 3.0)),
+        ([P, U, P], Condition("up", 3.0, "PASSED", 1, 0, True, 3.0)),
+        ([F, U], Condition("suspect", 1.0, "UNREADY", 0, 0, False, 2.0)),
+        ([P, F, F], Condition("down", 3.0, "FAILED", 0, 2, True, 3.0, (3.0,))),
+        ([P, F, F, F], Condition("down", 3.0, "FAILED", 0, 3, True, 4.0, (3.0,))),
+        ([P, F, F, P, F, F], Condition("down", 6.0, "FAILED", 0, 2, True, 6.0, (3.0, 6.0), 4.0)),
+    ],
+)
+def test_all_that_is_known_of_a_server(kinds: list[Kind], condition: Condition) -> None:
+    assert told(*kinds) == condition
+
+
+def test_how_far_a_server_is_on_its_way_back_is_its_reason() -> None:
+    rules = Rules(rise=3, fall=1)
+    assert told(P, F, P, rules=rules).reason == "1 of 3 passes: PASSED"
+    assert told(P, F, P, P, rules=rules).reason == "2 of 3 passes: PASSED"
+
+
+def test_what_was_a_minute_ago_is_forgotten() -> None:
+    rules = Rules(rise=1, fall=1)
+    back = told(P, F, P, rules=rules)
+    assert back.downs == (2.0,)
+    assert told(F, condition=back, start=61.9, rules=rules).downs == (2.0, 61.9)
+    assert told(F, condition=back, start=62.0, rules=rules).downs == (62.0,)
+    down = told(F, condition=back, start=50.0, rules=rules)
+    assert [passes_needed(down, rules, now) for now in (61.9, 62.0)] == [2, 1]
+
+
 def test_since_is_when_the_state_began() -> None:
     assert told(P, P, P).since == 1.0
     assert told(P, P, F, F).since == 4.0
@@ -73,6 +116,14 @@ def test_coming_back_takes_rise_passes_in_a_row() -> None:
     assert told(P, P, F, P, P, condition=down, start=10, rules=rules).state == "down"
     back = told(P, P, P, condition=down, start=10, rules=rules)
     assert (back.state, back.back_at) == ("up", 12)
+
+
+def test_one_that_was_not_ready_needs_rise_passes_in_a_row_too() -> None:
+    rules = Rules(rise=2, fall=2)
+    assert told(P, U, P, rules=rules).state == "draining"
+    assert told(P, U, P, F, P, rules=rules).state == "draining"
+    assert told(P, U, P, P, rules=rules).state == "up"
+    assert told(P, U, P, P, rules=rules).back_at is None
 
 
 def test_doubt_that_passes_is_no_coming_back() -> None:
@@ -92,6 +143,7 @@ def test_a_flapping_server_has_to_prove_itself_for_longer() -> None:
         assert condition.state == "up"
         at += 0.1
     assert needed == [1, 2, 4, 8, 16, 16, 16, 16]
+    assert len(condition.downs) == 5
     calm = after(condition, Evidence(F, at + 60, ""), rules)
     assert passes_needed(calm, rules, at + 60) == 1
 

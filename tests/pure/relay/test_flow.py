@@ -27,6 +27,11 @@ def test_what_cannot_happen_is_refused(state: State, event: Event) -> None:
             after(state, event)
 
 
+@pytest.mark.parametrize("names", [State, Event])
+def test_no_two_names_mean_the_same(names: type[State | Event]) -> None:
+    assert len(names) == len(names.__members__)
+
+
 @given(st.lists(st.sampled_from(Event)))
 def test_a_flow_ends_once_and_never_with_bytes_held_back(events: list[Event]) -> None:
     state, held = State.OPEN, False

@@ -55,6 +55,29 @@ def test_pauses_grow_while_it_keeps_dying_young(lives: list[float]) -> None:
         now, before = place.spawn_at, pause
 
 
+def test_a_child_that_dies_at_once_is_replaced_after_these_seconds() -> None:
+    place, waits = Place("worker-0"), []
+    for _ in range(9):
+        place = plan.died(plan.started(place, 7, 100.0), 100.0)
+        waits.append(place.spawn_at - 100.0)
+    assert waits == [0, 0.25, 0.5, 1, 2, 4, 8, 10, 10]
+
+
+def test_ten_seconds_are_an_age() -> None:
+    begun = plan.started(replace(Place("worker-0"), young_deaths=3), 7, 100.0)
+    assert plan.died(begun, 109.9).young_deaths == 4
+    assert plan.died(begun, 110.0).young_deaths == 0
+
+
+def test_a_place_is_empty_at_first_and_filled_at_once() -> None:
+    place = Place("worker-0")
+    assert place == Place("worker-0", (), None, False, 0.0, 0, 0.0)
+    assert plan.to_spawn([place], Phase.RUNNING, 0.0) == [place]
+    begun = plan.started(replace(place, ready=True, pid=None), 7, 5.0)
+    assert begun == Place("worker-0", (), 7, False, 5.0, 0, 0.0)
+    assert plan.ready(begun) == replace(begun, ready=True)
+
+
 @given(places, st.floats(OLD, 1e6))
 def test_a_child_that_lived_starts_afresh(place: Place, lived: float) -> None:
     begun = plan.started(place, 7, 0.0)
@@ -91,6 +114,31 @@ def test_a_stop_never_becomes_gentler(ending: Ending, timeout: float | None, now
 @pytest.mark.parametrize(("configured", "cpus", "count"), [(None, 1, 1), (None, 4, 4), (None, 64, 4), (7, 2, 7)])
 def test_a_worker_a_cpu_but_not_too_many(configured: int | None, cpus: int, count: int) -> None:
     assert plan.worker_count(configured, cpus) == count
+
+
+@given(st.sets(st.integers(0, 12)), st.integers(0, 8))
+def test_rows_are_the_first_that_are_nobodys(taken: set[int], count: int) -> None:
+    rows = plan.free_rows(taken, count)
+    assert len(rows) == count
+    assert sorted(rows) == list(rows)
+    assert not taken & set(rows)
+    assert set(range(max(rows, default=0))) <= taken | set(rows)
+
+
+@pytest.mark.parametrize(
+    ("threads", "taking", "most", "each"),
+    [(1, 4, 64, 4), (4, 4, 64, 4), (16, 8, 64, 4), (16, 8, 63, 3), (64, 8, 64, 2), (1, 1, 64, 2), (100, 9, 64, 2)],
+)
+def test_each_thread_has_a_channel_to_each_taker_as_far_as_they_go_and_two_at_least(
+    threads: int, taking: int, most: int, each: int
+) -> None:
+    assert plan.channels_each(threads, taking, most) == each
+
+
+def test_places_have_names_that_another_version_knows() -> None:
+    assert plan.CONTROL == "control"
+    assert plan.worker_name(12) == "worker-12"
+    assert plan.worker_index("worker-12") == 12
 
 
 class _Supervisor(RuleBasedStateMachine):
@@ -210,6 +258,51 @@ def test_a_graceful_stop_becomes_fast_and_then_kills(begun: float, timeout: floa
         ending = plan.escalate(ending, stuck, ending.deadline, STOP)
         phases_seen.append(ending.phase)
     assert phases_seen == [Phase.DRAINING, Phase.STOPPING, Phase.KILLING]
+
+
+def test_each_phase_of_a_stop_has_its_time() -> None:
+    stuck = [Place(CONTROL, pid=1), Place("worker-0", pid=2)]
+    assert Ending() == Ending(Phase.RUNNING, None)
+    draining = plan.stop_gracefully(Ending(Phase.HANDING_OVER), 30.0, 100.0)
+    assert draining == Ending(Phase.DRAINING, 130.0)
+    assert plan.escalate(draining, stuck, 129.9, STOP) is draining
+    stopping = plan.escalate(draining, stuck, 130.0, STOP)
+    assert stopping == Ending(Phase.STOPPING, 130.0 + STOP)
+    assert plan.escalate(stopping, stuck, 129.9 + STOP, STOP) is stopping
+    assert plan.escalate(stopping, stuck, 130.0 + STOP, STOP) == Ending(Phase.KILLING, None)
+
+
+def test_it_drains_until_the_last_worker_has_gone() -> None:
+    draining = plan.stop_gracefully(Ending(), 30.0, 100.0)
+    control, one, other = Place(CONTROL, pid=1), Place("worker-0"), Place("worker-1", pid=2)
+    assert plan.escalate(draining, [control, one, other], 101.0, STOP) is draining
+    gone = replace(other, pid=None)
+    assert plan.escalate(draining, [control, one, gone], 101.0, STOP) == Ending(Phase.STOPPING, 101.0 + STOP)
+
+
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.HANDING_OVER])
+def test_workers_that_have_all_died_stop_nothing(phase: Phase) -> None:
+    ending = Ending(phase)
+    assert plan.escalate(ending, [Place(CONTROL, pid=1), Place("worker-0")], 100.0, STOP) is ending
+
+
+@pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.STOPPING, Phase.KILLING])
+def test_being_told_again_to_stop_gracefully_gives_no_more_time(phase: Phase) -> None:
+    ending = Ending(phase, 50.0)
+    assert plan.stop_gracefully(ending, 30.0, 100.0) is ending
+
+
+@pytest.mark.parametrize("phase", [Phase.STOPPING, Phase.KILLING])
+def test_being_told_again_to_stop_gives_no_more_time(phase: Phase) -> None:
+    ending = Ending(phase, 50.0)
+    assert plan.stop_fast(ending, 100.0, STOP) is ending
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_it_is_over_when_a_fast_stop_has_left_nobody(phase: Phase) -> None:
+    stopped = phase in (Phase.STOPPING, Phase.KILLING)
+    assert plan.over(Ending(phase), [Place(CONTROL), Place("worker-0")]) is stopped
+    assert not plan.over(Ending(phase), [Place(CONTROL), Place("worker-0", pid=2)])
 
 
 def test_a_graceful_stop_without_a_limit_waits_for_workers_for_ever_and_for_control_not_at_all() -> None:

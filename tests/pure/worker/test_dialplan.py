@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -184,6 +185,15 @@ def test_the_defaults() -> None:
 def test_nothing_to_wait_for() -> None:
     assert next_step(a_listener(), 3, 3, _BEGUN, [], _BEGUN, failed=True) == GiveUp()
     assert next_step(a_listener(), 3, 0, _BEGUN, [], _BEGUN + 0.1, failed=False) == Start()
+
+
+@pytest.mark.parametrize("now", [_BEGUN + 0.5, _BEGUN + 1.9])
+def test_from_the_retry_timeout_on_it_is_only_waited(now: float) -> None:
+    listener = Listener(address="x", pool="pool", connect_timeout=2.0, retry_timeout=0.5)
+    for failed in (False, True):
+        assert next_step(listener, 3, 1, _BEGUN, [_BEGUN], now, failed) == Wait(_BEGUN + 2)
+        assert next_step(listener, 3, 1, _BEGUN, [], now, failed) == GiveUp()
+        assert next_step(listener, 3, 1, _BEGUN, [_BEGUN], _BEGUN + 0.499, failed) == Start()
 
 
 @given(st.integers(0, 12), st.lists(peers, min_size=1, max_size=12), st.none() | st.floats(0.001, 60))
