@@ -19,7 +19,7 @@ CHECKED := tests/test_architecture.py tests/pure $(addprefix tests/real/,control
 	relay/test_mover.py relay/test_thread.py test_cuts.py test_dialling.py test_handover.py test_rebalancing.py \
 	test_reception.py test_upgrade.py)
 
-.PHONY: demo check test lint bench soak lock newest clean
+.PHONY: demo check test lint mutants bench soak lock newest clean
 
 demo: $(VENV)/installed-demo
 	$(BIN)/kubelb demo $(ARGS)
@@ -35,6 +35,10 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# ARGS names modules and folders of kubelb/ other than those that are held to a share.
+mutants: $(VENV)/installed-test
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 bench: $(VENV)/installed-bench
 	packaging/install-packages nginx libnginx-mod-stream wrk iproute2 haproxy
