@@ -17,6 +17,8 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from kubelb.reasons import ValueFault
+
 ROWS = 198
 """Of two supervisors at the same time, and in between: each has at most 64 relay threads, control, and itself."""
 SLOTS = 256
@@ -214,7 +216,7 @@ class Table:
     def __init__(self, rows: int) -> None:
         """``rows`` of at most :data:`ROWS` are used at first; the memory is taken only when written."""
         if not 1 <= rows <= ROWS:
-            raise ValueError(f"{rows} rows; 1 to {ROWS} can be counted")
+            raise ValueFault(f"{rows} rows; 1 to {ROWS} can be counted")
         fd = os.memfd_create("kubelb-counters", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(fd, _BYTES)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
@@ -251,7 +253,7 @@ class Table:
     def look_at(self, rows: int) -> None:
         """At so many, by all processes, if that is more than now."""
         if not 1 <= rows <= ROWS:
-            raise ValueError(f"{rows} rows; 1 to {ROWS} can be counted")
+            raise ValueFault(f"{rows} rows; 1 to {ROWS} can be counted")
         self._words[_IN_USE] = max(rows, self.rows)
 
     @property

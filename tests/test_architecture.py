@@ -307,3 +307,13 @@ def test_what_reads_texts_refuses_them_by_a_fault_of_ours(file: str) -> None:
     """A ValueError may be Python's own, whose text is not to be shown."""
     raised = [ast.unparse(node.exc) for node in ast.walk(TREES[file]) if isinstance(node, ast.Raise) and node.exc]
     assert not [text for text in raised if text.startswith("ValueError")]
+
+
+@pytest.mark.parametrize("file", sorted(TESTS.rglob("*.py")), ids=lambda file: str(file.relative_to(TESTS)))
+def test_only_what_we_say_ourselves_is_compared(file: Path) -> None:
+    """A test of somebody else's words fails once they have others."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="raises"), args=[kind, *_], keywords=[_, *_]):
+                names = {ast.unparse(part).rpartition(".")[2] for part in getattr(kind, "elts", [kind])}
+                assert names <= OUR_FAULTS | {"AssertionError"}, f"{file}:{node.lineno}"

@@ -167,7 +167,7 @@ def failure(path: str) -> tuple[int | None, str]:
 def test_an_empty_path_and_one_with_a_nul_are_none() -> None:
     with pytest.raises(FileNotFoundError):
         open_to_append("")
-    with pytest.raises(ValueError, match="null"):
+    with pytest.raises(ValueError):  # noqa: PT011 (Python's own)
         open_to_append("/tmp/\0")
 
 

@@ -20,6 +20,7 @@ from kubelb.config.access import (
     parse_trusted,
     real_client,
 )
+from kubelb.reasons import ValueFault
 
 Address = IPv4Address | IPv6Address
 
@@ -125,7 +126,7 @@ def test_a_network_reads_back(text: str) -> None:
     ],
 )
 def test_not_a_rule(text: str) -> None:
-    with pytest.raises(ValueError, match=f'^invalid parameter "{text}"$'):
+    with pytest.raises(ValueFault, match=f'^invalid parameter "{text}"$'):
         parse_rule(False, text, pytest.fail)
 
 
@@ -136,7 +137,7 @@ def test_a_rule_as_one_text(text: str, deny: bool) -> None:
 
 @pytest.mark.parametrize("text", ["", "all", "deny", "Deny all", "deny  all", "allow 10.0.0.1 all", " allow all"])
 def test_no_rule_at_all(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no rule; write for example|^invalid parameter"):
+    with pytest.raises(ValueFault, match=r"is no rule; write for example|^invalid parameter"):
         parse_access(text)
 
 
@@ -148,7 +149,7 @@ def test_a_trusted_network(text: str) -> None:
 def test_a_trusted_name() -> None:
     assert [parse_trusted(text) for text in ("localhost", "a-1.b_c.example")] == [None, None]
     for text in ("", "a b", "10.0.0.0/33", "a/8", "unix:/a", "::1%lo"):
-        with pytest.raises(ValueError, match=r"^invalid parameter"):
+        with pytest.raises(ValueFault, match=r"^invalid parameter"):
             parse_trusted(text)
 
 

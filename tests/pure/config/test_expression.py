@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.config.expression import Expression, Variable
+from kubelb.reasons import ValueFault
 
 VARIABLES: dict[str, Variable[dict[str, bytes]]] = {
     "a": lambda record: record.get("a"),
@@ -68,7 +69,7 @@ def test_each_value_is_rendered_and_no_text() -> None:
     ],
 )
 def test_faults_are_in_nginx_words(text: str, fault: str) -> None:
-    with pytest.raises(ValueError, match="^" + fault.replace("?", r"\?")):
+    with pytest.raises(ValueFault, match="^" + fault.replace("?", r"\?")):
         Expression(text, VARIABLES, later=["then"])
 
 

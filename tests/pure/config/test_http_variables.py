@@ -12,6 +12,7 @@ from kubelb import __version__
 from kubelb.config.http_head import parse_head
 from kubelb.config.http_variables import MAX_VARIABLES, Asked, Connections, compile_http
 from kubelb.config.variables import Client, Ended, Opening, Worker
+from kubelb.reasons import ValueFault
 
 _NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=timezone(timedelta(hours=1)))
 _WORKER = Worker("Node.Example", 7)
@@ -58,13 +59,13 @@ def test_without_a_host_it_is_the_servers_name() -> None:
     "text", ["$nothing", "$", "$1", "${host", "$bytes_received", "$upstream_name", "$sent_http_x", "$pipe"]
 )
 def test_what_is_no_text(text: str) -> None:
-    with pytest.raises(ValueError, match=r"unknown|invalid|missing"):
+    with pytest.raises(ValueFault, match=r"unknown|invalid|missing"):
         compile_http(text)
 
 
 def test_a_text_has_so_many_variables_at_most() -> None:
     compile_http("$uri" * MAX_VARIABLES)
-    with pytest.raises(ValueError, match="at most"):
+    with pytest.raises(ValueFault, match="at most"):
         compile_http("$uri" * (MAX_VARIABLES + 1))
 
 

@@ -20,6 +20,7 @@ from kubelb.config.lookup import (
     split_finder,
 )
 from kubelb.config.model.variables import Part, Variable
+from kubelb.reasons import ValueFault
 
 labels = st.sampled_from(["a", "b", "c", ""])
 names = st.lists(labels, max_size=4).map(".".join)
@@ -86,7 +87,7 @@ def test_wildcards_are_found_in_their_order(chosen: list[str], name: str) -> Non
     ],
 )
 def test_keys_that_are_none(values: list[str], fault: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
+    with pytest.raises(ValueFault, match=f"^{re.escape(fault)}$"):
         check_map_keys(a_map(dict.fromkeys(values, "x")))
 
 
@@ -124,7 +125,7 @@ def test_what_is_no_address_counts_as_the_last(text: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["unix:", "x", "10.0.0.0/33", "proxy", "1.2.3.4-1.2.3.5", "255.255.255.255/8"])
 def test_networks_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^invalid network"):
+    with pytest.raises(ValueFault, match=r"^invalid network"):
         parse_geo_network(text)
 
 
@@ -171,5 +172,5 @@ def test_percents(text: str, hundredths: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "%", "50", "0%", "0.001%", "1.2.3%", "-1%", "x%", "1e1%", "٣%"])
 def test_percents_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^invalid percent value"):
+    with pytest.raises(ValueFault, match=r"^invalid percent value"):
         parse_percent(text)

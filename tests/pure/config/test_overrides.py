@@ -25,6 +25,7 @@ from kubelb.config.overrides import (
 )
 from kubelb.config.validate import validate
 from kubelb.config.values import Address, Duration
+from kubelb.reasons import ValueFault
 from tests.pure.config.configs import configs, probe_kinds
 
 _SERVERS = (Server(address=Address("10.0.0.1", 1)),)
@@ -77,9 +78,9 @@ def test_parse_workers_and_threads() -> None:
         "per-connection",
         3,
     )
-    with pytest.raises(ValueError, match='not "many"; write a number or "auto"'):
+    with pytest.raises(ValueFault, match='not "many"; write a number or "auto"'):
         parse_workers("many")
-    with pytest.raises(ValueError, match='not "-1"; write a number, "auto" or "per-connection"'):
+    with pytest.raises(ValueFault, match='not "-1"; write a number, "auto" or "per-connection"'):
         parse_threads("-1")
 
 
@@ -228,5 +229,5 @@ def test_parse_probing(text: str, probing: Probing) -> None:
 
 @pytest.mark.parametrize("text", ["", "HTTPS", "htps", "tcp:", "tcp:/x", "off:/x", "tls:443", "/readyz"])
 def test_no_probe(text: str) -> None:
-    with pytest.raises(ValueError, match=f'^not "{text}"; write off, tcp, tls, http:/path or https:/path$'):
+    with pytest.raises(ValueFault, match=f'^not "{text}"; write off, tcp, tls, http:/path or https:/path$'):
         parse_probing(text)

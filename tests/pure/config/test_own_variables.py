@@ -16,6 +16,7 @@ from kubelb.config.own_variables import Cycle, compile_own
 from kubelb.config.validate import validate
 from kubelb.config.values import Address
 from kubelb.config.variables import Client, Ended, Opening, Worker, compile_answer, compile_key, knowing
+from kubelb.reasons import ValueFault
 
 CLIENT = Client(7, ("10.0.0.9", 50001), ("10.0.0.1", 6443))
 SERVER = Server(address=Address("10.0.0.1", 6443))
@@ -75,7 +76,7 @@ def test_an_assignment_goes_before_what_it_would_be() -> None:
 def test_what_needs_the_end_is_not_known_before() -> None:
     place = worker(m=a_map("$status", "x"), n=a_map("$remote_addr", "$m"), o=a_map("$remote_addr", "x"))
     for name in "mn":
-        with pytest.raises(ValueError, match=f'^"{name}" is not known yet at that time'):
+        with pytest.raises(ValueFault, match=f'^"{name}" is not known yet at that time'):
             compile_key(f"${name}", place)
         compile_answer(f"${name}", place)
     compile_key("$o", place)
@@ -129,13 +130,13 @@ def test_what_nobody_has_captured_is_no_value_to_a_log() -> None:
 
 def test_a_log_does_not_know_what_was_captured_by_its_number() -> None:
     place = worker(a=regexes("$remote_addr", **{"(z)": "a"}))
-    with pytest.raises(ValueError, match=r'^unknown "1" variable'):
+    with pytest.raises(ValueFault, match=r'^unknown "1" variable'):
         compile_format("$1", "default", place)
     compile_answer("$1", place)
 
 
 def test_without_regular_expressions_nothing_is_captured() -> None:
-    with pytest.raises(ValueError, match=r'^unknown "1" variable'):
+    with pytest.raises(ValueFault, match=r'^unknown "1" variable'):
         compile_key("$1", worker(m=a_map("$remote_addr")))
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from kubelb.config.proxying import compile_rate, compile_source, parse_size, parse_source
 from kubelb.config.variables import Client
+from kubelb.reasons import ValueFault
 
 CLIENT = Client(7, ("10.0.0.7", 40000), ("10.0.0.1", 6443))
 NO_SIZES = ("", "k", "1g", "1kk", "-1", "1 k", "0x10", "1.5m", "9" * 20, "\u0661")
@@ -21,7 +22,7 @@ def test_sizes(count: int) -> None:
 
 @pytest.mark.parametrize("text", NO_SIZES)
 def test_no_sizes(text: str) -> None:
-    with pytest.raises(ValueError, match="not a size"):
+    with pytest.raises(ValueFault, match="not a size"):
         parse_size(text)
 
 
@@ -36,7 +37,7 @@ def test_sources(host: str, port: int) -> None:
 
 @pytest.mark.parametrize("text", NO_SOURCES)
 def test_no_sources(text: str) -> None:
-    with pytest.raises(ValueError, match="invalid address"):
+    with pytest.raises(ValueFault, match="invalid address"):
         parse_source(text)
 
 
@@ -49,11 +50,11 @@ def test_texts_with_variables() -> None:
 
 @pytest.mark.parametrize("text", ["$remote_addr", "${server_port}g"])
 def test_texts_that_make_no_size_of_a_client(text: str) -> None:
-    with pytest.raises(ValueError, match="not a size"):
+    with pytest.raises(ValueFault, match="not a size"):
         compile_rate(text)(CLIENT)
 
 
 @pytest.mark.parametrize("text", ["fast", "$nothing", "$bytes_sent"])
 def test_texts_that_never_make_one(text: str) -> None:
-    with pytest.raises(ValueError, match=r"not a size|unknown|not known yet"):
+    with pytest.raises(ValueFault, match=r"not a size|unknown|not known yet"):
         compile_rate(text)

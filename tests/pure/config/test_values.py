@@ -14,6 +14,7 @@ from kubelb.config.values import (
     parse_duration,
     same_host,
 )
+from kubelb.reasons import ValueFault
 
 
 @given(st.floats(min_value=0, max_value=1e12))
@@ -31,7 +32,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "m", "10x", "1m ", " 1m", "-1s", "1e3", "١s"])
 def test_not_durations(text: str) -> None:
-    with pytest.raises(ValueError, match="not a duration: "):
+    with pytest.raises(ValueFault, match="not a duration: "):
         parse_duration(text)
 
 
@@ -63,7 +64,7 @@ def test_an_address_reads_back(host: str, port: int) -> None:
     ],
 )
 def test_not_addresses(text: str, fault: str) -> None:
-    with pytest.raises(ValueError, match=fault):
+    with pytest.raises(ValueFault, match=fault):
         parse_address(text)
 
 
@@ -73,7 +74,7 @@ _PATHS = st.text(st.characters(blacklist_categories=("C", "Z")), max_size=106).m
 @given(_PATHS, st.sampled_from(["unix:", "UNIX:", "Unix:"]))
 def test_a_unix_socket_reads_back(path: str, unix: str) -> None:
     if len(path.encode()) > 107:
-        with pytest.raises(ValueError, match="too long path in the unix domain socket"):
+        with pytest.raises(ValueFault, match="too long path in the unix domain socket"):
             parse_address(unix + path)
         return
     address = parse_address(unix + path)
@@ -93,7 +94,7 @@ def test_a_unix_socket_reads_back(path: str, unix: str) -> None:
     ],
 )
 def test_no_unix_socket(text: str, fault: str) -> None:
-    with pytest.raises(ValueError, match=fault):
+    with pytest.raises(ValueFault, match=fault):
         parse_address(text)
 
 

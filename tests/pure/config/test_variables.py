@@ -20,6 +20,7 @@ from kubelb.config.variables import (
     compile_key,
     session_variables,
 )
+from kubelb.reasons import ValueFault
 
 WORKER = Worker("Node-1", 42)
 CLIENT = Client(7, ("10.0.0.9", 50001), ("10.0.0.1", 6443))
@@ -104,7 +105,7 @@ def test_addresses_as_nginx_writes_them() -> None:
 
 def test_what_an_answer_may_tell() -> None:
     assert compile_answer("$remote_addr $upstream_addr$status")(ended(status=0)) == b"10.0.0.9 000"
-    with pytest.raises(ValueError, match='unknown "nothing" variable'):
+    with pytest.raises(ValueFault, match='unknown "nothing" variable'):
         compile_answer("$nothing")
 
 
@@ -127,7 +128,7 @@ def test_a_link_local_client() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(session_variables(WORKER)) - set(client_variables(WORKER))))
 def test_a_key_knows_only_what_is_known_then(name: str) -> None:
-    with pytest.raises(ValueError, match=f'^"{name}" is not known yet at that time; known are binary_remote_addr, '):
+    with pytest.raises(ValueFault, match=f'^"{name}" is not known yet at that time; known are binary_remote_addr, '):
         compile_key(f"${name}")
 
 
@@ -137,5 +138,5 @@ def test_conditions() -> None:
     assert compile_condition("${upstream_addr}1")(ended())
     assert not compile_condition("0")(ended())
     assert not compile_condition("$upstream_addr")(ended())
-    with pytest.raises(ValueError, match='unknown "loggable" variable'):
+    with pytest.raises(ValueFault, match='unknown "loggable" variable'):
         compile_condition("$loggable")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kubelb.config.model.http import HttpServer
 from kubelb.config.values import Address
 from kubelb.config.virtual import Virtual, host_name
+from kubelb.reasons import ValueFault
 
 _HERE, _THERE = Address("127.0.0.1", 80), Address("127.0.0.1", 81)
 _ELSEWHERE = HttpServer(listen=(_THERE,), server_names=("a.example",))
@@ -62,7 +63,7 @@ def test_a_name_is_without_port_and_last_dot(text: str, name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", ".", ":80", "a b", "a/b", "a..b", "a\x7f", "a\0"])
 def test_some_texts_are_no_name(text: str) -> None:
-    with pytest.raises(ValueError, match="invalid host"):
+    with pytest.raises(ValueFault, match="invalid host"):
         host_name(text)
 
 

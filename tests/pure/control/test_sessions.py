@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kubelb.control.commands import CommandFault, chosen
 from kubelb.control.sessions import EVERYBODYS, Gathering, Inquiry, answer, inquiry, query
+from kubelb.reasons import ValueFault
 from kubelb.wire.messages import SessionList, SessionSeen
 from tests.pure.control.test_commands import ALL
 
@@ -165,5 +166,5 @@ def test_nothing_asked_for_is_everybodys() -> None:
     ],
 )
 def test_what_is_no_question(text: str, fault: str) -> None:
-    with pytest.raises(ValueError, match=fault):
+    with pytest.raises(ValueFault, match=fault):
         inquiry(text)

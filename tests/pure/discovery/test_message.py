@@ -8,6 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from kubelb.discovery.message import BadMessage, Kind, Reply, Service, encode_name, question, read_reply
+from kubelb.reasons import ValueFault
 
 ASKED = question(0x1234, "api.Example.org", Kind.A)
 POINTER = b"\xc0\x0c"
@@ -34,7 +35,7 @@ def test_a_question_as_rfc_1035_has_it() -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "a..b", "x" * 64, ".".join(["x" * 60] * 5), "a\udcff"])
 def test_what_is_no_host_name(name: str) -> None:
-    with pytest.raises(ValueError, match="is not a host name"):
+    with pytest.raises(ValueFault, match="is not a host name"):
         encode_name(name)
 
 

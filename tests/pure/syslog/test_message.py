@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubelb.reasons import ValueFault
 from kubelb.syslog.message import FACILITIES, OF_LEVEL, SEVERITIES, Facility, Peer, Severity, check_tag
 
 _MESSAGE = re.compile(
@@ -69,7 +70,7 @@ def test_tags(tag: str) -> None:
 
 @pytest.mark.parametrize("tag", ["a-b", "a b", "a\n", "é", "`", "a:", "x" * 33])
 def test_no_tags(tag: str) -> None:
-    with pytest.raises(ValueError, match="syslog"):
+    with pytest.raises(ValueFault, match="syslog"):
         check_tag(tag)
 
 

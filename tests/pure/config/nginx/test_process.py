@@ -16,6 +16,7 @@ from kubelb.config.nginx.syntax import COMMAND_LINE, Directive, NginxOptions
 from kubelb.config.nginx.translate import translate
 from kubelb.config.rules.process import max_clients, process_problems
 from kubelb.config.values import Address
+from kubelb.reasons import ValueFault
 
 
 def _directive(name: str, *args: str, block: tuple[Directive, ...] | None = None) -> Directive:
@@ -49,7 +50,7 @@ def test_masks(cpus: set[int], zeros: int) -> None:
 
 @pytest.mark.parametrize("mask", ["2", "1x0", "0" * 1025])
 def test_what_is_no_mask(mask: str) -> None:
-    with pytest.raises(ValueError, match=r"invalid character|more than 1024 CPUs"):
+    with pytest.raises(ValueFault, match=r"invalid character|more than 1024 CPUs"):
         parse_mask(mask)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kubelb.config.lookup import geo_finder
 from kubelb.config.model.variables import Variable
 from kubelb.config.nginx.ranges import Ranges
+from kubelb.reasons import ValueFault
 
 FIRST = int(IPv4Address("10.0.255.240"))
 """The addresses that are tried lie about a border of two /16 networks."""
@@ -59,7 +60,7 @@ def test_what_was_there_before_is_told() -> None:
     assert ranges.add("10.0.0.0-10.2.0.5", "a") is None
     assert ranges.add("10.1.0.0-10.1.255.255", "b") == "a"
     assert ranges.add("10.0.0.1-10.0.0.1", "c") is None
-    with pytest.raises(ValueError, match=r'^range "10.2.0.4-10.2.0.6" overlaps "10.2.0.0-10.2.0.5"$'):
+    with pytest.raises(ValueFault, match=r'^range "10.2.0.4-10.2.0.6" overlaps "10.2.0.0-10.2.0.5"$'):
         ranges.add("10.2.0.4-10.2.0.6", "d")
     assert not ranges.delete("10.0.0.0-10.0.0.1")
     assert ranges.delete("10.2.0.0-10.2.0.5")
@@ -70,7 +71,7 @@ def test_what_was_there_before_is_told() -> None:
     ["", "-", "10.0.0.1", "10.0.0.2-10.0.0.1", "::1-::2", "10.0.0.0-255.255.255.255", "a-b", "1.2.3.4 -1.2.3.5"],
 )
 def test_ranges_that_are_none(wrong: str) -> None:
-    with pytest.raises(ValueError, match=r"^invalid range"):
+    with pytest.raises(ValueFault, match=r"^invalid range"):
         Ranges().add(wrong, "a")
 
 
@@ -78,5 +79,5 @@ def test_many_large_ones_are_given_up() -> None:
     ranges = Ranges()
     for _ in range(4):
         ranges.add("0.0.0.0-255.255.255.254", "a")
-    with pytest.raises(ValueError, match=r"^too many large ranges"):
+    with pytest.raises(ValueFault, match=r"^too many large ranges"):
         ranges.add("0.0.0.0-0.0.0.1", "a")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kubelb.config.nginx.syntax import parse_count, parse_listen, parse_time
 from kubelb.config.values import Address
+from kubelb.reasons import ValueFault
 
 _STEPS = {"y": 365 * 86400, "M": 30 * 86400, "w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 
@@ -27,13 +28,13 @@ def test_times(parts: list[tuple[int, str]], bare: int | None, whole_seconds: bo
         expected = sum(count * _STEPS[unit] for count, unit in parts) + (bare or 0)
         assert parse_time(text, whole_seconds) == pytest.approx(expected)
     else:
-        with pytest.raises(ValueError, match=r"not a time: .*; write for example 30s or 10m"):
+        with pytest.raises(ValueFault, match=r"not a time: .*; write for example 30s or 10m"):
             parse_time(text, whole_seconds)
 
 
 @pytest.mark.parametrize("text", ["", " ", "m", "-1", "1.5s", "1 h", "9" * 30, "١"])
 def test_not_times(text: str) -> None:
-    with pytest.raises(ValueError, match="not a time"):
+    with pytest.raises(ValueFault, match="not a time"):
         parse_time(text)
 
 
@@ -71,11 +72,11 @@ def test_listen_with_a_default_port(text: str, port: int) -> None:
     ],
 )
 def test_not_listen(text: str, fault: str) -> None:
-    with pytest.raises(ValueError, match=fault):
+    with pytest.raises(ValueFault, match=fault):
         parse_listen(text)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "+1", "1.0", "٣", "1" * 40])
 def test_not_counts(text: str) -> None:
-    with pytest.raises(ValueError, match="not a number: "):
+    with pytest.raises(ValueFault, match="not a number: "):
         parse_count(text)

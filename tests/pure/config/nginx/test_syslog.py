@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kubelb.config.model.logs import Syslog
 from kubelb.config.nginx.syslog import parse_syslog
 from kubelb.config.values import Address, is_numeric, parse_address
+from kubelb.reasons import ValueFault
 from kubelb.syslog.message import FACILITIES, SEVERITIES, Facility, Severity
 
 _TAGS = st.from_regex(r"[A-Za-z0-9_]{0,32}", fullmatch=True)
@@ -95,11 +96,11 @@ def test_servers(server: str, address: Address) -> None:
     ],
 )
 def test_what_is_refused(parameters: str, fault: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
+    with pytest.raises(ValueFault, match=f"^{re.escape(fault)}$"):
         parse_syslog(f"syslog:{parameters}")
 
 
 @pytest.mark.parametrize("path", ["", "log", f"/{'x' * 107}"])
 def test_unix_sockets_that_are_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="unix"):
+    with pytest.raises(ValueFault, match="unix"):
         parse_syslog(f"syslog:server=unix:{path}")

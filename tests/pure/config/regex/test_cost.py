@@ -8,6 +8,7 @@ from kubelb.config.regex.compiled import compile_regex
 from kubelb.config.regex.cost import BUDGET, LONGEST, Endless, longest_text, steps
 from kubelb.config.regex.parser import parse
 from kubelb.config.regex.tree import Node
+from kubelb.reasons import ValueFault
 from tests.support.regexes import Steps, patterns, texts
 
 _items = st.sampled_from(["a", "b", "[ab]", ".", "a", "$", "[^a]", r"\b"])
@@ -82,7 +83,7 @@ def test_the_longest_text_is_within_the_budget_and_none_longer(pattern: str) -> 
     ],
 )
 def test_what_may_take_for_ever_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match=r"^what it repeats can match in several ways, which may take for ever; "):
+    with pytest.raises(ValueFault, match=r"^what it repeats can match in several ways, which may take for ever; "):
         compile_regex(pattern, any_case=False)
 
 
@@ -106,11 +107,11 @@ def test_what_is_common_has_room(pattern: str, bytes_at_least: int) -> None:
 
 @pytest.mark.parametrize("pattern", [".*a.*b.*c.*d.*e", "(?:a|b|aa|bb){1,16}z", "a?" * 30 + "a" * 30])
 def test_what_takes_too_long_for_short_texts_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match=f"^more than {BUDGET} steps for a text of 64 bytes; "):
+    with pytest.raises(ValueFault, match=f"^more than {BUDGET} steps for a text of 64 bytes; "):
         compile_regex(pattern, any_case=False)
 
 
 @pytest.mark.parametrize("pattern", ["(a{2}){60}" * 9, "(?:[ab][cd]){1000}", "a" * 1001, "()" * 500_000])
 def test_what_nginx_finds_too_large_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match=r"^the regular expression is too large; "):
+    with pytest.raises(ValueFault, match=r"^the regular expression is too large; "):
         compile_regex(pattern, any_case=False)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.config.regex.compiled import compile_regex
+from kubelb.reasons import ValueFault
 from tests.support.regexes import garbage
 
 
@@ -121,12 +122,12 @@ def test_groups_are_variables_by_number_and_by_name() -> None:
     ],
 )
 def test_what_is_refused(pattern: str, fault: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
+    with pytest.raises(ValueFault, match=f"^{re.escape(fault)}$"):
         compile_regex(pattern, any_case=False)
 
 
 def test_sets_that_nobody_knows() -> None:
-    with pytest.raises(ValueError, match=r"^unknown set in brackets; known are \[:alnum:\]"):
+    with pytest.raises(ValueFault, match=r"^unknown set in brackets; known are \[:alnum:\]"):
         compile_regex("[[:x:]]", any_case=False)
 
 
