@@ -126,12 +126,14 @@ def main() -> None:
     everything = HERE / "test.txt"
     resolver.resolve((line for lines in asked.values() for line in lines), everything)
     locks = {name: HERE / f"{name}.txt" for name in ("build", "compile", *EXTRAS)}
-    resolver.resolve(project["build-system"]["requires"], locks["build"])
-    resolver.resolve(TOOLS, locks["compile"], "--constraints", str(everything))
+    # The others have the same versions of what they share with it.
+    same = ("--constraints", str(everything))
+    resolver.resolve(project["build-system"]["requires"], locks["build"], *same)
+    resolver.resolve(TOOLS, locks["compile"], *same)
     for name, extras in EXTRAS.items():
-        # Versions are those of the lock that has everything, for which uv has just asked and keeps the answers.
+        # uv has just asked for all of that and keeps the answers.
         lines = [line for extra in extras for line in asked[extra]]
-        resolver.resolve(lines, locks[name], "--offline", "--constraints", str(everything))
+        resolver.resolve(lines, locks[name], "--offline", *same)
     reduce([everything, *locks.values()], resolver, names(locks["run"]))
 
 
