@@ -37,6 +37,7 @@ SNIPPETS = {
     NGINX / "rke" / "cluster.yml": ["system_images"],
 }
 DROP_IN = NGINX / "systemd" / "kubelb.conf"
+RECIPES = [ROOT / "README.md", CONTAINERFILE, *sorted(PACKAGING.rglob("*.md"))]
 READMES = sorted(PACKAGING.glob("nginx/**/README.md"))
 _MOUNTS = "mount -t tmpfs none /run && mount -t tmpfs none /var/log && mkdir /var/log/nginx"
 Json = Any
@@ -164,7 +165,20 @@ def test_the_image_has_what_it_starts() -> None:
     assert links == {"kubelb": "kubelb", "kubelb-nginx": "nginx"}
     assert all(os.access(KUBELB.with_name(program), os.X_OK) for program in links)
     copied = [word for line in re.findall("^COPY (?!--from)(.*) /", text, re.MULTILINE) for word in line.split()]
-    assert all((ROOT / word).exists() for word in copied if not word.startswith("--"))
+    copied = [word for word in copied if not word.startswith("--")]
+    assert all((ROOT / word).exists() for word in copied)
+    let_in = CONTAINERFILE.with_name(f"{CONTAINERFILE.name}.dockerignore").read_text().splitlines()
+    assert all(
+        any(word == one[1:] or word.startswith(f"{one[1:]}/") for one in let_in if one[0] == "!") for word in copied
+    )
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_is_installed_is_locked(file: Path) -> None:
+    text = file.read_text().replace("\\\n", " ")
+    for line in re.findall(r".*\bpip install\b.*", text):
+        assert "--require-hashes --only-binary :all:" in line or "--no-deps --no-build-isolation" in line
+        assert all((ROOT / lock.removeprefix("/src/")).exists() for lock in re.findall(r"-r (\S+)", line))
 
 
 @pytest.mark.parametrize("user", ["nginx", "nobody"])
