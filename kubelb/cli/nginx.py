@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import posixpath
 import re
 import signal
 import socket
@@ -33,6 +34,8 @@ from kubelb.supervisor.secondpid import open_pid
 from kubelb.supervisor.upgrade import is_successor
 
 PID: Final = "/run/nginx.pid"
+_PREFIXES: Final = (PREFIX, "/usr/share/nginx/", "/usr/local/nginx/")
+"""Those that packages and images of nginx are built with."""
 _SIGNALS: Final = {
     "stop": signal.SIGTERM,
     "quit": signal.SIGQUIT,
@@ -75,7 +78,7 @@ def main() -> None:
 
 def _do(command: Command) -> int:
     """The exit status."""
-    options = NginxOptions(command.prefix, command.globals, PID, command.error_log)
+    options = NginxOptions(command.prefix, command.globals, default_pid(command.prefix), command.error_log)
     sources = Sources(nginx_conf=command.file, nginx=options, environment=os.environ)
     try:
         loaded = _load(sources, command.file)
@@ -93,6 +96,12 @@ def _do(command: Command) -> int:
     if command.dump:
         _dump(sources)
     return 0
+
+
+def default_pid(prefix: str) -> str:
+    """The pid file of a configuration that names none: the machine's, or an own one for who has an own prefix, as if
+    nginx had been built with that. So several stand side by side."""
+    return PID if prefix in _PREFIXES else posixpath.join(prefix, "logs/nginx.pid")
 
 
 def _load(sources: Sources, file: str) -> Loaded:

@@ -50,6 +50,8 @@ def read_cp_hosts(text: str) -> Loaded:
 def _address(entry: str, number: int, before: list[Address]) -> Address:
     if not entry:
         raise ValueFault(f"entry {number} is empty; write hosts with commas between them")
+    if any(character.isspace() or character == ";" for character in entry):
+        raise ValueFault(f'"{entry}" has a blank or a semicolon in it; write hosts with commas between them')
     address = parse_address(f"[{entry}]" if _is_ipv6(entry) else entry, _PORT)
     if address.path is not None:
         raise ValueFault(f"{address} is no host; write hosts with commas between them")

@@ -88,7 +88,8 @@ def parse_head(data: bytes) -> Head:
     target = match and _TARGET.fullmatch(match[2])
     if match is None or target is None:
         return head
-    version = (int(match[4] or b"0"), int(match[5] or b"9"))
+    # There may be thousands of digits, and two tell already that nobody knows that version.
+    version = (int((match[4] or b"0")[:2]), int(match[5] or b"9"))
     head = msgspec.structs.replace(head, method=match[1], protocol=match[3] or b"", version=version)
     if version >= (2, 0):
         return msgspec.structs.replace(head, fault=505)

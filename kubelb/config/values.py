@@ -82,6 +82,11 @@ def parse_address(text: str, default_port: int | None = None) -> Address:
     """``host:port``, ``[ipv6]:port`` or ``unix:/path``; without a port only where ``default_port`` is given."""
     if is_unix(text):
         return _parse_unix(text)
+    scheme, is_url, rest = text.partition("://")
+    if is_url:
+        raise ValueFault(
+            f'{scheme}:// means nothing here, in "{text}"; write {rest.partition("/")[0] or "host:port"}'
+        )
     host, port_text = _split(text)
     if not host or any(c.isspace() or c in "[]/*" for c in host):
         raise ValueFault(f'not an address: "{text}"; write host:port or [ipv6]:port')

@@ -46,7 +46,7 @@ class PidFile:
             raise ConfigFault(
                 Fault(
                     what=f"kubelb already runs on {self.path.parent} (pid {pid})",
-                    instead="stop it, or give this one its own --runtime-dir",
+                    instead="stop it, or give this one its own --runtime-dir (in an nginx.conf: its own pid)",
                 )
             ) from None
         return fd

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ import trustme
 
 import kubelb
 from kubelb.cli import adminclient
+from kubelb.cli.nginx import default_pid
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of
@@ -331,3 +333,27 @@ def test_a_pid_file_that_is_anothers_by_then_stays(
         daemon.process.send_signal(number)
         daemon.wait_end()
         assert daemon.pid_file.read_text() == "1\n"
+
+
+def test_each_prefix_has_a_pid_file_of_its_own(tmp_path: Path) -> None:
+    """Of a file that names none, as if nginx had been built with that prefix: several run side by side."""
+    with ExitStack() as stack:
+        daemons: list[psutil.Process] = []
+        for name in ("one", "two"):
+            folder = tmp_path / name
+            (folder / "logs").mkdir(parents=True)
+            address = stack.enter_context(reserved())
+            text = f'events {{}} stream {{ server {{ listen {name_of(address)}; return "{name}"; }} }}'
+            (folder / "nginx.conf").write_text(text)
+            errors = tmp_path / f"{name}.errors"
+            assert kubelb_nginx("-p", str(folder), "-c", "nginx.conf", errors=errors) == 0, errors.read_text()
+            daemons.append(psutil.Process(int((folder / "logs" / "nginx.pid").read_text())))
+            stop = partial(kubelb_nginx, "-p", str(folder), "-c", "nginx.conf", "-s", "stop", errors=errors)
+            stack.callback(stop)
+        assert len({daemon.pid for daemon in daemons}) == 2
+        assert all(daemon.is_running() for daemon in daemons)
+    assert not psutil.wait_procs(daemons, DEADLINE)[1]
+
+
+def test_the_machines_prefix_has_the_machines_pid_file() -> None:
+    assert {default_pid(prefix) for prefix in ("/etc/nginx/", "/usr/share/nginx/")} == {"/run/nginx.pid"}

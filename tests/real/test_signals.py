@@ -213,7 +213,7 @@ def test_a_second_one_is_refused(tmp_path: Path, servers: IdentityServers) -> No
             1,
             "",
             f"kubelb already runs on {proxy.runtime_dir} (pid {proxy.pid}); "
-            "stop it, or give this one its own --runtime-dir\n",
+            "stop it, or give this one its own --runtime-dir (in an nginx.conf: its own pid)\n",
         )
         assert (proxy.runtime_dir / "kubelb.pid").read_text() == f"{proxy.pid}\n"
         assert proxy.status().pid == proxy.pid

@@ -11,7 +11,7 @@ from kubelb.config.regex.tree import EVERY
 from kubelb.reasons import ValueFault
 
 _POSIX: Final = re.compile(r"\[:(\^?)([a-z]+):\]")
-_POSIX_LIKE: Final = re.compile(r"\[([:.=])(?:\\[\]\\]|(?!\[\1|\1\]|\]).)*\1\]", re.DOTALL)
+_POSIX_LIKE: Final = re.compile(r"\[([:.=])(?:\\[\]\\]|(?!\[\1|\1\]|\]|\\[\]\\]).)*\1\]", re.DOTALL)
 _BACKSPACE: Final = 8
 
 

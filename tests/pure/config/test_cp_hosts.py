@@ -11,6 +11,8 @@ from kubelb.config.model.listeners import Listener
 from kubelb.config.model.pools import PASSIVE, Pool, Server
 from kubelb.config.values import Address, Duration
 
+_COMMAS = "write hosts with commas between them"
+
 
 def test_is_rkes_file() -> None:
     assert read_cp_hosts("10.0.0.11,10.0.0.12").config == Config(
@@ -54,7 +56,14 @@ def test_entries(text: str, addresses: list[str]) -> None:
         ("a, A:6443", ["CP_HOSTS: A:6443 is there twice; write each host once"]),
         ("[::1],[0::1]:6443", ["CP_HOSTS: [0::1]:6443 is there twice; write each host once"]),
         ("a:0", ['CP_HOSTS: port out of range in "a:0"; a port is a number from 1 to 65535']),
-        ("a b", ['CP_HOSTS: not an address: "a b"; write host:port or [ipv6]:port']),
+        *(
+            (
+                f"10.0.0.1{by}10.0.0.2",
+                [f'CP_HOSTS: "10.0.0.1{by}10.0.0.2" has a blank or a semicolon in it; {_COMMAS}'],
+            )
+            for by in " ;"
+        ),
+        ("https://a:6443", ['CP_HOSTS: https:// means nothing here, in "https://a:6443"; write a:6443']),
     ],
 )
 def test_faults(text: str, faults: list[str]) -> None:

@@ -43,6 +43,7 @@ def test_encoded_it_is_the_same_path(path: bytes) -> None:
 @example(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 @example(b"GET http:// HTTP/1.1\r\n\r\n")
 @example(b"GET / HTTP/999999999999999999999.1\r\n\r\n")
+@example(b"GET / HTTP/" + b"9" * 5000 + b".1\r\n\r\n")
 def test_whatever_comes_it_is_a_head_or_a_fault(data: bytes) -> None:
     head = parse_head(data)
     assert head.fault in (0, 400, 505)

@@ -126,6 +126,13 @@ def test_what_is_refused(pattern: str, fault: str) -> None:
         compile_regex(pattern, any_case=False)
 
 
+@pytest.mark.parametrize("kind", ":.=")
+def test_a_set_that_is_not_closed_takes_no_time_however_long_it_is(kind: str) -> None:
+    """Each backslash more would double it, were there two ways to read one."""
+    with pytest.raises(ValueFault, match=r"^missing closing bracket"):
+        compile_regex(f"[[{kind}a" + "\\" * 60, any_case=False)
+
+
 def test_sets_that_nobody_knows() -> None:
     with pytest.raises(ValueFault, match=r"^unknown set in brackets; known are \[:alnum:\]"):
         compile_regex("[[:x:]]", any_case=False)
