@@ -6,13 +6,11 @@ Where a time is given as an hour, what is asserted cannot have happened because 
 from __future__ import annotations
 
 import errno
-import os
 import random
-import resource
 import socket
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 
 import pytest
@@ -29,6 +27,7 @@ from kubelb.worker.dial import Dial
 from kubelb.worker.sightings import Sightings
 from kubelb.worker.view import PoolView
 from tests.real.relay.rig import connection, read_to_the_end
+from tests.support.descriptors import descriptors_left
 from tests.support.eventually import eventually
 from tests.support.holes import Hole, a_hole
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of, refusing, reset
@@ -339,23 +338,10 @@ def listener() -> Iterator[socket.socket]:
         yield listener
 
 
-@contextmanager
-def no_descriptors() -> Iterator[None]:
-    """This process can open nothing within."""
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, allowed[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
-
-
 def test_without_a_descriptor_for_another_the_first_is_waited_for(hole: Hole, answering: list[SocketAddress]) -> None:
     with ExitStack() as stack:
         still = Still(a_snapshot([hole.address, answering[0]], connect_timeout=2, hedge_delay=0.25), stack)
-        with no_descriptors():
+        with descriptors_left(0):
             for now in (0.25, 0.35, 1.9):
                 still.expire(now)
             assert still.exhausted == 3

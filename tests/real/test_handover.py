@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from kubelb.relay.session import Flow
 from kubelb.snapshot import SocketAddress
+from kubelb.stats import Count
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER, FROM_WORKER, TO_WORKER
-from kubelb.wire.messages import Ready, Stop
+from kubelb.wire.messages import Ready, Stop, Taken
+from tests.real.relay.rig import SMALL, digest, fill, read_to_the_end
+from tests.support.descriptors import descriptors_left
 from tests.support.eventually import eventually
-from tests.support.identity import keep, leave
-from tests.support.lanes import RunningLane, a_lane, a_snapshot
+from tests.support.identity import keep, leave, name_of
+from tests.support.lanes import DEADLINE, RunningLane, a_lane, a_snapshot
 from tests.support.proxy import EchoServers, echoes
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
+
+COUNTED = {"opened": Count.OPENED, "closed": Count.CLOSED, "up": Count.BYTES_UP, "down": Count.BYTES_DOWN}
+MUCH = random.Random(1).randbytes(32 << 20)
+"""More than all sockets on a session's way hold."""
+_OFTEN = 30
+"""Looks in a row at which nothing has moved, for that to be the end of it."""
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +88,163 @@ def test_one_that_leaves_takes_no_more(servers: list[SocketAddress], before: boo
         assert all(map(echoes, clients))
         assert giver.clients == len(clients)
         assert emptied == [1]
+
+
+def sent_over(giver: RunningLane, taker: RunningLane) -> None:
+    """All sessions, when it returns; whose channel it was is closed on both sides."""
+    ours, theirs = Channel.pair(FROM_TAKER, FROM_GIVER)
+    taker.run(lambda: taker.lane.receive(theirs))
+    giver.run(lambda: giver.lane.hand_over([ours]))
+    eventually(giver.is_quiet, "it has none any more")
+    giver.run(lambda: giver.lane.thread.unwatch(ours.fileno()))
+    ours.close()
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["shared", "alone"])
+def test_each_byte_and_each_session_is_counted_once(servers: list[SocketAddress], share: bool) -> None:
+    """By one of the two threads: the sums are looked at when nothing can change them any more."""
+    words, count = b"are you there?", 5
+    with a_lane(a_snapshot(servers), share) as giver, a_lane(a_snapshot(servers), share) as taker:
+        clients = [keep(giver.address)[0] for _ in range(count)]
+        assert all(echoes(client, words) for client in clients)
+        sent_over(giver, taker)
+        assert all(echoes(client, words) for client in clients)
+        for client in clients:
+            leave(client)
+        eventually(taker.is_quiet, "all have gone")
+        sums = {name: giver.count(word)[0] + taker.count(word)[0] for name, word in COUNTED.items()}
+        up = 2 * count * len(words)
+        greetings = count * len(f"{name_of(servers[0])}\n")
+        assert sums == {"opened": count, "closed": count, "up": up, "down": up + greetings}
+
+
+def test_how_a_vanished_server_is_noticed_goes_along(servers: list[SocketAddress]) -> None:
+    """The options of a connection are set once it has lasted for a while; this one is handed over before."""
+    snapshot = a_snapshot(servers, keepalive=77.0, user_timeout=88.0)
+    with a_lane(snapshot) as giver, a_lane(snapshot) as taker:
+        client, _ = keep(giver.address)
+        sent_over(giver, taker)
+        (session,) = taker.lane.thread.sessions()
+        options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE), (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)]
+        assert [session.server.getsockopt(*option) for option in options] == [1, 88_000]
+        leave(client)
+
+
+class Blocked:
+    """A session through a lane that holds back bytes in both directions, for neither end reads."""
+
+    def __init__(self, stack: ExitStack, lane: RunningLane, listener: socket.socket) -> None:
+        self._client = stack.enter_context(socket.socket())
+        self._client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        self._client.connect(lane.address)
+        self._server = stack.enter_context(listener.accept()[0])
+        (session,) = eventually(lane.lane.thread.sessions, "there is a session")
+        for near in (session.client, session.server):
+            # Else the kernel finds more room by and by.
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+        self._up = _filled(self._client, session.up)
+        self._down = _filled(self._server, session.down)
+
+    def assert_whole(self) -> None:
+        """All arrives that was sent, and so do both ends."""
+        for sock in (self._client, self._server):
+            sock.shutdown(socket.SHUT_WR)
+        assert digest(read_to_the_end(self._server)) == digest(MUCH[: self._up])
+        assert digest(read_to_the_end(self._client)) == digest(MUCH[: self._down])
+
+
+def _filled(sock: socket.socket, flow: Flow) -> int:
+    """Send until nothing moves any more and some is held back: so many bytes."""
+    sent, still, before = 0, 0, (0, 0)
+
+    def stands_still() -> bool:
+        nonlocal sent, still, before
+        sent += fill(sock, memoryview(MUCH)[sent:])
+        held, now = flow.held, (sent, flow.moved)
+        still, before = (still + 1 if now == before and held is not None else 0), now
+        return still == _OFTEN
+
+    eventually(stands_still, "it is held back")
+    return sent
+
+
+@pytest.fixture
+def deaf() -> Iterator[socket.socket]:
+    """Servers that read nothing by themselves."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(DEADLINE)
+        yield listener
+
+
+def test_bytes_that_are_held_back_go_along(deaf: socket.socket) -> None:
+    """With the pipes that they are in: what is left open of the copies is found by the fixture that counts."""
+    snapshot = a_snapshot([deaf.getsockname()])
+    with a_lane(snapshot) as giver, a_lane(snapshot) as taker, ExitStack() as stack:
+        blocked = Blocked(stack, giver, deaf)
+        sent_over(giver, taker)
+        blocked.assert_whole()
+
+
+def test_bytes_that_are_held_back_stay_where_the_channel_is_full(deaf: socket.socket) -> None:
+    """Nothing comes back from there, until its end does: the session goes on here, and nothing is left open."""
+    with a_lane(a_snapshot([deaf.getsockname()])) as giver, ExitStack() as stack:
+        blocked = Blocked(stack, giver, deaf)
+        ours, theirs = Channel.pair(FROM_TAKER, FROM_GIVER)
+        ours._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        while theirs_has_room(ours):
+            pass
+        giver.run(lambda: giver.lane.hand_over([ours]))
+        theirs.close()
+        blocked.assert_whole()
+
+
+def theirs_has_room(channel: Channel[Taken]) -> bool:
+    return channel.offer(Taken(1, taken=False))
+
+
+NEEDED = 6
+"""Descriptors that come with a session that holds back bytes in both directions."""
+
+
+@pytest.mark.parametrize("left", range(NEEDED + 1))
+def test_a_taker_that_has_too_few_descriptors_left_takes_nothing(deaf: socket.socket, left: int) -> None:
+    """Of those that came along none is left open, and the giver goes on with the session."""
+    snapshot = a_snapshot([deaf.getsockname()])
+    with a_lane(snapshot) as giver, a_lane(snapshot) as taker, ExitStack() as stack:
+        blocked = Blocked(stack, giver, deaf)
+        ours, theirs = Channel.pair(FROM_TAKER, FROM_GIVER)
+        giver.run(lambda: giver.lane.hand_over([ours]))
+        assert giver.clients == 1
+        with descriptors_left(left):
+            taker.run(lambda: taker.lane.receive(theirs))
+            eventually(lambda: is_read(giver, taker), "it is taken or not")
+        assert (giver.clients, taker.clients) == ((0, 1) if left == NEEDED else (1, 0))
+        blocked.assert_whole()
+        giver.run(lambda: giver.lane.thread.unwatch(ours.fileno()))
+        ours.close()
+
+
+def is_read(giver: RunningLane, taker: RunningLane) -> bool:
+    """Whether the answer has come to the giver."""
+    giver.run(lambda: None)
+    return all(not one.sent for one in giver.lane._giver._takers)
+
+
+@pytest.mark.parametrize("left", range(5))
+def test_a_giver_that_has_too_few_descriptors_left_keeps_what_it_has(deaf: socket.socket, left: int) -> None:
+    """It needs one for each end of each pipe, for a moment."""
+    snapshot = a_snapshot([deaf.getsockname()])
+    with a_lane(snapshot) as giver, a_lane(snapshot) as taker, ExitStack() as stack:
+        blocked = Blocked(stack, giver, deaf)
+        ours, theirs = Channel.pair(FROM_TAKER, FROM_GIVER)
+        with descriptors_left(left):
+            giver.run(lambda: giver.lane.hand_over([ours]))
+        taker.run(lambda: taker.lane.receive(theirs))
+        eventually(lambda: is_read(giver, taker), "it is taken or not")
+        assert (giver.clients, taker.clients) == ((0, 1) if left == 4 else (1, 0))
+        blocked.assert_whole()
+        giver.run(lambda: giver.lane.thread.unwatch(ours.fileno()))
+        ours.close()
