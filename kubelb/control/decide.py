@@ -15,6 +15,9 @@ from kubelb.snapshot import GOOD, Pool, Server, Snapshot, State
 DRAINED = "the operator wants it empty"
 REMOVED = "it is no member any more"
 
+_DRAIN_TIMEOUT = configured.Pool(servers=()).drain_timeout
+"""Of a pool whose own is not known."""
+
 Level = Literal["debug", "info", "warning"]
 _LEVELS: dict[State, Level] = {"suspect": "debug", "draining": "warning", "down": "warning"}
 """Any other state is ``info``."""
@@ -33,9 +36,10 @@ def decide(
 ) -> Snapshot:
     """The snapshot as the servers' conditions, by slot, would have it.
 
-    The version grows when something has changed that workers go by.
+    The version grows when something has changed that workers go by. A pool without ``settings`` is leaving, and what
+    they were nobody knows any more.
     """
-    pools = tuple(_pool(pool, conditions, settings[pool.name], now) for pool in snapshot.pools)
+    pools = tuple(_pool(pool, conditions, settings.get(pool.name), now) for pool in snapshot.pools)
     changed = any(_working(pool) != _working(before) for pool, before in zip(pools, snapshot.pools, strict=True))
     return msgspec.structs.replace(snapshot, version=snapshot.version + changed, pools=pools)
 
@@ -48,7 +52,7 @@ def _working(pool: Pool) -> list[tuple[object, ...]]:
     ]
 
 
-def _pool(pool: Pool, conditions: Mapping[int, Condition], settings: configured.Pool, now: float) -> Pool:
+def _pool(pool: Pool, conditions: Mapping[int, Condition], settings: configured.Pool | None, now: float) -> Pool:
     judged = [_judged(server, conditions.get(server.slot), now) for server in pool.servers]
     good = {server.slot for server in judged if server.state in GOOD}
     servers = tuple(
@@ -80,12 +84,14 @@ def _judged(server: Server, condition: Condition | None, now: float) -> Server:
     )
 
 
-def _cut_at(server: Server, settings: configured.Pool, others: bool) -> float | None:
+def _cut_at(server: Server, settings: configured.Pool | None, others: bool) -> float | None:
     """When its sessions are to be reset; ``others``: they have somewhere else to go.
 
     Where nothing else is up nobody's session is cut, it may be the probes that are broken: unless the server has been
     removed, which is no matter of probes.
     """
+    if settings is None:
+        return server.since + _DRAIN_TIMEOUT if server.cut_at is None else server.cut_at
     if server.removed:
         return server.since + settings.drain_timeout
     on_down = settings.health.on_down

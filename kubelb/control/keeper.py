@@ -15,6 +15,7 @@ import msgspec
 
 from kubelb import log
 from kubelb.config.model import pools as configured
+from kubelb.config.model.config import Config
 from kubelb.control.decide import decide, news
 from kubelb.control.loop import Loop, Timer
 from kubelb.control.watch import Watch
@@ -35,7 +36,8 @@ _RESULTS: Final[Mapping[Kind, int]] = {
     Kind.FAILED: Count.PROBES_FAILED,
 }
 
-Publish = Callable[[Snapshot], None]
+Publish = Callable[[Snapshot, Config | None], None]
+"""Takes a snapshot that workers have to know, and the configuration, where it goes by another one since then."""
 
 
 class _Subject(NamedTuple):
@@ -61,8 +63,8 @@ class Keeper:
         """``settings`` are the pools as configured, ``row`` is control's own in the table."""
         self.snapshot = snapshot
         self._loop = loop
-        # A pool that is leaving may have been configured before this process was born.
-        self._settings = {pool.name: configured.Pool(servers=()) for pool in snapshot.pools} | dict(settings)
+        self._settings = dict(settings)
+        """Not of a pool that is leaving since before this process was born."""
         self._table = table
         self._row = row
         self._publish = publish
@@ -86,11 +88,11 @@ class Keeper:
                 self._watches[slot].start()
         self._plan_sweep()
 
-    def reload(self, wanted: Snapshot, settings: Mapping[str, configured.Pool]) -> None:
+    def reload(self, wanted: Snapshot, config: Config) -> None:
         """Go on with these members and settings. Raises :class:`~kubelb.discovery.members.TooManyServers`."""
         snapshot = merge(self.snapshot, wanted, SLOTS - 1)
-        self._settings |= settings
-        self._go_on_with(snapshot)
+        self._settings |= config.pools
+        self._go_on_with(snapshot, config)
 
     def found(self, pool: str, name: str, targets: Sequence[Target]) -> bool:
         """That name leads to these now. Whether there is room for them."""
@@ -108,11 +110,11 @@ class Keeper:
             self._go_on_with(snapshot)
         return True
 
-    def _go_on_with(self, snapshot: Snapshot) -> None:
+    def _go_on_with(self, snapshot: Snapshot, config: Config | None = None) -> None:
         for slot in snapshot.slots - self.snapshot.slots:
             self._row.forget(slot)
         self._leave({subject.server.slot: subject for subject in _subjects(snapshot, self._settings)})
-        self._decide(snapshot)
+        self._decide(snapshot, config)
         self.start()
 
     def _leave(self, subjects: Mapping[int, _Subject]) -> None:
@@ -180,8 +182,8 @@ class Keeper:
         """The operator wants these servers empty, or not any more."""
         self._decide(_changed(self.snapshot, slots, drained=wanted))
 
-    def _decide(self, snapshot: Snapshot) -> None:
-        self._show(decide(snapshot, self._conditions, self._settings, time.monotonic()))
+    def _decide(self, snapshot: Snapshot, config: Config | None = None) -> None:
+        self._show(decide(snapshot, self._conditions, self._settings, time.monotonic()), config)
 
     def _consider(self, slot: int, evidence: Evidence) -> Condition:
         health = self._subjects[slot].health
@@ -198,17 +200,17 @@ class Keeper:
         self._row.add(slot, _RESULTS[kind])
         self._row.observe(slot, Count.PROBE_SECONDS, seconds)
 
-    def _show(self, snapshot: Snapshot) -> None:
+    def _show(self, snapshot: Snapshot, config: Config | None) -> None:
         before, self.snapshot = self.snapshot, snapshot
         for event in news(before, snapshot):
             log.get().log(log.LEVELS[event.level], event.name, **event.fields)
         if snapshot.version != before.version:
-            self._publish(snapshot)
+            self._publish(snapshot, config)
 
 
 def _subjects(snapshot: Snapshot, settings: Mapping[str, configured.Pool]) -> Iterator[_Subject]:
     for pool in snapshot.pools:
-        health = settings[pool.name].health
+        health = settings[pool.name].health if pool.name in settings else configured.PASSIVE
         if health.probe != "off":
             for server in pool.servers:
                 if server.state != "disabled" and not server.removed:

@@ -25,6 +25,7 @@ from kubelb.config.model.config import Config
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
 from kubelb.config.toml.reader import parse_toml
+from kubelb.config.toml.writer import write_toml
 from kubelb.config.virtual import Virtual
 from kubelb.control import commands, status
 from kubelb.control.admin import Admin, Operations
@@ -47,6 +48,7 @@ from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FromControl, ToControl
 from kubelb.wire.messages import (
     Bound,
+    Configured,
     Quit,
     Ready,
     Reload,
@@ -220,8 +222,12 @@ class _Control:
         else:
             self._loop.at(time.monotonic() + _LOOK, lambda: self._leave(deadline))
 
-    def _publish(self, snapshot: Snapshot) -> None:
-        self._channel.send(SnapshotChanged(snapshot))
+    def _publish(self, snapshot: Snapshot, config: Config | None) -> None:
+        if config is None:
+            self._channel.send(SnapshotChanged(snapshot))
+        else:
+            workers = config.workers if isinstance(config.workers, int) else None
+            self._channel.send(Configured(snapshot, write_toml(config), workers))
 
     def _status(self) -> status.Status:
         """From any thread."""

@@ -18,7 +18,6 @@ from kubelb.config.model.config import Config
 from kubelb.config.model.listeners import Binding
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
-from kubelb.config.toml.writer import write_toml
 from kubelb.control import reloading
 from kubelb.control.discoverer import Discoverer
 from kubelb.control.keeper import Keeper
@@ -30,7 +29,7 @@ from kubelb.discovery.members import TooManyServers
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Count, Row
 from kubelb.wire.message_sets import FromControl
-from kubelb.wire.messages import Bind, Bound, Configured, Reloading
+from kubelb.wire.messages import Bind, Bound, Reloading
 
 _PATIENCE = 10.0
 """Seconds that the supervisor may take to bind addresses."""
@@ -164,12 +163,10 @@ class Reloads:
     def _change(self, wanted: Wanted) -> int:
         """On control's loop. Raises :class:`ConfigFault` where an upgrade has begun meanwhile."""
         self._check_upgrades()
-        self._keeper.reload(wanted.snapshot, wanted.config.pools)
+        self._keeper.reload(wanted.snapshot, wanted.config)
         self._leveller.reload(wanted.config.pools)
         self._discoverer.reload(wanted.config.pools)
         self._config = wanted.config
         self._follow(wanted.config, wanted.snapshot)
         log.set_levels(wanted.config.log.levels)
-        workers = wanted.config.workers if isinstance(wanted.config.workers, int) else None
-        self._say(Configured(write_toml(wanted.config), workers))
         return self._keeper.snapshot.version

@@ -11,7 +11,7 @@ from collections import Counter
 from kubelb.snapshot import Snapshot
 from kubelb.supervisor.plan import Place
 from kubelb.wire.message_sets import FromControl, FromWorker
-from kubelb.wire.messages import Ready, SessionList, Sighting, SnapshotChanged
+from kubelb.wire.messages import Configured, Ready, SessionList, Sighting, SnapshotChanged
 
 _AHEAD = 1.0
 """Seconds that a child's clock may be ahead of ours; all read the same one."""
@@ -25,7 +25,7 @@ def fault_in(message: FromWorker | FromControl, place: Place, snapshot: Snapshot
         return "has seen what is still to come"
     if isinstance(message, SessionList) and message.row not in place.rows:
         return f"speaks for the relay thread of row {message.row}"
-    if isinstance(message, SnapshotChanged):
+    if isinstance(message, SnapshotChanged | Configured):
         return _fault_of(message.snapshot, snapshot)
     return None
 

@@ -136,6 +136,7 @@ class Supervisor:
             service.go_by(message.snapshot)
         elif isinstance(message, Configured):
             service.reloaded = message.toml
+            service.go_by(message.snapshot)
             service.fill(message.workers)
         elif isinstance(message, Reloading):
             self._show_reload(message.under_way)

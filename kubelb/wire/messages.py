@@ -72,8 +72,10 @@ class Reloading(_Message, frozen=True, tag=True):
 
 
 class Configured(_Message, frozen=True, tag=True):
-    """Control to supervisor: what is configured since a reload; for the next control process, and for itself."""
+    """Control to supervisor: the snapshot that a reload has made, with what is configured since then, for the next
+    control process. The two come together: whoever goes by one without the other would probe strangers."""
 
+    snapshot: Snapshot
     toml: str
     workers: Annotated[int, Meta(ge=1)] | None
     """How many there are to be; None: as the machine has it."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kubelb.snapshot import Snapshot
 from kubelb.wire.channel import Channel, MessageLost, close_all
 from kubelb.wire.message_sets import (
     FROM_CONTROL,
@@ -39,9 +40,14 @@ def a_pair(takes: MessageSet[Any]) -> Iterator[tuple[Channel[Any], Channel[Any]]
     theirs.close()
 
 
+def configured(toml: str) -> Configured:
+    """A message that may be as large as one likes."""
+    return Configured(Snapshot(version=1, listeners=(), pools=()), toml, None)
+
+
 @pytest.mark.parametrize("size", [0, 1 << 16, 1 << 20, 1 << 24])
 def test_a_message_of_any_size(size: int) -> None:
-    message = Configured("x" * size, None)
+    message = configured("x" * size)
     with a_pair(FROM_CONTROL) as (ours, theirs):
         assert ours.send(message)
         assert theirs.receive() == message
@@ -63,7 +69,7 @@ def test_with_all_its_descriptors(size: int) -> None:
 
 
 def test_there_is_room_for_many_large_ones() -> None:
-    message = Configured("x" * (1 << 20), None)
+    message = configured("x" * (1 << 20))
     with a_pair(FROM_CONTROL) as (ours, theirs):
         assert all(ours.send(message) for _ in range(50))
         assert all(theirs.receive() == message for _ in range(50))
@@ -142,7 +148,7 @@ def _socket() -> int:
     return one.detach()
 
 
-MESSAGE = encode(Configured("", None))
+MESSAGE = encode(configured(""))
 FILES: dict[str, Callable[[], int]] = {
     "a pipe": _pipe,
     "a socket": _socket,
@@ -170,7 +176,7 @@ def test_a_file_that_will_not_do_is_refused(made: Callable[[], int]) -> None:
         with pytest.raises(MessageFault):
             channel.receive()
         send(stranger, IN_FILE, a_file(MESSAGE))
-        assert channel.receive() == Configured("", None)
+        assert channel.receive() == configured("")
 
 
 def test_an_older_kubelb_does_not_seal_what_it_leaves() -> None:
@@ -184,7 +190,7 @@ def test_an_older_kubelb_does_not_seal_what_it_leaves() -> None:
 
 def test_what_is_sent_in_a_file_cannot_be_changed() -> None:
     with a_pair(FROM_CONTROL) as (ours, theirs):
-        assert ours.send(Configured("x" * (1 << 20), None))
+        assert ours.send(configured("x" * (1 << 20)))
         _, ((_, _, payload),), _, _ = theirs._sock.recvmsg(1, socket.CMSG_SPACE(4))
         (fd,) = array.array("i", payload)
         assert fcntl.fcntl(fd, fcntl.F_GET_SEALS) == SEALS

@@ -41,7 +41,7 @@ from kubelb.health.machine import Evidence, Kind
 from kubelb.snapshot import Probe, Server, Snapshot, SocketAddress, State
 from kubelb.stats import Count, Table
 from kubelb.wire.message_sets import FromControl
-from kubelb.wire.messages import Bind, Bound, Configured, Release
+from kubelb.wire.messages import Bind, Bound, Release
 
 _PROBED: Final = Probe(ended_at=0.0, seconds=0.0)
 _LONG: Final = 10000.0
@@ -74,7 +74,7 @@ class Picture(NamedTuple):
     looked_up: list[tuple[str, Discovery]]
     levels: tuple[str, ...]
     request_logs: list[tuple[Key, AccessLog]]
-    workers: int | None
+    workers: int | str
 
 
 def _lookup(host: str, port: int, **hints: object) -> list[tuple[object, ...]]:
@@ -192,6 +192,8 @@ class Control:
         """Runs with ``config``, and reads ``file`` at a reload."""
         self.said: list[FromControl] = []
         """Since the last reload, but for snapshots."""
+        self.gone_by = config
+        """What the supervisor was told: another control would go by it, should this one die."""
         self._stage = stage
         self._file = file
         self._table = Table(1)
@@ -217,7 +219,6 @@ class Control:
         )
         self._snapshot = snapshot
         """The one that was published last."""
-        self._workers = _number(config)
         log.set_levels(snapshot.log.levels)
         self._follow(config, snapshot)
         self._keeper.start()
@@ -229,8 +230,10 @@ class Control:
         self._row.release()
         self._table.close()
 
-    def _publish(self, snapshot: Snapshot) -> None:
+    def _publish(self, snapshot: Snapshot, config: Config | None) -> None:
         self._snapshot = snapshot
+        if config is not None:
+            self.gone_by = config
 
     def _say(self, message: FromControl) -> None:
         self.said.append(message)
@@ -247,17 +250,11 @@ class Control:
         self.said.clear()
         self._stage.looked_up.clear()
         self._reloads.reload()
-        self._workers = self.configured().workers
 
     def bound(self) -> dict[str, Binding]:
         """What the supervisor was asked to listen on."""
         asked = (message.addresses for message in self.said if isinstance(message, Bind))
         return {address: binding for addresses in asked for address, binding in addresses.items()}
-
-    def configured(self) -> Configured:
-        """What the supervisor was told: another control goes by it, should this one die."""
-        (configured,) = (message for message in self.said if isinstance(message, Configured))
-        return configured
 
     def picture(self) -> Picture:
         """Of what has come of the start, or of the last reload; time passes."""
@@ -276,7 +273,7 @@ class Control:
             looked_up=looked_up,
             levels=self._stage.levels,
             request_logs=list(zip(keys, snapshot.request_logs, strict=True)),
-            workers=self._workers,
+            workers=self.gone_by.workers,
         )
 
     def _servers(self) -> Iterator[tuple[str, Server]]:
@@ -317,11 +314,6 @@ class Control:
         self._loop.pass_time(0)
         closed = (message for message in self.said if isinstance(message, Release))
         return [(names[message.slot], msgspec.structs.replace(message, slot=0)) for message in closed]
-
-
-def _number(config: Config) -> int | None:
-    """Of workers; None: as the machine has it."""
-    return config.workers if isinstance(config.workers, int) else None
 
 
 def _cut(server: Server) -> float | None:

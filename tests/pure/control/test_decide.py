@@ -56,6 +56,14 @@ def cuts(*states: State | None, **options: object) -> list[float | None]:
     return [server.cut_at for server in decided(*states, **options)]  # type: ignore[arg-type]
 
 
+@given(st.none() | st.floats(0, 2000))
+def test_nobody_knows_the_settings_of_a_pool_that_is_leaving(cut_at: float | None) -> None:
+    """Those who knew them have died, or were the supervisor before: what they have decided stays."""
+    leaving = a_server(1, removed=True, state="draining", since=900.0, reason=REMOVED, cut_at=cut_at)
+    (server,) = decide(a_snapshot(leaving), {}, {}, NOW).pools[0].servers
+    assert server.cut_at == (900.0 + 60 if cut_at is None else cut_at)
+
+
 def test_a_server_is_as_its_condition_says() -> None:
     (server,) = decided("suspect")
     assert (server.state, server.since, server.reason, server.proven) == ("suspect", 900.0, "because", True)

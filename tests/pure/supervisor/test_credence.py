@@ -8,7 +8,17 @@ from kubelb.snapshot import Pool, Server, Snapshot
 from kubelb.supervisor.credence import fault_in
 from kubelb.supervisor.plan import Place
 from kubelb.wire.message_sets import FromControl, FromWorker
-from kubelb.wire.messages import AskSessions, Quit, Ready, Release, SessionList, Sighting, SnapshotChanged, Upgrade
+from kubelb.wire.messages import (
+    AskSessions,
+    Configured,
+    Quit,
+    Ready,
+    Release,
+    SessionList,
+    Sighting,
+    SnapshotChanged,
+    Upgrade,
+)
 
 NOW = 1000.0
 WORKER = Place("worker-0", rows=(2, 3), pid=7)
@@ -36,6 +46,7 @@ def fault(message: FromWorker | FromControl, place: Place = WORKER) -> str | Non
         SessionList(1, 3, 0, (), last=True),
         SnapshotChanged(a_snapshot(6, 2, 1, 255)),
         SnapshotChanged(a_snapshot(7)),
+        Configured(a_snapshot(6, 2, 1, 255), "", None),
         AskSessions(1, None),
         Release(1, (), 0.0),
         Quit(gracefully=True),
@@ -64,9 +75,11 @@ def test_nobody_tells_of_the_sessions_of_another_row(row: int) -> None:
 @given(st.integers(0, RUNNING.version))
 def test_versions_grow(version: int) -> None:
     assert fault(SnapshotChanged(a_snapshot(version, 1)))
+    assert fault(Configured(a_snapshot(version, 1), "", None))
 
 
 @given(st.lists(st.integers(0, 255), max_size=20))
 def test_a_server_has_a_slot_of_its_own(slots: list[int]) -> None:
     wrong = 0 in slots or len(set(slots)) < len(slots)
     assert bool(fault(SnapshotChanged(a_snapshot(6, *slots)))) == wrong
+    assert bool(fault(Configured(a_snapshot(6, *slots), "", None))) == wrong

@@ -15,7 +15,6 @@ from kubelb.config.model.config import Config
 from kubelb.config.model.listeners import Binding
 from kubelb.config.model.logs import Syslog
 from kubelb.config.sources import Sources, load
-from kubelb.config.toml.reader import parse_toml
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address
 from tests.support.everything import everything, make_files
@@ -66,7 +65,7 @@ class Rig:
                 return [fault.path for fault in error.faults]
             known, wanted = _sockets(before), _sockets(after)
             assert control.bound() == {address: wanted[address] for address in wanted.keys() - known.keys()}
-            assert parse_toml(control.configured().toml, "reloaded").config == after
+            assert control.gone_by == after
             assert control.picture() == self.picture(after)
             return []
 
