@@ -25,7 +25,7 @@ from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.identity import ask, keep, leave, name_of
 from tests.support.program import impatient
-from tests.support.proxy import EchoServers, Proxy, a_config, echoes, reserved, running, suspended
+from tests.support.proxy import EchoServers, Proxy, a_config, echoes, gone, reserved, running, suspended
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -239,7 +239,9 @@ def test_what_a_control_process_said_before_it_died_counts(tmp_path: Path) -> No
         rig.write(rig.servers[1])
         with suspended([rig.proxy.supervisor]):
             assert len(adminclient.reload(rig.proxy.runtime_dir)) == 2, "neither worker has heard of it"
-            rig.proxy.control().kill()
+            control = rig.proxy.control()
+            control.kill()
+            eventually(lambda: gone(control), "it has died before anything is heard")
         rig.proxy.log.wait_for("child_died")
         eventually(lambda: is_answering(rig.proxy), "another one answers")
         eventually(lambda: rig.names() == [name_of(rig.servers[1])], "the other has left")

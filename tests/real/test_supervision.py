@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
@@ -20,8 +19,8 @@ from tests.support.proxy import (
     Proxy,
     a_config,
     a_proxy,
-    echoes,
     gone,
+    lives,
     reserved,
     running,
     sessions_by_thread,
@@ -34,13 +33,6 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 def servers() -> Iterator[IdentityServers]:
     with EchoServers(["127.0.0.1", "127.0.0.2"]) as echo_servers:
         yield echo_servers
-
-
-def lives(client: socket.socket) -> bool:
-    try:
-        return echoes(client)
-    except (ConnectionResetError, BrokenPipeError):
-        return False
 
 
 def test_a_killed_worker_takes_only_its_own_sessions(tmp_path: Path, servers: IdentityServers) -> None:

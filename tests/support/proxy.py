@@ -112,6 +112,12 @@ class Proxy:
     def status(self) -> Status:
         return adminclient.status(self.runtime_dir, DEADLINE)
 
+    def answer(self) -> Status | None:
+        """None: control has just died, or nobody runs."""
+        with suppress(adminclient.AdminFault):
+            return self.status()
+        return None
+
     def servers(self) -> tuple[ServerStatus, ...]:
         """Of the first pool, in configured order."""
         return self.status().pools[0].servers
@@ -267,6 +273,14 @@ def echoes(client: socket.socket, words: bytes = b"are you there?") -> bool:
     return heard == words
 
 
+def lives(client: socket.socket) -> bool:
+    """Whether there is still a session, which may have been broken off."""
+    try:
+        return echoes(client)
+    except (ConnectionResetError, BrokenPipeError):
+        return False
+
+
 def sessions_by_thread(worker: psutil.Process) -> list[int]:
     """How many sessions each relay thread of a worker holds: what its epoll watches, two sockets a session."""
     directory = Path("/proc", str(worker.pid))
@@ -288,11 +302,23 @@ def _connected(table: Path) -> list[str]:
 
 
 def gone(process: psutil.Process) -> bool:
-    """Whether it has ended, be it that nobody has taken note yet."""
+    """Whether it has ended, be it that nobody has taken note yet.
+
+    Its first thread may have while others have not: then nobody could.
+    """
     try:
-        return process.status() == psutil.STATUS_ZOMBIE
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1
     except psutil.NoSuchProcess:
         return True
+
+
+def refuses(address: SocketAddress) -> bool:
+    """Whether nobody listens there."""
+    try:
+        socket.create_connection(address, timeout=30).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 @contextmanager

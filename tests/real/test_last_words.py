@@ -1,0 +1,326 @@
+"""A child that is killed as soon as it has said something: what it has said counts, and nothing is left half done."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from kubelb.cli import adminclient
+from kubelb.cli.adminclient import AdminFault
+from kubelb.config.model.config import Config
+from kubelb.config.model.pools import PASSIVE, Health, Pool, Rebalance, Server
+from kubelb.config.toml.reader import read_toml
+from kubelb.config.toml.writer import write_toml
+from kubelb.config.values import Address, Duration
+from kubelb.control.commands import Drain, Undrain
+from kubelb.snapshot import SocketAddress
+from kubelb.wire.message_sets import FromControl, FromWorker
+from kubelb.wire.messages import (
+    AskSessions,
+    Bind,
+    Configured,
+    Quit,
+    Ready,
+    Receive,
+    Release,
+    Reloading,
+    SessionList,
+    Sighting,
+    SnapshotChanged,
+    Upgrade,
+)
+from tests.support.eventually import eventually
+from tests.support.identity import IdentityServers, ask, keep, leave, name_of
+from tests.support.last_words import Trap
+from tests.support.program import OURS, a_program
+from tests.support.proxy import (
+    EchoServers,
+    Proxy,
+    echoes,
+    gone,
+    lives,
+    refuses,
+    reserved,
+    sessions_by_thread,
+    suspended,
+)
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+PROBED = Health(probe="tcp", interval=Duration(0.05), slow_start=Duration(0))
+AT_ONCE = Rebalance(every=Duration(0.05), quiet=Duration(0))
+AN_HOUR = Duration(3600)
+
+
+class Rig:
+    """A proxy one of whose children is about to be killed."""
+
+    def __init__(self, proxy: Proxy, program: Path, trap: Trap, servers: list[SocketAddress], more: SocketAddress):
+        self.proxy = proxy
+        self.program = program
+        self.trap = trap
+        self.servers = servers
+        self.more = more
+        """An address that nobody listens on."""
+        self._file = proxy.runtime_dir.parent / "kubelb.toml"
+
+    def config(self) -> Config:
+        return read_toml(str(self._file)).config
+
+    def write(
+        self, *servers: Server, name: str = "pool", more: bool = False, workers: int = 2, **settings: object
+    ) -> None:
+        """A file with one pool of these, to be gone by; ``more``: also at the other address."""
+        config = self.config()
+        listen = (Address(*self.proxy.address), *([Address(*self.more)] if more else []))
+        listener = msgspec.structs.replace(config.listeners[0], listen=listen, pool=name)
+        pool = msgspec.structs.replace(Pool(servers=servers), **settings)
+        config = msgspec.structs.replace(config, workers=workers, listeners=(listener,), pools={name: pool})
+        self._file.write_text(write_toml(config))
+
+    def members(self) -> list[Server]:
+        return [Server(address=Address(*address)) for address in self.servers]
+
+    def reload(self) -> None:
+        assert adminclient.reload(self.proxy.runtime_dir) == ()
+
+    def drain(self, server: SocketAddress) -> None:
+        adminclient.command(self.proxy.runtime_dir, Drain(name_of(server)))
+
+    def reached(self) -> set[str]:
+        return {ask(self.proxy.address) for _ in range(8)}
+
+
+@contextmanager
+def a_rig(directory: Path, takes: str, *words: type[msgspec.Struct], count: int = 1, **options: Any) -> Iterator[Rig]:
+    """One whose child dies of such a word; ``options`` as :class:`Trap` takes them."""
+    with ExitStack() as stack:
+        servers = stack.enter_context(EchoServers(["127.0.0.1"] * 2)).addresses
+        trap = Trap(directory, takes, words, count, **options)
+        proxy, program = stack.enter_context(a_program(directory, servers, trap.code))
+        rig = Rig(proxy, program, trap, servers, stack.enter_context(reserved()))
+        yield rig
+        assert trap.has_sprung
+        assert not proxy.log.events("child_misbehaved")
+
+
+def fails(deed: Callable[[], object]) -> None:
+    """The one who is asked dies before it answers."""
+    with pytest.raises(AdminFault):
+        deed()
+
+
+# Control.
+
+
+def said_ready(rig: Rig) -> None:
+    """The one that comes in its place dies of that."""
+    rig.proxy.control().kill()
+    rig.proxy.log.wait_for("child_died", count=2, child="control")
+
+
+def said_snapshot(rig: Rig) -> None:
+    fails(lambda: rig.drain(rig.servers[0]))
+    eventually(rig.proxy.answer, "another control answers")
+    assert [server.drained for server in rig.proxy.servers()] == [True, False]
+    assert rig.reached() == {name_of(rig.servers[1])}
+
+
+def said_release(rig: Rig) -> None:
+    """Those that were to go back to a better server do so in the end."""
+    first, second = rig.members()
+    better = msgspec.structs.replace(first, tier=0), msgspec.structs.replace(second, tier=1)
+    rig.write(*better, health=PROBED, rebalance=AT_ONCE)
+    rig.reload()
+    eventually(lambda: {server.state for server in rig.proxy.servers()} == {"up"}, "both are up")
+    rig.drain(rig.servers[0])
+    with ExitStack() as stack:
+        clients = [stack.enter_context(keep(rig.proxy.address)[0]) for _ in range(4)]
+        with suppress(AdminFault):  # It may have no time to answer.
+            adminclient.command(rig.proxy.runtime_dir, Undrain(name_of(rig.servers[0])))
+        assert [client.recv(1) for client in clients] == [b""] * 4
+
+
+def said_ask_sessions(rig: Rig) -> None:
+    fails(lambda: adminclient.sessions(rig.proxy.runtime_dir))
+    eventually(rig.proxy.answer, "another control answers")
+    answer = adminclient.sessions(rig.proxy.runtime_dir)
+    assert (len(answer.sessions), answer.unanswered) == (1, ())
+
+
+def said_reloading(rig: Rig) -> None:
+    """It has not begun."""
+    rig.write(rig.members()[0], health=PASSIVE)
+    fails(rig.reload)
+    eventually(rig.proxy.answer, "another control answers")
+    assert len(rig.proxy.servers()) == 2
+
+
+def said_bind(rig: Rig) -> None:
+    """Whoever connected there would be held for ever."""
+    rig.write(*rig.members(), health=PASSIVE, more=True)
+    fails(rig.reload)
+    eventually(rig.proxy.answer, "another control answers")
+    eventually(lambda: refuses(rig.more), "it is not listened there any more")
+    rig.reload()
+    assert ask(rig.more)
+
+
+def said_configured(rig: Rig) -> None:
+    rig.write(*rig.members(), health=PROBED, name="other", more=True)
+    fails(rig.reload)
+    eventually(rig.proxy.answer, "another control answers")
+    eventually(lambda: {server.state for server in rig.proxy.servers()} == {"up"}, "it probes")
+    assert ask(rig.more)
+
+
+def said_upgrade(rig: Rig) -> None:
+    rig.program.write_text(OURS)
+    old = rig.proxy.supervisor
+    fails(rig.proxy.upgrade)
+    eventually(lambda: gone(old), "another supervisor is in its place")
+    assert rig.proxy.pid != old.pid
+
+
+OF_CONTROL: dict[type[msgspec.Struct], Callable[[Rig], None]] = {
+    Ready: said_ready,
+    SnapshotChanged: said_snapshot,
+    Release: said_release,
+    AskSessions: said_ask_sessions,
+    Reloading: said_reloading,
+    Bind: said_bind,
+    Configured: said_configured,
+    Upgrade: said_upgrade,
+}
+
+
+def test_all_that_control_may_say_is_tried() -> None:
+    assert {*OF_CONTROL, Quit} == set(typing.get_args(FromControl))
+
+
+@pytest.mark.parametrize("word", OF_CONTROL, ids=lambda word: word.__name__)
+def test_the_last_word_of_control_counts(tmp_path: Path, word: type[msgspec.Struct]) -> None:
+    with a_rig(tmp_path, "TO_CONTROL", word) as rig, keep(rig.proxy.address)[0] as client:
+        rig.trap.arm()
+        OF_CONTROL[word](rig)
+        rig.proxy.log.wait_for("child_died", child="control")
+        eventually(rig.proxy.answer, "control answers")
+        rig.reload()
+        assert echoes(client)
+        leave(client)
+
+
+def test_what_control_has_said_before_it_died_is_heard_to_its_end(tmp_path: Path) -> None:
+    """Whoever comes in its place would go on from what was heard by chance."""
+    with a_rig(tmp_path, "TO_CONTROL", SnapshotChanged, others=100) as rig:
+        control = rig.proxy.control()
+        rig.trap.arm()
+        with suspended([rig.proxy.supervisor]):
+            fails(lambda: rig.drain(rig.servers[0]))
+            eventually(lambda: gone(control), "it has died before anything is heard")
+        eventually(rig.proxy.answer, "another control answers")
+        assert [server.drained for server in rig.proxy.servers()] == [True, False]
+        assert rig.reached() == {name_of(rig.servers[1])}
+
+
+def test_a_stop_that_control_has_passed_on_before_it_died(tmp_path: Path) -> None:
+    with a_rig(tmp_path, "TO_CONTROL", Quit) as rig:
+        rig.trap.arm()
+        adminclient.stop(rig.proxy.runtime_dir, gracefully=True)
+        assert rig.proxy.wait() == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_reload_is_gone_by_as_a_whole_or_not_at_all(tmp_path: Path, count: int) -> None:
+    """Control dies in the midst of one, after so many messages."""
+    with a_rig(tmp_path, "TO_CONTROL", *OF_CONTROL, count=count) as rig, keep(rig.proxy.address)[0] as client:
+        rig.write(*rig.members(), health=PROBED, name="other", more=True)
+        rig.trap.arm()
+        fails(rig.reload)
+        eventually(rig.proxy.answer, "another control answers")
+        pool = rig.proxy.status().pools[0]
+        if pool.name == "other":
+            eventually(lambda: {server.state for server in rig.proxy.servers()} == {"up"}, "it probes as configured")
+            assert ask(rig.more)
+        else:
+            assert [(server.state, server.probe) for server in pool.servers] == [("unknown", None)] * 2
+            eventually(lambda: refuses(rig.more), "it is not listened there")
+        rig.reload()
+        assert rig.proxy.status().pools[0].name == "other"
+        assert ask(rig.more)
+        assert echoes(client)
+        leave(client)
+
+
+# Workers.
+
+
+def worker_said_ready(rig: Rig) -> None:
+    """The one that comes in the place of another dies of that."""
+    rig.proxy.workers()[0].kill()
+    rig.proxy.log.wait_for("child_died", count=2)
+
+
+def worker_said_sighting(rig: Rig) -> None:
+    """That somebody was refused has the server looked at, which nobody would else for an hour."""
+    first, second = rig.members()
+    with IdentityServers(["127.0.0.1"]) as going:
+        rig.write(
+            Server(address=Address(*going.addresses[0])),
+            msgspec.structs.replace(second, backup=True),
+            health=msgspec.structs.replace(PROBED, interval=AN_HOUR),
+        )
+        rig.reload()
+        eventually(lambda: {server.state for server in rig.proxy.servers()} == {"up"}, "both are up")
+    with suppress(ConnectionError):
+        ask(rig.proxy.address)
+    eventually(lambda: rig.proxy.servers()[0].state in ("suspect", "down"), "it has been looked at")
+    rig.write(first, second)
+
+
+def worker_said_sessions(rig: Rig) -> None:
+    answer = adminclient.sessions(rig.proxy.runtime_dir)
+    assert len(answer.sessions) <= 2
+    rig.proxy.log.wait_for("child_died")
+    eventually(lambda: len(rig.proxy.workers()) == 2, "another worker is in its place")
+    assert adminclient.sessions(rig.proxy.runtime_dir).unanswered == ()
+
+
+OF_WORKERS: dict[type[msgspec.Struct], Callable[[Rig], None]] = {
+    Ready: worker_said_ready,
+    Sighting: worker_said_sighting,
+    SessionList: worker_said_sessions,
+}
+
+
+@pytest.mark.parametrize("word", typing.get_args(FromWorker), ids=lambda word: word.__name__)
+def test_the_last_word_of_a_worker_counts(tmp_path: Path, word: type[msgspec.Struct]) -> None:
+    with a_rig(tmp_path, "TO_WORKER", word) as rig:
+        rig.trap.arm()
+        OF_WORKERS[word](rig)
+        rig.proxy.log.wait_for("child_died")
+        eventually(lambda: len(rig.proxy.workers()) == 2, "another worker is in its place")
+        rig.reload()
+        assert len(rig.reached()) == 2
+
+
+def test_sessions_that_a_dead_worker_was_to_take_go_to_the_one_in_its_place(tmp_path: Path) -> None:
+    with a_rig(tmp_path, "TO_WORKER", Receive, heard=True) as rig, ExitStack() as held:
+        before = rig.proxy.workers()
+        clients = [held.enter_context(keep(rig.proxy.address)[0]) for _ in range(8)]
+        while not all(sum(sessions_by_thread(worker)) for worker in before):
+            clients.append(held.enter_context(keep(rig.proxy.address)[0]))
+        _, given = (sum(sessions_by_thread(worker)) for worker in before)
+        rig.trap.arm()
+        rig.write(*rig.members(), health=PASSIVE, workers=1)
+        rig.reload()
+        rig.proxy.log.wait_for("child_died", pid=before[0].pid)
+        eventually(lambda: all(map(gone, before)), "the other has given all that it had")
+        assert [sum(sessions_by_thread(worker)) for worker in rig.proxy.workers()] == [given]
+        assert sum(map(lives, clients)) == given
