@@ -401,7 +401,7 @@ def test_what_is_not_possible_here_is_no_fault_of_a_server(
             still.client.recv(1)
         assert still.count(Count.ACTIVE) == still.count(Count.DIAL_FAILURES) == [0, 0, 0]
         assert not still.sightings
-        said = [record["server"] for record in logs if record["event"] == "connect_not_possible"]
+        said = [record["server"] for record in logs if record["event"] == "connect_impossible"]
         assert said == [name_of(server) for server in answering]
 
 

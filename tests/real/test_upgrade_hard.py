@@ -188,11 +188,15 @@ from kubelb.wire.channel import Channel
 from kubelb.wire.messages import Ready
 from kubelb.worker import main as worker
 
+def wait_until_parent_is(state):
+    while Path("/proc", str(os.getppid()), "stat").read_text().rpartition(")")[2].split()[0] != state:
+        pass
+
 def stop_parent_and_run(setup, run=worker.run):
     if setup.index == 1:
+        wait_until_parent_is("S")
         os.kill(os.getppid(), signal.SIGSTOP)
-        while Path("/proc", str(os.getppid()), "stat").read_text().rpartition(")")[2].split()[0] != "T":
-            pass
+        wait_until_parent_is("T")
     run(setup)
 
 def send_and_note(channel, message, fds=(), send=Channel.send):
@@ -203,7 +207,8 @@ def send_and_note(channel, message, fds=(), send=Channel.send):
 
 worker.run, Channel.send = stop_parent_and_run, send_and_note
 """
-"""Its last child stops the supervisor before it says that it serves; each makes a file when it has said so."""
+"""Its last child stops the supervisor, which sleeps as it waits for its children, before it says that it serves; each
+makes a file when it has said so."""
 
 
 # Two at once.

@@ -576,9 +576,16 @@ def test_a_file_that_would_have_to_be_waited_for_is_not_opened(made: Certificate
     assert result == not_asked(f"own file {pipe}: not a regular file")
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    "code",
+    [
+        *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
+        *(errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EPERM, errno.EACCES),
+    ],
+    ids=errno.errorcode.get,
+)
 @pytest.mark.parametrize("call", ["socket", "connect"])
-def test_what_this_machine_has_no_more_of_says_nothing_about_the_server(call: str, code: int) -> None:
+def test_what_this_machine_has_no_more_of_or_forbids_says_nothing_about_the_server(call: str, code: int) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         probing(listener.getsockname(), Health(probe="tcp")) as prober,

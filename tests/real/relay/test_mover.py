@@ -124,6 +124,42 @@ def test_an_idle_session_holds_no_conduit(zero_copy: bool) -> None:
         assert link.session.up.held is link.session.down.held is None
 
 
+def _say_before(driver: Driver, link: Link) -> None:
+    link.client.sendall(b"x")
+    driver.mover.adopt(link.session)
+
+
+def _say_and_end(driver: Driver, link: Link) -> None:
+    driver.mover.adopt(link.session)
+    link.client.sendall(b"x")
+    link.client.shutdown(socket.SHUT_WR)
+
+
+def _say_after_urgent_data(driver: Driver, link: Link) -> None:
+    driver.mover.adopt(link.session)
+    link.client.send(b"!", socket.MSG_OOB)
+    link.client.sendall(b"x")
+
+
+def _say(driver: Driver, link: Link) -> None:
+    driver.mover.adopt(link.session)
+    link.client.sendall(b"x")
+
+
+@both_conduits
+@pytest.mark.parametrize("says", [_say, _say_before, _say_and_end, _say_after_urgent_data])
+def test_what_is_said_is_activity_however_it_comes(zero_copy: bool, says: Callable[[Driver, Link], None]) -> None:
+    driver, link = Driver(zero_copy), Link.make()
+    try:
+        driver.mover.now += 5.0
+        says(driver, link)
+        driver.until(lambda: link.session.up.moved, "it is moved")
+        assert link.session.moved_at == link.session.up.first_at == driver.mover.now
+    finally:
+        driver.close()
+        link.close()
+
+
 @both_conduits
 def test_what_is_taken_of_held_back_bytes_is_activity(zero_copy: bool) -> None:
     """A slow reader is not idle, one that reads nothing is."""
