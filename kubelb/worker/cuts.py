@@ -45,19 +45,20 @@ class Cuts:
     def _carry_out(self, slot: int, cut_at: float, spread: float) -> None:
         order = self._orders.get(slot)
         if order is None or order.cut_at != cut_at:
-            order = self._orders[slot] = _Order(self._thread, self._rng, slot, cut_at, spread)
-        order.go_on()
+            order = self._orders[slot] = _Order(self._thread, self._rng, slot, cut_at)
+        order.go_on(spread)
 
 
 class _Order:
     """``wheel_key`` is the relay thread's."""
 
-    def __init__(self, thread: RelayThread, rng: random.Random, slot: int, cut_at: float, spread: float) -> None:
+    def __init__(self, thread: RelayThread, rng: random.Random, slot: int, cut_at: float) -> None:
         self.cut_at = cut_at
         self._thread = thread
         self._rng = rng
         self._slot = slot
-        self._spread = spread
+        self._spread = 0.0
+        """Seconds."""
         self._left: list[tuple[float, Session]] | None = None
         """Whom to cut when, the next one last; None before the moment has come."""
         self._withdrawn = True
@@ -68,7 +69,9 @@ class _Order:
         self._withdrawn = True
         self._thread.drop_deadline(self)
 
-    def go_on(self) -> None:
+    def go_on(self, spread: float) -> None:
+        """``spread`` counts for whoever has not got a moment yet."""
+        self._spread = spread
         self._withdrawn = False
         self.expired()
 

@@ -209,11 +209,15 @@ def on_slot(rig: Rig, slot: int, count: int = 1) -> list[Link]:
     return links
 
 
-def seen(rig: Rig, cuts: Cuts, cut_at: Mapping[int, float], reset_spread: float) -> None:
+def ordered(cut_at: Mapping[int, float], reset_spread: float) -> Snapshot:
     snapshot = a_snapshot([("127.0.0.1", 1), ("127.0.0.1", 2)], reset_spread=reset_spread)
     for slot, moment in cut_at.items():
         snapshot = with_server(snapshot, slot - 1, cut_at=moment)
-    rig.run(lambda: cuts.see(snapshot))
+    return snapshot
+
+
+def seen(rig: Rig, cuts: Cuts, cut_at: Mapping[int, float], reset_spread: float) -> None:
+    rig.run(lambda: cuts.see(ordered(cut_at, reset_spread)))
 
 
 def living(rig: Rig, links: list[Link]) -> list[Link]:
@@ -242,6 +246,21 @@ def test_an_order_strikes_whoever_is_there_when_its_moment_comes() -> None:
         seen(rig, cuts, {1: time.monotonic() + 0.2}, reset_spread=0.2)
         links += on_slot(rig, 1)
         assert all(is_reset(link.client) for link in links)
+
+
+def test_a_spread_that_is_changed_counts_unless_the_moment_has_come() -> None:
+    with Rig() as rig:
+        cuts = Cuts(rig.thread, Draws(0.5))
+        (link,) = on_slot(rig, 1)
+        soon = {1: time.monotonic() + 0.5}
+        before, after = ordered(soon, reset_spread=1e6), ordered(soon, reset_spread=0.0)
+
+        def see_both() -> None:
+            cuts.see(before)
+            cuts.see(after)
+
+        rig.run(see_both)
+        assert is_reset(link.client)
 
 
 def test_a_session_that_comes_from_elsewhere_is_not_cut_by_an_order_that_is_withdrawn() -> None:
