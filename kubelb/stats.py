@@ -14,7 +14,7 @@ import mmap
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from kubelb.reasons import ValueFault
@@ -149,7 +149,10 @@ class Row:
         self._words = words[index * _STRIDE : (index + 1) * _STRIDE]
 
     def add(self, slot: int, count: int, n: int = 1) -> None:
-        self._words[slot * _WORDS + count] += n
+        """``n`` may be below zero, which a count never is: what is given back twice is not counted."""
+        words, at = self._words, slot * _WORDS + count
+        value = words[at] + n
+        words[at] = value if value > 0 else 0
 
     def put(self, slot: int, count: int, value: int) -> None:
         self._words[slot * _WORDS + count] = value
@@ -178,8 +181,8 @@ class Row:
 
     def ended(self, slot: int, how: int, seconds: float) -> None:
         """A session, after so long; ``how`` is the word for such an end."""
+        self.add(slot, Count.ACTIVE, -1)
         words, first = self._words, slot * _WORDS
-        words[first + Count.ACTIVE] -= 1
         words[first + how] += 1
         self.observe(slot, Count.SESSION_SECONDS, seconds)
 
@@ -293,6 +296,19 @@ class Table:
         """The value of every row, in order. Between two calls the supervisor may have added rows."""
         first = slot * _WORDS + count
         return list(self._words[first : first + self.rows * _STRIDE : _STRIDE])
+
+    def held(self, since: Callable[[int], int]) -> set[int]:
+        """The slots in which somebody may still count for a server that has left it.
+
+        There are sessions, or a relay thread that accepts clients goes by a snapshot from before ``since``: the first
+        version without that server.
+        """
+        oldest = min((seen for seen in self.each(0, Count.SNAPSHOT) if seen), default=None)
+        return {
+            slot
+            for slot in range(1, SLOTS)
+            if self.total(slot, Count.ACTIVE) or (oldest is not None and oldest < since(slot))
+        }
 
     def close(self) -> None:
         self._unmap()

@@ -75,6 +75,10 @@ class Keeper:
         self._subjects: dict[int, _Subject] = {}
         self._watches: dict[int, Watch] = {}
         self._sweeping: Timer | None = None
+        self._first_version = snapshot.version
+        """What has left before is in no snapshot from this one on."""
+        self._left_in: dict[int, int] = {}
+        """By slot: the first version without the server that has left it."""
 
     def start(self) -> None:
         """Probe whom the snapshot and the settings say. A supervisor that succeeds another has members of its own."""
@@ -90,7 +94,7 @@ class Keeper:
 
     def reload(self, wanted: Snapshot, config: Config) -> None:
         """Go on with these members and settings. Raises :class:`~kubelb.discovery.members.TooManyServers`."""
-        snapshot = merge(self.snapshot, wanted, SLOTS - 1)
+        snapshot = merge(self.snapshot, wanted, SLOTS - 1, self._held())
         self._settings |= config.pools
         self._go_on_with(snapshot, config)
 
@@ -98,7 +102,7 @@ class Keeper:
         """That name leads to these now. Whether there is room for them."""
         before = self.snapshot
         try:
-            snapshot = found(before, pool, name, targets, SLOTS - 1, time.monotonic())
+            snapshot = found(before, pool, name, targets, SLOTS - 1, time.monotonic(), self._held())
         except TooManyServers:
             what = "too many servers, with those that have not left yet"
             count = sum(len(target.hosts) for target in targets)
@@ -109,6 +113,10 @@ class Keeper:
             log.get().info("members_changed", pool=pool, server=name, added=added, removed=removed, altered=altered)
             self._go_on_with(snapshot)
         return True
+
+    def _held(self) -> set[int]:
+        """The slots that are nobody's yet: a worker may count there that has not heard who has left."""
+        return self._table.held(lambda slot: self._left_in.get(slot, self._first_version))
 
     def _go_on_with(self, snapshot: Snapshot, config: Config | None = None) -> None:
         for slot in snapshot.slots - self.snapshot.slots:
@@ -136,6 +144,7 @@ class Keeper:
         self._sweeping = None
         swept = sweep(self.snapshot, lambda slot: self._table.total(slot, Count.ACTIVE))
         if swept is not self.snapshot:
+            self._left_in |= dict.fromkeys(self.snapshot.slots - swept.slots, swept.version)
             self._decide(swept)
         self._plan_sweep()
 

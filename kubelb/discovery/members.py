@@ -7,7 +7,7 @@ member any more stays in the snapshot, draining, until its last session has gone
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -24,17 +24,27 @@ class TooManyServers(Exception):
     """Those that are wanted and those that have not left yet are more than can be counted."""
 
 
-def merge(running: Snapshot, wanted: Snapshot, slots: int) -> Snapshot:
-    """``wanted``, as just resolved, with what is known of the servers that run. Slots are 1 to ``slots`` in all.
+def merge(running: Snapshot, wanted: Snapshot, slots: int, held: Collection[int] = ()) -> Snapshot:
+    """``wanted``, as just resolved, with what is known of the servers that run. Slots are 1 to ``slots`` in all, and
+    those that are ``held`` are for nobody: somebody may still count there for a server that has left.
 
     Of names that are looked up while the proxy runs those addresses stay that are known. Pools and servers that are
     gone are at the end of their list. Raises :class:`TooManyServers`.
     """
-    return _merged(running, _with_known(running, wanted), slots)
+    return _merged(running, _with_known(running, wanted), slots, held)
 
 
-def found(running: Snapshot, pool: str, name: str, targets: Sequence[Target], slots: int, now: float) -> Snapshot:
-    """The servers of that name in the pool are those from ``now`` on that this leads to: at least one.
+def found(
+    running: Snapshot,
+    pool: str,
+    name: str,
+    targets: Sequence[Target],
+    slots: int,
+    now: float,
+    held: Collection[int] = (),
+) -> Snapshot:
+    """The servers of that name in the pool are those from ``now`` on that this leads to: at least one. The rest is as
+    in :func:`merge`.
 
     The same object, where that is no news. Raises :class:`TooManyServers`.
     """
@@ -42,7 +52,7 @@ def found(running: Snapshot, pool: str, name: str, targets: Sequence[Target], sl
     pools = tuple(_refilled(one, name, targets, now) if one.name == pool else one for one in wanted.pools)
     if pools == wanted.pools:
         return running
-    return _merged(running, msgspec.structs.replace(wanted, pools=pools), slots)
+    return _merged(running, msgspec.structs.replace(wanted, pools=pools), slots, held)
 
 
 def changes(before: Snapshot, after: Snapshot, pool: str) -> tuple[list[str], list[str], list[str]]:
@@ -116,10 +126,10 @@ def _with_known(running: Snapshot, wanted: Snapshot) -> Snapshot:
     return msgspec.structs.replace(wanted, pools=tuple(pools))
 
 
-def _merged(running: Snapshot, wanted: Snapshot, slots: int) -> Snapshot:
+def _merged(running: Snapshot, wanted: Snapshot, slots: int, held: Collection[int]) -> Snapshot:
     known = {_identity(pool, server): server for pool in running.pools for server in pool.servers}
     members = {_identity(pool, server) for pool in wanted.pools for server in pool.servers}
-    free = _free_slots(known.values(), slots)
+    free = _free_slots({*held, *(server.slot for server in known.values())}, slots)
     leaving = {pool.name: _leaving(pool, members) for pool in running.pools}
     pools = []
     for pool in wanted.pools:
@@ -149,9 +159,8 @@ def _identity(pool: Pool, server: Server) -> _Identity:
     return pool.name, server.name, server.address
 
 
-def _free_slots(taken: Iterable[Server], slots: int) -> Iterator[int]:
-    used = {server.slot for server in taken}
-    yield from (slot for slot in range(1, slots + 1) if slot not in used)
+def _free_slots(taken: Collection[int], slots: int) -> Iterator[int]:
+    return (slot for slot in range(1, slots + 1) if slot not in taken)
 
 
 def _leaving(pool: Pool, members: set[_Identity]) -> tuple[Server, ...]:

@@ -67,7 +67,9 @@ def from_predecessor(config: Config, snapshot: Snapshot, predecessor: Predecesso
         reason = "the kubelb before counts in another way, or does not seal what it counts in"
         log.get().warning("counters_begin_anew", reason=reason)
     try:
-        snapshot = merge(inheritance.legacy.snapshot, snapshot, SLOTS - 1)
+        legacy = inheritance.legacy.snapshot
+        held = () if table is None else table.held(lambda slot: legacy.version)
+        snapshot = merge(legacy, snapshot, SLOTS - 1, held)
     except TooManyServers:
         raise ConfigFault(
             Fault(what="too many servers, with those that have not left yet", instead="try again later")
@@ -75,7 +77,7 @@ def from_predecessor(config: Config, snapshot: Snapshot, predecessor: Predecesso
     rows = () if table is None else inheritance.legacy.rows
     if table is not None:
         # What servers of another time have left there; nobody counts there now.
-        table.forget(snapshot.slots - inheritance.legacy.snapshot.slots)
+        table.forget(snapshot.slots - legacy.slots)
     return Holdings(pidfile, SecondPid(config.process.pid_file), sockets, table or Table(1), snapshot, rows, left)
 
 

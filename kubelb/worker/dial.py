@@ -61,6 +61,7 @@ class Dial:
     """One client on its way to a server; ``wheel_key`` is the relay thread's."""
 
     _tried: tuple[int, ...] = ()
+    """The slots of servers."""
     _tries: tuple[Try, ...] = ()
     _waiting: tuple[_Attempt, ...] = ()
     _waited = False
@@ -101,9 +102,9 @@ class Dial:
 
     def _start(self) -> bool:
         """Try servers until one is being waited for; False: one has accepted, or there is none to be tried now."""
-        view, now = self._view, self._thread.now
-        while len(self._tried) < self._most and (position := view.pick(self._from, self._tried, now)) is not None:
-            server = view.pool.servers[position]
+        view, now = self._view.newest(), self._thread.now
+        self._view = view
+        while len(self._tried) < self._most and (server := self._pick(view, now)) is not None:
             try:
                 code = self._try(server, now)
             except CannotBind as error:
@@ -119,7 +120,7 @@ class Dial:
                 view.release(server)
                 self._wait_for_room(code)
                 return False
-            self._tried = (*self._tried, position)
+            self._tried = (*self._tried, server.slot)
             if code in _PENDING:
                 return True
             self._failed(server, now, code)
@@ -128,6 +129,13 @@ class Dial:
         else:
             self._refuse()
         return False
+
+    def _pick(self, view: PoolView, now: float) -> Server | None:
+        """A server that has not been tried, with a place claimed on it."""
+        servers = view.pool.servers
+        tried = [position for position, server in enumerate(servers) if server.slot in self._tried]
+        position = view.pick(self._from, tried if self._tried else (), now)
+        return None if position is None else servers[position]
 
     def _try(self, server: Server, now: float) -> int:
         """Begin to connect, as :meth:`_connect`. The place on the server is the caller's if this raises anything."""

@@ -87,6 +87,8 @@ class Lane:
             else PoolView(pool, self._table, self._row, self._rng, self._sightings, self._place, old.get(pool.name))
             for pool in snapshot.pools
         }
+        for name in old.keys() - self._views.keys():
+            old[name].retire()
         self._snapshot = snapshot
         self._ways |= {listener.address: self._way(listener) for listener in snapshot.listeners}
         self._cuts.see(snapshot)

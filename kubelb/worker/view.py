@@ -57,8 +57,23 @@ class PoolView:
         """How many servers a session may try."""
         self._ramps_until = ramps_until(pool)
         self._slots = [server.slot for server in pool.servers]
+        self._after: PoolView | None = None
+        self._retired = False
+        if before is not None:
+            before._after = self
         self._failures_seen = -1
         self._suspicious = False
+
+    def newest(self) -> PoolView:
+        """The one that has replaced it, or this: what a dial that takes its time has to go by."""
+        view = self
+        while view._after is not None:
+            view = view._after
+        return view
+
+    def retire(self) -> None:
+        """The pool is no more: nobody is taken there."""
+        self._retired = True
 
     def pick(self, client: Client, tried: Collection[int], now: float) -> int | None:
         """The position of a server with a place claimed on it, or None where none is left.
@@ -66,6 +81,8 @@ class PoolView:
         ``tried`` are the positions not to be picked, ``now`` is in seconds of the monotonic clock. The place is given
         back by :meth:`release`.
         """
+        if self._retired:
+            return None
         servers = self.pool.servers
         failing = self._failing(now)
         total = self._table.total

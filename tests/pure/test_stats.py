@@ -130,13 +130,6 @@ def test_whoever_maps_the_descriptor_sees_the_same_counters() -> None:
             assert words.tolist().count(77) == 1
 
 
-def test_a_count_below_zero_is_refused() -> None:
-    with made(1) as (table, (row,)):
-        with pytest.raises(ValueError):  # noqa: PT011 (a memoryview's own)
-            row.add(0, Count.ACTIVE, -1)
-        assert table.total(0, Count.ACTIVE) == 0
-
-
 @pytest.mark.parametrize("rows", [0, -1, ROWS + 1])
 def test_more_rows_than_there_are_cannot_be_had(rows: int) -> None:
     with pytest.raises(ValueFault, match=f"{rows} rows; 1 to {ROWS}"):
