@@ -6,6 +6,7 @@ All deadlines are an hour away, so one that is gone was dropped.
 from __future__ import annotations
 
 import ast
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -212,6 +213,20 @@ def a_session(stack: ExitStack, echo: SocketAddress, share: bool = True) -> tupl
 def a_session_ends(stack: ExitStack, echo: SocketAddress) -> Begun:
     lane, client = a_session(stack, echo)
     return lane, lambda: leave(client)
+
+
+@owned_by(Session)
+def a_session_that_is_half_closed_ends(stack: ExitStack, echo: SocketAddress) -> Begun:
+    """Its time is counted anew from then on, and is another one."""
+    settings = {"idle_timeout": 10 * LONG, "half_close_timeout": LONG}
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    lane = stack.enter_context(a_lane(with_listener(a_snapshot([listener.getsockname()]), **settings)))
+    client = stack.enter_context(lane.connect())
+    server, _ = listener.accept()
+    stack.enter_context(server)
+    client.shutdown(socket.SHUT_WR)
+    assert server.recv(1) == b""
+    return lane, server.close
 
 
 @owned_by(Session)

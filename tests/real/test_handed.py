@@ -28,7 +28,7 @@ from tests.support.leaks import Holdings
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
-SESSION_KEEPS: Final = {"about", "half_close", "idle_timeout", "slot"}
+SESSION_KEEPS: Final = {"about", "half_close", "half_close_timeout", "idle_timeout", "slot"}
 FLOW_KEEPS: Final = {"first_at", "moved", "moved_at", "state"}
 LIMITED_FLOW_KEEPS: Final = {"due", "rate"}
 
@@ -54,7 +54,12 @@ visits = st.builds(
     Visit,
     client=addresses,
     listener=st.builds(
-        Listener, address=st.text(), pool=st.none() | st.text(), connect_timeout=seconds, half_close=st.booleans()
+        Listener,
+        address=st.text(),
+        pool=st.none() | st.text(),
+        connect_timeout=seconds,
+        half_close=st.booleans(),
+        half_close_timeout=seconds,
     ),
     server=st.builds(Server, slot=st.integers(1, 255), name=st.text(), address=addresses, weight=st.integers(1, 9)),
     opened_at=seconds,
@@ -119,6 +124,7 @@ def a_session(visit: Visit, slot: int, idle_timeout: float | None, **directions:
             lasting=((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),),
             rates=(directions["up"]["rate"], directions["down"]["rate"]),
             half_close=visit.listener.half_close,
+            half_close_timeout=visit.listener.half_close_timeout,
         )
         for name, wanted in directions.items():
             fill(getattr(session, name), wanted)
