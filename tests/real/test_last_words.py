@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
-from kubelb.config.model.config import Config
-from kubelb.config.model.pools import PASSIVE, Health, Pool, Rebalance, Server
-from kubelb.config.toml.reader import read_toml
-from kubelb.config.toml.writer import write_toml
+from kubelb.config.model.pools import Health, Rebalance, Server
 from kubelb.config.values import Address, Duration
-from kubelb.control.commands import Drain, Undrain
-from kubelb.snapshot import SocketAddress
+from kubelb.control.commands import Undrain
 from kubelb.wire.message_sets import FromControl, FromWorker
 from kubelb.wire.messages import (
     AskSessions,
@@ -37,83 +32,15 @@ from kubelb.wire.messages import (
 )
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of
-from tests.support.last_words import Trap
-from tests.support.program import OURS, a_program
-from tests.support.proxy import (
-    EchoServers,
-    Proxy,
-    echoes,
-    gone,
-    lives,
-    refuses,
-    reserved,
-    sessions_by_thread,
-    suspended,
-)
+from tests.support.last_words import Rig, a_rig, fails
+from tests.support.program import OURS
+from tests.support.proxy import echoes, gone, lives, refuses, sessions_by_thread, suspended
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 PROBED = Health(probe="tcp", interval=Duration(0.05), slow_start=Duration(0))
 AT_ONCE = Rebalance(every=Duration(0.05), quiet=Duration(0))
 AN_HOUR = Duration(3600)
-
-
-class Rig:
-    """A proxy one of whose children is about to be killed."""
-
-    def __init__(self, proxy: Proxy, program: Path, trap: Trap, servers: list[SocketAddress], more: SocketAddress):
-        self.proxy = proxy
-        self.program = program
-        self.trap = trap
-        self.servers = servers
-        self.more = more
-        """An address that nobody listens on."""
-        self._file = proxy.runtime_dir.parent / "kubelb.toml"
-
-    def config(self) -> Config:
-        return read_toml(str(self._file)).config
-
-    def write(
-        self, *servers: Server, name: str = "pool", more: bool = False, workers: int = 2, **settings: object
-    ) -> None:
-        """A file with one pool of these, to be gone by; ``more``: also at the other address."""
-        config = self.config()
-        listen = (Address(*self.proxy.address), *([Address(*self.more)] if more else []))
-        listener = msgspec.structs.replace(config.listeners[0], listen=listen, pool=name)
-        pool = msgspec.structs.replace(Pool(servers=servers), **settings)
-        config = msgspec.structs.replace(config, workers=workers, listeners=(listener,), pools={name: pool})
-        self._file.write_text(write_toml(config))
-
-    def members(self) -> list[Server]:
-        return [Server(address=Address(*address)) for address in self.servers]
-
-    def reload(self) -> None:
-        assert adminclient.reload(self.proxy.runtime_dir) == ()
-
-    def drain(self, server: SocketAddress) -> None:
-        adminclient.command(self.proxy.runtime_dir, Drain(name_of(server)))
-
-    def reached(self) -> set[str]:
-        return {ask(self.proxy.address) for _ in range(8)}
-
-
-@contextmanager
-def a_rig(directory: Path, takes: str, *words: type[msgspec.Struct], count: int = 1, **options: Any) -> Iterator[Rig]:
-    """One whose child dies of such a word; ``options`` as :class:`Trap` takes them."""
-    with ExitStack() as stack:
-        servers = stack.enter_context(EchoServers(["127.0.0.1"] * 2)).addresses
-        trap = Trap(directory, takes, words, count, **options)
-        proxy, program = stack.enter_context(a_program(directory, servers, trap.code))
-        rig = Rig(proxy, program, trap, servers, stack.enter_context(reserved()))
-        yield rig
-        assert trap.has_sprung
-        assert not proxy.log.events("child_misbehaved")
-
-
-def fails(deed: Callable[[], object]) -> None:
-    """The one who is asked dies before it answers."""
-    with pytest.raises(AdminFault):
-        deed()
 
 
 # Control.
@@ -156,7 +83,7 @@ def said_ask_sessions(rig: Rig) -> None:
 
 def said_reloading(rig: Rig) -> None:
     """It has not begun."""
-    rig.write(rig.members()[0], health=PASSIVE)
+    rig.write(rig.members()[0])
     fails(rig.reload)
     eventually(rig.proxy.answer, "another control answers")
     assert len(rig.proxy.servers()) == 2
@@ -164,7 +91,7 @@ def said_reloading(rig: Rig) -> None:
 
 def said_bind(rig: Rig) -> None:
     """Whoever connected there would be held for ever."""
-    rig.write(*rig.members(), health=PASSIVE, more=True)
+    rig.write(*rig.members(), more=True)
     fails(rig.reload)
     eventually(rig.proxy.answer, "another control answers")
     eventually(lambda: refuses(rig.more), "it is not listened there any more")
@@ -318,7 +245,7 @@ def test_sessions_that_a_dead_worker_was_to_take_go_to_the_one_in_its_place(tmp_
             clients.append(held.enter_context(keep(rig.proxy.address)[0]))
         _, given = (sum(sessions_by_thread(worker)) for worker in before)
         rig.trap.arm()
-        rig.write(*rig.members(), health=PASSIVE, workers=1)
+        rig.write(*rig.members(), workers=1)
         rig.reload()
         rig.proxy.log.wait_for("child_died", pid=before[0].pid)
         eventually(lambda: all(map(gone, before)), "the other has given all that it had")

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 
-from tests.support.program import OURS
+from kubelb.cli import adminclient
+from kubelb.cli.adminclient import AdminFault
+from kubelb.config.model.config import Config
+from kubelb.config.model.pools import PASSIVE, Pool, Server
+from kubelb.config.toml.reader import read_toml
+from kubelb.config.toml.writer import write_toml
+from kubelb.config.values import Address
+from kubelb.control.commands import Drain
+from kubelb.snapshot import SocketAddress
+from tests.support.identity import ask, name_of
+from tests.support.program import OURS, a_program
+from tests.support.proxy import EchoServers, Proxy, reserved
 
 _CODE = """\
 import os, signal
@@ -82,3 +96,61 @@ class Trap:
     @property
     def has_sprung(self) -> bool:
         return not self._armed.exists()
+
+
+class Rig:
+    """A proxy one of whose children is about to be killed."""
+
+    def __init__(self, proxy: Proxy, program: Path, trap: Trap, servers: list[SocketAddress], more: SocketAddress):
+        self.proxy = proxy
+        self.program = program
+        self.trap = trap
+        self.servers = servers
+        self.more = more
+        """An address that nobody listens on."""
+        self._file = proxy.runtime_dir.parent / "kubelb.toml"
+
+    def config(self) -> Config:
+        return read_toml(str(self._file)).config
+
+    def write(
+        self, *servers: Server, name: str = "pool", more: bool = False, workers: int = 2, **settings: object
+    ) -> None:
+        """A file with one pool of these, that are not probed; ``more``: also at the other address."""
+        config = self.config()
+        listen = (Address(*self.proxy.address), *([Address(*self.more)] if more else []))
+        listener = msgspec.structs.replace(config.listeners[0], listen=listen, pool=name)
+        pool = msgspec.structs.replace(Pool(servers=servers, health=PASSIVE), **settings)
+        config = msgspec.structs.replace(config, workers=workers, listeners=(listener,), pools={name: pool})
+        self._file.write_text(write_toml(config))
+
+    def members(self) -> list[Server]:
+        return [Server(address=Address(*address)) for address in self.servers]
+
+    def reload(self) -> None:
+        assert adminclient.reload(self.proxy.runtime_dir) == ()
+
+    def drain(self, server: SocketAddress) -> None:
+        adminclient.command(self.proxy.runtime_dir, Drain(name_of(server)))
+
+    def reached(self) -> set[str]:
+        return {ask(self.proxy.address) for _ in range(8)}
+
+
+@contextmanager
+def a_rig(directory: Path, takes: str, *words: type[msgspec.Struct], count: int = 1, **options: Any) -> Iterator[Rig]:
+    """One whose child dies of such a word; ``options`` as :class:`Trap` takes them."""
+    with ExitStack() as stack:
+        servers = stack.enter_context(EchoServers(["127.0.0.1"] * 2)).addresses
+        trap = Trap(directory, takes, words, count, **options)
+        proxy, program = stack.enter_context(a_program(directory, servers, trap.code))
+        rig = Rig(proxy, program, trap, servers, stack.enter_context(reserved()))
+        yield rig
+        assert trap.has_sprung
+        assert not proxy.log.events("child_misbehaved")
+
+
+def fails(deed: Callable[[], object]) -> None:
+    """The one who is asked dies before it answers."""
+    with pytest.raises(AdminFault):
+        deed()
