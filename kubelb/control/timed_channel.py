@@ -80,15 +80,19 @@ class Closed(NamedTuple):
 
 def close_overdue(channels: Iterable[TimedChannel], most: int) -> Closed:
     """Close those whose time is up, then of more than ``most`` those that wait longest; those that we keep waiting
-    for their answer come last."""
+    for their answer come last, and the newest after them: it has had no time to ask."""
     now = time.monotonic()
-    waiting = sorted(
-        (channel.is_being_answered, *channel.waits(), number, channel) for number, channel in enumerate(channels)
+    found = list(channels)
+    newest = max((channel.connected_at for channel in found), default=now)
+    ranked = sorted(
+        (channel.connected_at == newest, channel.is_being_answered, *channel.waits(), number, channel)
+        for number, channel in enumerate(found)
     )
-    overdue = sum(until <= now for _, _, until, _, _ in waiting)
+    waiting = [(until, channel) for *_, until, _, channel in ranked]
+    overdue = sum(until <= now for until, _ in waiting)
     surplus = left = max(0, len(waiting) - overdue - most)
     next_end = math.inf
-    for _, _, until, _, channel in waiting:
+    for until, channel in waiting:
         if until <= now:
             channel.handle_close()
         elif left:
