@@ -15,6 +15,11 @@ class Deadlines:
     milliseconds, unless they are stopped or the machine has no time for them."""
     hand_over: float = 10.0
     """Old workers that have not handed over all their sessions by then are named in the log."""
+    control_hangs: float = 8.0
+    """Control that has not done its work for so long is replaced; nobody notices."""
+    worker_hangs: float = 25.0
+    """A worker that has not done its work for so long is replaced, and its sessions are lost; so is any child that
+    does not get ready."""
     stop: float = 5.0
     """A child that has not ended so long after a fast stop is killed."""
 

@@ -130,13 +130,15 @@ class Count:
     """Clients for whom there was no room: ``max_connections``."""
     LIMITED = 65
     """Clients of whom there were too many: ``limit``."""
+    BEAT = 68
+    """In slot 0: when the row's thread last said that it does its work."""
     INTERNAL = 67
     """Sessions, and in slot 0 clients without one, that ended by a limit or a fault of our own."""
     SNAPSHOT = 66
     """In the row of a relay thread that accepts clients: the version of the snapshot it goes by."""
 
 
-_LIVE = (Count.PID, Count.WORKER, Count.SPLICING, Count.COPYING, Count.ALONE, Count.SNAPSHOT)
+_LIVE = (Count.PID, Count.WORKER, Count.SPLICING, Count.COPYING, Count.ALONE, Count.SNAPSHOT, Count.BEAT)
 """In slot 0: what is true of a living writer only, like its live sessions."""
 
 

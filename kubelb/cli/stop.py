@@ -1,15 +1,19 @@
 """``kubelb stop``: have the running proxy end, and wait until it has. Runs in the operator's command.
 
 The supervisor holds a lock on its pid file for as long as it lives (:mod:`kubelb.supervisor.pidfile`), whoever it is
-after an upgrade and whatever its number is in another container; its listening sockets are closed before that.
+after an upgrade and whatever its number is in another container; its listening sockets are closed before that. Where
+control does not answer, because it hangs, the supervisor is told by a signal.
 """
 
 from __future__ import annotations
 
 import fcntl
 import math
+import os
+import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +24,9 @@ from kubelb.reasons import reason_of
 _PID_FILE = "kubelb.pid"
 _PATIENCE = 20.0
 """Seconds that a stop at once may take; after five the supervisor kills what is left of its children."""
+_ANSWER = 3.0
+"""Seconds that admin.sock may take to answer."""
+_PID_BYTES = 32
 _LOOK_EVERY = 0.05
 _SAY_EVERY = 2.0
 
@@ -29,12 +36,37 @@ def stop(runtime_dir: Path, gracefully: bool) -> int:
     patience = math.inf if gracefully else _PATIENCE
     try:
         with _pid_file(runtime_dir) as held:
-            adminclient.stop(runtime_dir, gracefully)
+            _ask(held, runtime_dir, gracefully)
             _wait(held, runtime_dir, time.monotonic() + patience)
     except adminclient.AdminFault as fault:
         print(printable(f"kubelb stop: {fault}"), file=sys.stderr)
         return 1
     return 0
+
+
+def _ask(held: IO[bytes], runtime_dir: Path, gracefully: bool) -> None:
+    """Over admin.sock, where the supervisor finds out who serves; by a signal where nobody answers there."""
+    try:
+        adminclient.stop(runtime_dir, gracefully, _ANSWER)
+    except adminclient.AdminFault as fault:
+        pid = held.read(_PID_BYTES).strip()
+        if not pid.isdigit() or not _has_open(int(pid), held):
+            raise
+        print(printable(f"kubelb stop: {fault}; process {int(pid)} gets a signal instead"), file=sys.stderr)
+        try:
+            os.kill(int(pid), signal.SIGQUIT if gracefully else signal.SIGTERM)
+        except OSError as error:
+            raise adminclient.AdminFault(f"process {int(pid)} cannot be signalled: {reason_of(error)}") from None
+
+
+def _has_open(pid: int, held: IO[bytes]) -> bool:
+    """Whether that is the process: in another container its number is another's here."""
+    wanted = os.fstat(held.fileno())
+    for fd in Path(f"/proc/{pid}/fd").glob("*"):
+        with suppress(OSError):
+            if os.path.samestat(fd.stat(), wanted):
+                return True
+    return False
 
 
 def _pid_file(runtime_dir: Path) -> IO[bytes]:

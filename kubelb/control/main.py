@@ -64,6 +64,8 @@ from kubelb.wire.messages import (
 
 _LAST_WORDS = 2.0
 """Seconds that answers may take to be fetched, once this process is to end."""
+_BEAT = 2.0
+"""Seconds between two beats."""
 _LOOK = 0.02
 """Seconds between two looks whether they have been."""
 
@@ -153,12 +155,19 @@ class _Control:
             self._keeper.start()
             self._leveller.start()
             self._discoverer.start()
+            self._beat()
             self._loop.run()
         self._discoverer.stop()
         self._keeper.stop()
         if self._signals is not None:
             self._signals.close()
         self._loop.close()
+
+    def _beat(self) -> None:
+        """Now and then: this loop does its work."""
+        now = time.monotonic()
+        self._setup.row.put(0, stats.Count.BEAT, int(now * 1e9))
+        self._loop.at(now + _BEAT, self._beat)
 
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         """On the main thread: what of a configuration is the health endpoints' and may change."""

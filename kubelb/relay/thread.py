@@ -27,6 +27,8 @@ _EVENTS = 32
 """Events taken from one poll at most."""
 _COUNTING = 1.0
 """Seconds between two entries into the books."""
+_BEAT = 2.0
+"""Seconds between two beats, at most."""
 _ALONE = 64
 """Bulk sessions that have a thread of their own at the same time, at most."""
 
@@ -80,12 +82,15 @@ class RelayThread:
         self._inbox = Inbox()
         self._moving = False
         self._count_at = _NEVER
-        self._look_at = _NEVER
+        self._look_at = self.now
         self._stopped = False
         self.busy = False
         """Whether the last poll found several things to do."""
         self.changed: Callable[[], None] = lambda: None
         """Called when :attr:`splices` or :attr:`alone` has changed."""
+        self.beat: Callable[[], None] = lambda: None
+        """Called every two seconds: the thread does its work."""
+        self._beat_at = self.now
         self.watch(self._inbox.fileno(), select.EPOLLIN, lambda mask: self._inbox.run())
 
     @property
@@ -200,9 +205,7 @@ class RelayThread:
         mover, poll, monotonic, handle = self._mover, self._mover.epoll.poll, time.monotonic, self._handle
         now = self.now
         while not self._stopped:
-            # Seconds the poll may wait; -1: for ever.
-            patience = -1 if self._look_at == _NEVER else max(0.0, self._look_at - now)
-            events = poll(patience, _EVENTS)
+            events = poll(max(0.0, self._look_at - now), _EVENTS)
             self.now = mover.now = now = monotonic()
             self.busy = len(events) > 1
             mover.handle(events, handle)
@@ -226,12 +229,15 @@ class RelayThread:
     def _keep_time(self) -> None:
         """Do what is due, and find out when the next thing is."""
         now = self.now
+        if now >= self._beat_at:
+            self.beat()
+            self._beat_at = now + _BEAT
         if now >= self._count_at:
             self._count(now)
         for entry in self._wheel.due(now):
             contained(partial(self._expired, entry))
         self._mover.reap()
-        self._look_at = min(self._wheel.next_due() or _NEVER, self._count_at)
+        self._look_at = min(self._wheel.next_due() or _NEVER, self._count_at, self._beat_at)
 
     def _expired(self, entry: Session | LimitedFlow | Waiting) -> None:
         if isinstance(entry, Session):

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from kubelb import log
+from kubelb.deadlines import Deadlines
 from kubelb.snapshot import Snapshot
 from kubelb.stats import ROWS, Count, Table
-from kubelb.supervisor import plan
+from kubelb.supervisor import plan, pulse
 from kubelb.supervisor.plan import CONTROL, Place
+from kubelb.supervisor.pulse import Pulse
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER, FromControl, FromGiver, FromTaker, FromWorker, Message
 from kubelb.wire.messages import AT_MOST, HandOver, Receive, SnapshotChanged
@@ -33,9 +35,10 @@ Heard = Channel[FromWorker] | Channel[FromControl]
 
 
 class Family:
-    def __init__(self, table: Table, others: Iterable[int]) -> None:
+    def __init__(self, table: Table, others: Iterable[int], deadlines: Deadlines) -> None:
         """``others`` are the rows of a supervisor that is still there, or whose workers are."""
         self._table = table
+        self._deadlines = deadlines
         self._others = frozenset(others)
         self.places: dict[str, Place] = {}
         """Those that are to be filled."""
@@ -47,6 +50,10 @@ class Family:
         """By pid."""
         self._late: dict[int, tuple[SnapshotChanged, float]] = {}
         """By pid: the newest snapshot, for workers that are behind, and since when they are."""
+        self._pulses: dict[int, Pulse] = {}
+        """By pid."""
+        self._look_at = 0.0
+        """When to look who hangs."""
         self._own_rows: frozenset[int] = frozenset()
         self._own_rows = frozenset(self._take_rows(1))
         self._own = table.row(min(self._own_rows))
@@ -173,9 +180,36 @@ class Family:
             del self._late[pid]
         return pid not in self._late
 
+    def end_hung(self, now: float) -> None:
+        """Whoever has not done its work for too long is ended, to be replaced."""
+        if now < self._look_at:
+            return
+        self._look_at = now + pulse.LOOK
+        before, self._pulses = self._pulses, {}
+        every = self._table.each(0, Count.BEAT)
+        for place in self.all():
+            if place.pid is None:
+                continue
+            beats = [every[row] for row in place.rows]
+            known = before.get(place.pid)
+            felt = pulse.first_look(beats, now) if known is None else pulse.next_look(known, beats, now)
+            if felt.longest_silence >= self._patience_with(place):
+                self._end_hung(place, place.pid, felt.longest_silence)
+            else:
+                self._pulses[place.pid] = felt
+
+    def _patience_with(self, place: Place) -> float:
+        is_control = place.name == CONTROL and place.ready
+        return self._deadlines.control_hangs if is_control else self._deadlines.worker_hangs
+
+    def _end_hung(self, place: Place, pid: int, seconds: float) -> None:
+        lost = "it is replaced" if place.name == CONTROL else "it is replaced, and its sessions are lost"
+        log.get().error("child_hung", child=place.name, pid=pid, seconds=round(seconds), effect=lost)
+        os.kill(pid, signal.SIGKILL)
+
     def next_attempt(self, now: float) -> float:
-        """When to :meth:`catch_up` again; infinite: there is nobody."""
-        return now + _AGAIN if self._late else math.inf
+        """When to :meth:`catch_up`, or look who hangs, again."""
+        return min(now + _AGAIN if self._late else math.inf, self._look_at)
 
     def send_control(self, message: Message) -> bool:
         return CONTROL in self.places and self.send(self.places[CONTROL], message)

@@ -74,7 +74,7 @@ class Service:
         self.snapshot = held.snapshot
         self.held = held
         self.sockets = held.sockets
-        self.family = Family(held.table, held.rows)
+        self.family = Family(held.table, held.rows, deadlines)
         self.signals = SignalPipe(HEARD)
         self.selector = selectors.DefaultSelector()
         self.systemd = Systemd(os.environ, os.getpid())

@@ -61,6 +61,7 @@ class Lane:
         self.books.broken = self._broken
         self.thread = RelayThread(self.books, share=share, alone_cpus=alone_cpus)
         self.thread.changed = self._note_relay
+        self.thread.beat = self._beat
         self._note_relay()
         self._cuts = Cuts(self.thread, self._rng)
         self._views: dict[str, PoolView] = {}
@@ -116,6 +117,9 @@ class Lane:
         """Open the files of the access log anew."""
         if self._access is not None:
             self._access.reopen()
+
+    def _beat(self) -> None:
+        self._row.put(0, Count.BEAT, int(self.thread.now * 1e9))
 
     def _note_relay(self) -> None:
         self.books.relays(self.thread.splices, self.thread.alone)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from kubelb.deadlines import USUAL
 from kubelb.snapshot import Pool, Server, Snapshot
 from kubelb.stats import Table
 from kubelb.supervisor.family import Family
@@ -50,7 +51,7 @@ class Worker:
 @contextmanager
 def a_family() -> Iterator[tuple[Family, Worker]]:
     table = Table(1)
-    family = Family(table, ())
+    family = Family(table, (), USUAL)
     family.add("worker-0", 1)
     ours, theirs = Channel.pair(FROM_WORKER, TO_WORKER)
     with subprocess.Popen(["sleep", "3600"]) as process:

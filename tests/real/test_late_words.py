@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from kubelb.deadlines import USUAL
 from kubelb.stats import Table
 from kubelb.supervisor.family import Family, Heard
 from kubelb.wire.channel import Channel
@@ -18,7 +19,7 @@ OLD, NEW = 101, 102
 def a_family() -> Iterator[tuple[Family, Channel[ToWorker], Channel[ToWorker]]]:
     """A worker that has died and whose place is another's, with the children's ends of both channels."""
     table = Table(1)
-    family = Family(table, ())
+    family = Family(table, (), USUAL)
     family.add("worker-0", 1)
     (old, dead), (new, child) = (Channel.pair(FROM_WORKER, TO_WORKER) for _ in range(2))
     family.died(family.started(family.places["worker-0"], OLD, old, now=1.0), now=2.0)
