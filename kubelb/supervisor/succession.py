@@ -108,7 +108,8 @@ class Departure:
         """There is no new one any more, and all is as before."""
         self._service = service
         self._quit_after = False
-        self._new = Successor(image, service.systemd.variables, time.monotonic())
+        deadline = time.monotonic() + service.deadlines.take_over
+        self._new = Successor(image, service.systemd.variables, deadline)
         service.upgrade = self._new.channel
         service.selector.register(self._new.channel, selectors.EVENT_READ, self._told)
         service.upgrade_under_way = True

@@ -31,8 +31,6 @@ from kubelb.wire.messages import AT_MOST, Descriptors, Failed, Inherit, Legacy
 
 _VARIABLE = "KUBELB_PREDECESSOR"
 """Of a new supervisor: its end of the channel."""
-_PATIENCE = 60.0
-"""Seconds until the new supervisor has to serve."""
 _ANSWER = 20.0
 """Seconds that the old one may take to say what there is."""
 _PID_FILE, _COUNTERS = "pid file", "counters"
@@ -41,7 +39,7 @@ _PID_FILE, _COUNTERS = "pid file", "counters"
 class Successor:
     """The new supervisor, as the old one knows it."""
 
-    def __init__(self, image: Image, variables: dict[str, str], now: float) -> None:
+    def __init__(self, image: Image, variables: dict[str, str], deadline: float) -> None:
         """Starts it. ``variables`` are for it to find in its environment. Raises :class:`OSError`."""
         self.channel, theirs = Channel.pair(FROM_SUCCESSOR, FROM_PREDECESSOR)
         try:
@@ -57,7 +55,7 @@ class Successor:
         self.took_over = False
         self.faults: tuple[str, ...] = ()
         """Why it cannot."""
-        self.deadline = now + _PATIENCE
+        self.deadline = deadline
         """When it has to have taken over, or to have all sessions, in seconds of the monotonic clock."""
 
     def leave(self, snapshot: Snapshot, rows: Sequence[int], descriptors: dict[str, int]) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
+from kubelb.deadlines import Deadlines
 from kubelb.snapshot import SocketAddress
 from kubelb.stats import Table
 from kubelb.wire.message_sets import FromPredecessor, FromSuccessor
@@ -26,8 +27,8 @@ from kubelb.wire.messages import Descriptors, Drained, Failed, Inherit, Legacy, 
 from tests.support.eventually import eventually
 from tests.support.identity import ask, keep, leave
 from tests.support.last_words import Trap
-from tests.support.program import OURS, STANDING, a_program
-from tests.support.proxy import EchoServers, Proxy, echoes, gone, refuses, suspended
+from tests.support.program import OURS, STANDING, a_program, impatient
+from tests.support.proxy import EchoServers, Proxy, a_config, echoes, gone, refuses, reserved, suspended
 from tests.support.takeover import descriptors
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -206,7 +207,75 @@ def test_the_last_word_of_an_old_supervisor(
         assert rig.proxy.end() == -signal.SIGKILL, "that is how the first one ended"
 
 
-# What is not said.
+# What is not said, or not understood.
+
+SAYS = """\
+import select
+from kubelb.wire.channel import Channel
+from kubelb.wire.messages import Serve, TakeOver
+send = Channel._send
+
+
+def say(channel, message, fds, flags):
+    if isinstance(message, {word}):
+        {instead}
+    return send(channel, message, fds, flags)
+
+
+Channel._send = say
+"""
+"""A supervisor that says one thing in another way."""
+
+
+def test_a_new_one_that_says_what_nobody_knows_does_not_serve(tmp_path: Path, servers: list[SocketAddress]) -> None:
+    """It may be newer than the old one by more than that can know."""
+    with a_rig(tmp_path, servers) as rig:
+        before = rig.proxy.children()
+        rig.program.write_text(SAYS.format(word="TakeOver", instead='message = TakeOver("all")') + OURS)
+        with pytest.raises(AdminFault, match="another one than this can leave things to"):
+            rig.proxy.upgrade()
+        gives_up(rig, before)
+
+
+def test_an_old_one_that_says_what_nobody_knows_goes_on(tmp_path: Path, servers: list[SocketAddress]) -> None:
+    """The new one may be older than that: somebody wants to go back."""
+    with a_rig(tmp_path, servers, SAYS.format(word="Serve", instead='message = TakeOver("all")') + OURS) as rig:
+        rig.program.write_text(OURS)
+        with pytest.raises(AdminFault, match="another one than this can succeed"):
+            rig.proxy.upgrade()
+        assert rig.proxy.supervisor == rig.old
+        eventually(lambda: _answers(rig.proxy, rig.old), "it has all sessions")
+        assert rig.sessions_live()
+        assert ask(rig.address)
+        rig.leave()
+
+
+def test_a_new_one_that_is_too_late_does_not_serve(tmp_path: Path, servers: list[SocketAddress]) -> None:
+    with reserved() as listen, ExitStack() as held:
+        a_proxy = impatient(tmp_path, a_config(listen, servers), Deadlines(take_over=2.0))
+        proxy, program = held.enter_context(a_proxy), tmp_path / "program.py"
+        rig = Rig(proxy, program, [held.enter_context(keep(listen)[0])])
+        before = proxy.children()
+        waits = SAYS.format(word="TakeOver", instead="select.select([channel], [], [])")
+        program.write_text(waits + program.read_text())
+        rig.begin()
+        proxy.log.wait_for("upgrade_failed", fault="the new kubelb was not ready in time")
+        gives_up(rig, before)
+
+
+def running(program: Path) -> set[psutil.Process]:
+    return {one for one in psutil.process_iter(["cmdline"]) if str(program) in (one.info["cmdline"] or [])}
+
+
+def gives_up(rig: Rig, before: list[psutil.Process]) -> None:
+    """Two that serve would know nothing of each other."""
+    ours = {rig.old, *before}
+    eventually(lambda: running(rig.program) == ours, "it has ended")
+    assert len(rig.proxy.log.events("started")) == 1
+    assert rig.proxy.supervisor == rig.old
+    assert rig.proxy.children() == before
+    assert rig.sessions_live()
+    rig.leave()
 
 
 def test_a_worker_that_dies_before_it_has_been_given_anything(tmp_path: Path, servers: list[SocketAddress]) -> None:
