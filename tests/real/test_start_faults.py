@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import debian
 from tests.support.identity import name_of
 from tests.support.log import DEADLINE
 from tests.support.netns import Namespace, require_namespaces
@@ -112,6 +113,7 @@ def test_no_address_of_this_machine(runtime_dir: Path) -> None:
 
 
 @as_root
+@debian.IPROUTE2
 def test_a_privileged_port(runtime_dir: Path) -> None:
     """In a network of its own, for a machine or a container may leave port 80 to everybody."""
     require_namespaces()
