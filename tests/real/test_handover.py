@@ -9,12 +9,13 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from kubelb.relay.session import Flow
+from kubelb.relay.session import Flow, Session
 from kubelb.snapshot import SocketAddress
 from kubelb.stats import Count
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER, FROM_WORKER, TO_WORKER
 from kubelb.wire.messages import Ready, Stop, Taken
+from kubelb.worker.handover import _UNDER_WAY
 from tests.real.relay.rig import SMALL, digest, fill, read_to_the_end
 from tests.support.descriptors import descriptors_left
 from tests.support.eventually import eventually
@@ -88,6 +89,67 @@ def test_one_that_leaves_takes_no_more(servers: list[SocketAddress], before: boo
         assert all(map(echoes, clients))
         assert giver.clients == len(clients)
         assert emptied == [1]
+
+
+def test_who_leaves_before_its_turn_is_not_handed_over(servers: list[SocketAddress]) -> None:
+    """So many are under way that others have to wait, and go on meanwhile."""
+    with a_lane(a_snapshot(servers)) as giver, a_lane(a_snapshot(servers)) as taker:
+        clients = [keep(giver.address)[0] for _ in range(_UNDER_WAY + 4)]
+        ours, theirs = Channel.pair(FROM_TAKER, FROM_GIVER)
+        giver.run(lambda: giver.lane.hand_over([ours]))
+        (_, waiting) = under_way(giver)
+        assert len(waiting) == 4
+        names = [session.client.getpeername() for session in waiting]
+        first, *others = [client for client in clients if client.getsockname() in names]
+        assert all(map(echoes, others))
+        leave(first)
+        eventually(lambda: giver.clients == len(clients) - 1, "it has gone")
+        taker.run(lambda: taker.lane.receive(theirs))
+        eventually(giver.is_quiet, "it has none any more")
+        clients.remove(first)
+        assert taker.clients == len(clients)
+        assert all(map(echoes, clients))
+        for client in clients:
+            leave(client)
+        giver.run(ours.close)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_what_a_taker_has_not_taken_when_it_ends_goes_on(servers: list[SocketAddress], others: int) -> None:
+    """Where it was, or with another that takes."""
+    with a_lane(a_snapshot(servers)) as giver, a_lane(a_snapshot(servers)) as taker:
+        clients = [keep(giver.address)[0] for _ in range(6)]
+        pairs = [Channel.pair(FROM_TAKER, FROM_GIVER) for _ in range(1 + others)]
+        giver.run(lambda: giver.lane.hand_over([ours for ours, _ in pairs]))
+        sent, waiting = under_way(giver)
+        assert (len(sent), len(waiting)) == (6, 0)
+        (_, dead), *rest = pairs
+        for _, theirs in rest:
+            taker.run(lambda theirs=theirs: taker.lane.receive(theirs))  # type: ignore[misc]
+        dead.close()
+        assert all(map(echoes, clients))
+        eventually(lambda: (giver.clients, taker.clients) == ((0, 6) if others else (6, 0)), "each is somewhere")
+        clients.append(keep(giver.address)[0])
+        eventually(lambda: giver.clients == (0 if others else 7), "so is one that comes afterwards")
+        assert under_way(giver) == ([], []), "nobody waits for a taker that does not come"
+        for client in clients:
+            leave(client)
+        for ours, _ in pairs:
+            giver.run(ours.close)
+
+
+def under_way(giver: RunningLane) -> tuple[list[Session], list[Session]]:
+    """The sessions that are sent and not acknowledged, and those that wait for that."""
+    found: list[list[Session]] = []
+
+    def look() -> None:
+        has = giver.lane._giver
+        found.append([session for taker in has._takers for session in taker.sent.values()])
+        found.append(list(has._waiting))
+
+    giver.run(look)
+    sent, waiting = found
+    return sent, waiting
 
 
 def sent_over(giver: RunningLane, taker: RunningLane) -> None:
