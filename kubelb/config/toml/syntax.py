@@ -232,7 +232,8 @@ class _Walk:
             return self._quoted_at, "a text without end", f"close it with {self._quote}"
         if there.isprintable() and backslash >= 0:
             match = _ESCAPE.match(self._text, backslash)
-            what = f"{match[0] if match else ''} means nothing in a text"
+            written = match[0] if match and match[0].isprintable() else "a backslash"
+            what = f"{written} means nothing in a text"
             return backslash, what, r"write \\ for a backslash, or the text in '...'"
         return self._end, f"{self._there()} in a text", f'write \\u{ord(there):04x}, within "..."'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import tomli
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubelb.config.toml.syntax import deepest_line, longest_word_line, why_not_toml
@@ -108,6 +108,7 @@ def test_what_is_told(text: str, fault: str) -> None:
 
 
 @given(st.text(alphabet=st.sampled_from("ab=.[]{}\"'\\#, \n1\x00u")), st.integers(0, 50))
+@example("111111111111111'\\\x001", 18)
 def test_whatever_a_reader_stops_at(text: str, at: int) -> None:
     """Also one that goes by another grammar."""
     line, column, what, instead = why_not_toml(text, min(at, len(text)))
