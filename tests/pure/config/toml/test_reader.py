@@ -298,4 +298,4 @@ def _tomlis_words(text: str) -> str:
         tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         return error.msg
-    return "none"
+    return "(tomli has nothing to say)"
