@@ -13,6 +13,8 @@ class Deadlines:
     follow: float = 5.0
     """Workers that have not applied a changed snapshot by then are named to whoever asked for the change. It takes
     milliseconds, unless they are stopped or the machine has no time for them."""
+    read: float = 45.0
+    """A configuration that has not been read by then is given up: its files or the name servers do not answer."""
     take_over: float = 60.0
     """A new supervisor that does not serve by then is given up."""
     hand_over: float = 10.0

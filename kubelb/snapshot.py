@@ -166,6 +166,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """All a worker needs to know to serve."""
 
     version: int
+    generation: int = 0
+    """Of the configurations that the supervisor has read the number of the one that it is made from."""
     listeners: tuple[Listener, ...]
     pools: tuple[Pool, ...]
     max_clients: int | None = None

@@ -76,7 +76,7 @@ PURE = {
         "health": "http machine schedule",
         "relay": "flow rate wheel",
         "standin": "kubeconfig",
-        "supervisor": "credence listenfds plan pulse",
+        "supervisor": "changes credence listenfds plan pulse",
         "syslog": "message",
         "wire": "message_sets messages",
         "worker": "dialplan",

@@ -1,5 +1,5 @@
 """The files that probes are given, read once to see whether they will do. Opens and closes them itself; used before
-the processes start and, later, in the control process."""
+the processes start and, later, in the supervisor's reader."""
 
 from __future__ import annotations
 

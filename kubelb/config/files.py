@@ -1,5 +1,5 @@
 """Read the operator's files, with a fault for whatever may be wrong with one. Opens and closes them itself; used
-before the processes start and, later, in the control process."""
+before the processes start and, later, in the supervisor's reader."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The files that logs are written to, opened once to see whether they can be: as nginx's ``-t`` does it, which makes
-those that are not there. Closes what it opens; used before the processes start and, later, in the supervisor and the
-control process.
+those that are not there. Closes what it opens; used before the processes start and, later, in the supervisor and its
+reader.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where a configuration comes from: a file of kubelb's, one of nginx's, flags, or RKE's ``CP_HOSTS``; and what goes
 before it, flags and the environment's ``KUBELB_*``.
 
-Reads files; used before the processes start and, later, in the control process.
+Reads files; used before the processes start and, later, in the supervisor's reader.
 """
 
 from __future__ import annotations

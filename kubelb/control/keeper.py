@@ -15,7 +15,6 @@ import msgspec
 
 from kubelb import log
 from kubelb.config.model import pools as configured
-from kubelb.config.model.config import Config
 from kubelb.control.decide import decide, news
 from kubelb.control.loop import Loop, Timer
 from kubelb.control.watch import Watch
@@ -36,8 +35,8 @@ _RESULTS: Final[Mapping[Kind, int]] = {
     Kind.FAILED: Count.PROBES_FAILED,
 }
 
-Publish = Callable[[Snapshot, Config | None], None]
-"""Takes a snapshot that workers have to know, and the configuration, where it goes by another one since then."""
+Publish = Callable[[Snapshot], None]
+"""Takes a snapshot that workers have to know."""
 
 
 class _Subject(NamedTuple):
@@ -92,11 +91,11 @@ class Keeper:
                 self._watches[slot].start()
         self._plan_sweep()
 
-    def reload(self, wanted: Snapshot, config: Config) -> None:
+    def reload(self, wanted: Snapshot, settings: Mapping[str, configured.Pool]) -> None:
         """Go on with these members and settings. Raises :class:`~kubelb.discovery.members.TooManyServers`."""
         snapshot = merge(self.snapshot, wanted, SLOTS - 1, self._held())
-        self._settings |= config.pools
-        self._go_on_with(snapshot, config)
+        self._settings |= settings
+        self._go_on_with(snapshot)
 
     def found(self, pool: str, name: str, targets: Sequence[Target]) -> bool:
         """That name leads to these now. Whether there is room for them."""
@@ -118,11 +117,11 @@ class Keeper:
         """The slots that are nobody's yet: a worker may count there that has not heard who has left."""
         return self._table.held(lambda slot: self._left_in.get(slot, self._first_version))
 
-    def _go_on_with(self, snapshot: Snapshot, config: Config | None = None) -> None:
+    def _go_on_with(self, snapshot: Snapshot) -> None:
         for slot in snapshot.slots - self.snapshot.slots:
             self._row.forget(slot)
         self._leave({subject.server.slot: subject for subject in _subjects(snapshot, self._settings)})
-        self._decide(snapshot, config)
+        self._decide(snapshot)
         self.start()
 
     def _leave(self, subjects: Mapping[int, _Subject]) -> None:
@@ -191,8 +190,8 @@ class Keeper:
         """The operator wants these servers empty, or not any more."""
         self._decide(_changed(self.snapshot, slots, drained=wanted))
 
-    def _decide(self, snapshot: Snapshot, config: Config | None = None) -> None:
-        self._show(decide(snapshot, self._conditions, self._settings, time.monotonic()), config)
+    def _decide(self, snapshot: Snapshot) -> None:
+        self._show(decide(snapshot, self._conditions, self._settings, time.monotonic()))
 
     def _consider(self, slot: int, evidence: Evidence) -> Condition:
         health = self._subjects[slot].health
@@ -209,12 +208,12 @@ class Keeper:
         self._row.add(slot, _RESULTS[kind])
         self._row.observe(slot, Count.PROBE_SECONDS, seconds)
 
-    def _show(self, snapshot: Snapshot, config: Config | None) -> None:
+    def _show(self, snapshot: Snapshot) -> None:
         before, self.snapshot = self.snapshot, snapshot
         for event in news(before, snapshot):
             log.get().log(log.LEVELS[event.level], event.name, **event.fields)
         if snapshot.version != before.version:
-            self._publish(snapshot, config)
+            self._publish(snapshot)
 
 
 def _subjects(snapshot: Snapshot, settings: Mapping[str, configured.Pool]) -> Iterator[_Subject]:

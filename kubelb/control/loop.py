@@ -10,6 +10,7 @@ import heapq
 import itertools
 import queue
 import selectors
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -70,11 +71,14 @@ class Loop:
     def ask(self, call: Callable[[], T]) -> T:
         """From any other thread: what ``call`` returns on the loop's, or raises.
 
-        Raises :class:`BusyFault` when that takes too long.
+        Raises :class:`BusyFault` when it does not come to that in time: it is not done later either.
         """
         answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+        begun_or_given_up = threading.Lock()
 
         def answer() -> None:
+            if not begun_or_given_up.acquire(blocking=False):
+                return
             try:
                 answers.put((True, call()))
             except Exception as error:
@@ -84,7 +88,9 @@ class Loop:
         try:
             done, found = answers.get(timeout=_PATIENCE)
         except queue.Empty:
-            raise BusyFault("control is too busy to answer; try again") from None
+            if begun_or_given_up.acquire(blocking=False):
+                raise BusyFault("control is too busy to answer; try again") from None
+            done, found = answers.get()
         if not done:
             raise found
         return found  # type: ignore[no-any-return]

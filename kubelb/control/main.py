@@ -4,7 +4,8 @@ where that is wanted, on the admin side over TCP.
 Its main thread is the :class:`~kubelb.control.loop.Loop` on which everything is decided; it reads the supervisor's
 channel and is the only one that writes to it. HTTP is answered on the threads of :class:`kubelb.control.admin.Admin`,
 which owns the listening sockets: they read the newest snapshot, and have commands carried out by the loop. What may
-take long, reading the configuration anew, is done on the thread of whoever asks for it.
+take long, a reload, is done on the thread of whoever asks for it. The operator's configuration is read by the
+supervisor's reader, never here; what is read here are the files of probes.
 """
 
 from __future__ import annotations
@@ -22,10 +23,7 @@ import msgspec
 
 from kubelb import log, stats
 from kubelb.config.model.config import Config
-from kubelb.config.overrides import Overrides
-from kubelb.config.sources import Sources
 from kubelb.config.toml.reader import parse_toml
-from kubelb.config.toml.writer import write_toml
 from kubelb.config.virtual import Virtual
 from kubelb.control import commands, status
 from kubelb.control.admin import Admin, Operations
@@ -47,8 +45,9 @@ from kubelb.snapshot import Snapshot
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FromControl, ToControl
 from kubelb.wire.messages import (
-    Bound,
-    Configured,
+    Configuration,
+    NoConfiguration,
+    PoolsChanged,
     Quit,
     Ready,
     Reload,
@@ -56,7 +55,6 @@ from kubelb.wire.messages import (
     Retire,
     SessionList,
     Sighting,
-    SnapshotChanged,
     Stop,
     Upgrade,
     Upgraded,
@@ -78,9 +76,6 @@ class Setup:
     table: stats.Table
     row: stats.Row
     """Control's own: it writes there when a probe has passed."""
-    sources: Sources
-    """Where the configuration is from, with what goes before it: to read it anew."""
-    overrides: Overrides
     config: Config
     """What the proxy was started with."""
     reloaded: str | None
@@ -118,9 +113,6 @@ class _Control:
         self._census = Census(setup.table, self._say)
         self._upgrades = Upgrades(self._say, setup.upgrade_under_way)
         self._reloads = Reloads(
-            setup.sources,
-            setup.overrides,
-            config,
             self._loop,
             self._say,
             self._keeper,
@@ -130,6 +122,7 @@ class _Control:
             self._upgrades,
             self._follow,
             self._await_workers,
+            setup.deadlines.read,
         )
         self._admin: Admin | None = None
         self._signals: SignalPipe | None = None
@@ -195,8 +188,8 @@ class _Control:
             self._keeper.sighted(message)
         elif isinstance(message, SessionList):
             self._census.told(message)
-        elif isinstance(message, Bound):
-            self._reloads.bound(message)
+        elif isinstance(message, Configuration | NoConfiguration):
+            self._reloads.answered(message)
         elif isinstance(message, Upgrade):
             self._upgrades.begun()
         elif isinstance(message, Upgraded):
@@ -231,12 +224,8 @@ class _Control:
         else:
             self._loop.at(time.monotonic() + _LOOK, lambda: self._leave(deadline))
 
-    def _publish(self, snapshot: Snapshot, config: Config | None) -> None:
-        if config is None:
-            self._channel.send(SnapshotChanged(snapshot))
-        else:
-            workers = config.workers if isinstance(config.workers, int) else None
-            self._channel.send(Configured(snapshot, write_toml(config), workers))
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._channel.send(PoolsChanged(snapshot.generation, snapshot.version, snapshot.pools))
 
     def _status(self) -> status.Status:
         """From any thread."""

@@ -1,46 +1,50 @@
 """Has the configuration read anew and the proxy go by it, one reload at a time, on the thread of whoever asks.
 
-What can fail is done before anything is changed: the files are read, addresses are bound that are new. Then control's
-loop takes the new members and settings all at once.
+What can fail is done before anything is changed: the supervisor has the files read, and listens on addresses that are
+new. Then control's loop takes the new members and settings all at once.
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from kubelb import log
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.model.config import Config
-from kubelb.config.model.listeners import Binding
-from kubelb.config.overrides import Overrides
-from kubelb.config.sources import Sources
-from kubelb.control import reloading
+from kubelb.config.toml.reader import parse_toml
 from kubelb.control.discoverer import Discoverer
 from kubelb.control.keeper import Keeper
 from kubelb.control.leveller import Leveller
 from kubelb.control.loop import BusyFault, Loop
-from kubelb.control.reloading import Wanted
 from kubelb.control.upgrades import UNDER_WAY, Upgrades
 from kubelb.discovery.members import TooManyServers
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Count, Row
 from kubelb.wire.message_sets import FromControl
-from kubelb.wire.messages import Bind, Bound, Reloading
+from kubelb.wire.messages import Configuration, GiveUp, NoConfiguration, ReadAnew, Reloading
 
-_PATIENCE = 10.0
-"""Seconds that the supervisor may take to bind addresses."""
+_BUSY = 10.0
+"""Seconds that the supervisor may take for its part, beside those that reading may take."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A configuration that can be gone by."""
+
+    config: Config
+    snapshot: Snapshot
+    warnings: tuple[str, ...]
 
 
 class Reloads:
     def __init__(
         self,
-        sources: Sources,
-        overrides: Overrides,
-        config: Config,
         loop: Loop,
         say: Callable[[FromControl], None],
         keeper: Keeper,
@@ -50,16 +54,14 @@ class Reloads:
         upgrades: Upgrades,
         follow: Callable[[Config, Snapshot], None],
         await_workers: Callable[[int], tuple[str, ...]],
+        patience: float,
     ) -> None:
         """``say`` tells the supervisor, from any thread; ``row`` is control's in the shared counters; ``follow`` is
         called on the loop with each configuration that is gone by; ``await_workers`` returns once the workers go by a
-        snapshot of this version, with a warning for each that does not.
+        snapshot of this version, with a warning for each that does not. Reading may take ``patience`` seconds.
 
         While one of the ``upgrades`` is under way nothing is changed.
         """
-        self._sources = sources
-        self._overrides = overrides
-        self._config = config
         self._loop = loop
         self._say = say
         self._keeper = keeper
@@ -69,10 +71,12 @@ class Reloads:
         self._upgrades = upgrades
         self._follow = follow
         self._await_workers = await_workers
+        self._patience = patience + _BUSY
+        self._numbers = itertools.count(1)
         self._one_at_a_time = threading.Lock()
         self._next = threading.Lock()
         """Held on behalf of a reload by signal that has not begun yet."""
-        self._answers: queue.SimpleQueue[Bound] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Configuration | NoConfiguration] = queue.SimpleQueue()
 
     def reload(self) -> tuple[str, ...]:
         """From any thread: read the configuration anew, and return once it is gone by; the warnings.
@@ -86,8 +90,13 @@ class Reloads:
             begin()
             try:
                 self._check_upgrades()
-                wanted = reloading.read(self._sources, self._overrides, self._config)
-                version = self._change_to(wanted)
+                number = next(self._numbers)
+                try:
+                    wanted = self._read(number)
+                    version = self._go_by(wanted)
+                except ConfigFault:
+                    self._say(GiveUp(number))
+                    raise
                 behind = self._await_workers(version)
             except ConfigFault as error:
                 self._row.add(0, Count.RELOADS_FAILED)
@@ -109,8 +118,8 @@ class Reloads:
             with suppress(ConfigFault):
                 self._reload(self._next.release)
 
-    def bound(self, answer: Bound) -> None:
-        """On control's loop: what the supervisor says to :class:`Bind`."""
+    def answered(self, answer: Configuration | NoConfiguration) -> None:
+        """On control's loop: by the supervisor."""
         self._answers.put(answer)
 
     @contextmanager
@@ -125,30 +134,18 @@ class Reloads:
         if self._upgrades.under_way:
             raise ConfigFault(Fault(what=UNDER_WAY))
 
-    def _change_to(self, wanted: Wanted) -> int:
-        """The version of the snapshot that says so. Raises :class:`ConfigFault`; what was bound is given up then."""
-        new = reloading.new_addresses(self._config, wanted.config)
+    def _read(self, number: int) -> Wanted:
+        """What the files say now, bound. Raises :class:`ConfigFault`."""
+        give_up_at = time.monotonic() + self._patience
+        self._say(ReadAnew(number))
         try:
-            self._bind(new)
-            return self._go_by(wanted)
-        except ConfigFault:
-            if new:
-                self._say(Bind({}))
-            raise
-
-    def _bind(self, addresses: dict[str, Binding]) -> None:
-        """Have the supervisor listen on what is new. Raises :class:`ConfigFault`."""
-        if not addresses:
-            return
-        self._say(Bind(addresses))
-        try:
-            while (answer := self._answers.get(timeout=_PATIENCE)).addresses != tuple(addresses):
+            while (answer := self._answers.get(timeout=max(0.0, give_up_at - time.monotonic()))).number != number:
                 pass  # It is one that was not waited for.
-            faults = answer.faults
         except queue.Empty:
-            faults = ("the supervisor does not answer; try again",)
-        if faults:
-            raise ConfigFault(*(Fault(what=fault) for fault in faults))
+            raise ConfigFault(Fault(what="the supervisor does not answer; try again")) from None
+        if isinstance(answer, NoConfiguration):
+            raise ConfigFault(*answer.faults)
+        return Wanted(parse_toml(answer.toml, "reloaded").config, answer.snapshot, answer.warnings)
 
     def _go_by(self, wanted: Wanted) -> int:
         """The version of the snapshot that says so. Raises :class:`ConfigFault`."""
@@ -163,10 +160,9 @@ class Reloads:
     def _change(self, wanted: Wanted) -> int:
         """On control's loop. Raises :class:`ConfigFault` where an upgrade has begun meanwhile."""
         self._check_upgrades()
-        self._keeper.reload(wanted.snapshot, wanted.config)
+        self._keeper.reload(wanted.snapshot, wanted.config.pools)
         self._leveller.reload(wanted.config.pools)
         self._discoverer.reload(wanted.config.pools)
-        self._config = wanted.config
         self._follow(wanted.config, wanted.snapshot)
         log.set_levels(wanted.config.log.levels)
         return self._keeper.snapshot.version

@@ -1,7 +1,7 @@
 """Configured names into addresses: the first snapshot.
 
 Names that are looked up while the proxy runs are left to control. Runs in the command, before any process is forked,
-and on the thread of a reload. Owns no file descriptor.
+and in the supervisor's reader. Owns no file descriptor.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from kubelb.deadlines import Deadlines
 from kubelb.reasons import reason_of
 from kubelb.snapshot import Snapshot
 from kubelb.supervisor import holdings, plan, signals
-from kubelb.supervisor.credence import fault_in
+from kubelb.supervisor.credence import Known, fault_in
 from kubelb.supervisor.family import Heard
 from kubelb.supervisor.init import FIRST, Init
 from kubelb.supervisor.limits import raise_open_files
@@ -35,15 +35,14 @@ from kubelb.wire.message_sets import (
     MessageFault,
 )
 from kubelb.wire.messages import (
-    Bind,
-    Bound,
-    Configured,
+    GiveUp,
+    PoolsChanged,
     Quit,
+    ReadAnew,
     Ready,
     Reload,
     Reloading,
     Reopen,
-    SnapshotChanged,
     Upgrade,
 )
 
@@ -75,6 +74,7 @@ class Supervisor:
                 # An earlier call of this turn may have unregistered it, and its number may be another's.
                 if service.selector.get_map().get(key.fd) is key:
                     key.data()
+            service.reading.look(time.monotonic())
             self._look_after_upgrade()
             places, within = service.family.all(), service.deadlines.stop
             service.end_as(plan.escalate(service.ending, places, time.monotonic(), within))
@@ -92,7 +92,8 @@ class Supervisor:
         look = plan.next_look(service.family.all(), service.ending)
         waiting = math.inf if self._departure is None else self._departure.due
         now = time.monotonic()
-        due = min(service.systemd.due, waiting, service.family.next_attempt(now), math.inf if look is None else look)
+        soon = service.systemd.due, service.reading.due, service.family.next_attempt(now)
+        due = min(*soon, waiting, math.inf if look is None else look)
         return None if due == math.inf else max(0.0, due - now)
 
     def _told(self, pid: int, channel: Heard) -> bool:
@@ -113,11 +114,15 @@ class Supervisor:
             service.closed(pid)
         elif place is None:
             service.hang_up(pid)
-        elif (fault := fault_in(message, place, service.snapshot, time.monotonic())) is not None:
+        elif (fault := fault_in(message, place, self._known())) is not None:
             service.end_misbehaving(pid, fault)
         else:
             self._do(message, pid)
         return message is not None
+
+    def _known(self) -> Known:
+        reading = self._service.reading
+        return Known(time.monotonic(), self._service.snapshot, reading.generation, reading.under_way)
 
     def _do(self, message: FromWorker | FromControl, pid: int) -> None:
         family = self._service.family
@@ -133,16 +138,14 @@ class Supervisor:
 
     def _told_by_control(self, message: FromControl) -> None:
         service = self._service
-        if isinstance(message, SnapshotChanged):
-            service.go_by(message.snapshot)
-        elif isinstance(message, Configured):
-            service.reloaded = message.toml
-            service.go_by(message.snapshot)
-            service.fill(message.workers)
+        if isinstance(message, PoolsChanged):
+            service.go_by(message)
+        elif isinstance(message, ReadAnew):
+            service.reading.begin(message.number, time.monotonic() + service.deadlines.read)
+        elif isinstance(message, GiveUp):
+            service.reading.give_up(message.number)
         elif isinstance(message, Reloading):
             self._show_reload(message.under_way)
-        elif isinstance(message, Bind):
-            service.family.send_control(Bound(tuple(message.addresses), service.bind(message.addresses)))
         elif isinstance(message, Quit):
             if self._departure is None or not self._departure.pass_stop_on(message.gracefully):
                 self._stop(message.gracefully, both=True)

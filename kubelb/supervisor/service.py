@@ -14,19 +14,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from socket import socket
 
+import msgspec
+
 from kubelb import log
 from kubelb.config.faults import ConfigFault
 from kubelb.config.log_files import make_log_file
-from kubelb.config.model.config import Config
-from kubelb.config.model.listeners import Binding
+from kubelb.config.model.config import Config, Process
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
+from kubelb.config.toml.reader import parse_toml
 from kubelb.control import main as control
 from kubelb.deadlines import Deadlines
 from kubelb.reasons import reason_of
 from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
-from kubelb.supervisor import children, plan, systemd
+from kubelb.supervisor import children, plan, reader, systemd
 from kubelb.supervisor.children import Closable
 from kubelb.supervisor.family import Family, Heard
 from kubelb.supervisor.holdings import Holdings
@@ -34,12 +36,24 @@ from kubelb.supervisor.image import Image
 from kubelb.supervisor.listeners import close_for_good, remove
 from kubelb.supervisor.plan import CONTROL, Ending, Phase, Place
 from kubelb.supervisor.privileges import allowed, assume, identity
+from kubelb.supervisor.reading import Reading
 from kubelb.supervisor.signals import HEARD
 from kubelb.supervisor.systemd import Systemd
 from kubelb.supervisor.upgrade import Predecessor
 from kubelb.wire.channel import Channel
-from kubelb.wire.message_sets import FROM_CONTROL, FROM_WORKER, TO_CONTROL, TO_WORKER, ToControl, ToWorker
-from kubelb.wire.messages import AT_MOST, Listen, Stop, Unlisten
+from kubelb.wire.message_sets import (
+    FROM_CONTROL,
+    FROM_READER,
+    FROM_WORKER,
+    TO_CONTROL,
+    TO_READER,
+    TO_WORKER,
+    FromReader,
+    ToControl,
+    ToReader,
+    ToWorker,
+)
+from kubelb.wire.messages import AT_MOST, Listen, PoolsChanged, Stop, Unlisten
 from kubelb.worker import main as worker
 
 
@@ -49,7 +63,7 @@ class Origin:
 
     image: Image
     sources: Sources
-    """What the configuration is from, with what goes before it: for control to read it anew."""
+    """What the configuration is from, with what goes before it: to read it anew."""
     overrides: Overrides
     predecessor: Predecessor | None = None
     """In whose place it is to run."""
@@ -92,6 +106,7 @@ class Service:
         """Relay threads of a worker."""
         self._origin = origin
         self._hear = hear
+        self.reading = Reading(self.selector, self.sockets, self._fork_reader, self.family.send_control)
         self.family.add(CONTROL, 1)
         self.fill(config.workers if isinstance(config.workers, int) else None)
 
@@ -161,7 +176,8 @@ class Service:
         yield self.selector
         if self.upgrade is not None:
             yield self.upgrade
-        everything: list[Closable] = [self.held.pidfile, *self.sockets.everything(), *self.family.channels()]
+        channels: list[Closable] = [*self.family.channels(), *self.reading.channels()]
+        everything: list[Closable] = [self.held.pidfile, *self.sockets.everything(), *channels]
         yield from (thing for thing in everything if thing not in kept)
 
     def _worker(self, place: Place) -> Callable[[Channel[ToWorker]], None]:
@@ -192,8 +208,6 @@ class Service:
                     channel=channel,
                     table=self.held.table,
                     row=self.held.table.row(place.rows[0]),
-                    sources=self._origin.sources,
-                    overrides=self._origin.overrides,
                     config=self.config,
                     reloaded=self.reloaded,
                     snapshot=self.snapshot,
@@ -207,6 +221,15 @@ class Service:
             )
 
         return run
+
+    def _fork_reader(self) -> tuple[int, Channel[FromReader]]:
+        def run(channel: Channel[ToReader]) -> None:
+            assume(Process(), None)
+            reader.end_after(self.deadlines.read)
+            running = self.config if self.reloaded is None else parse_toml(self.reloaded, "reloaded").config
+            channel.send(reader.read(self._origin.sources, self._origin.overrides, running))
+
+        return children.spawn(run, "reader", FROM_READER, TO_READER, self.signals, not_for_it=self._all_but(()))
 
     def serve(self) -> None:
         """Be the one: from now on workers accept."""
@@ -236,15 +259,16 @@ class Service:
             addresses = tuple(address for address, _ in some)
             self.family.send(place, Listen(addresses), [sock.fileno() for _, sock in some])
 
-    def bind(self, addresses: Mapping[str, Binding]) -> tuple[str, ...]:
-        """For a snapshot that is to come. Why that cannot be; none: it is done."""
-        try:
-            self.sockets.bind(addresses)
-        except ConfigFault as error:
-            return tuple(map(str, error.faults))
-        return ()
+    def go_by(self, changed: PoolsChanged) -> None:
+        """By these pools, and by a configuration that has been read if they are made from that."""
+        read = self.reading.take(changed.generation)
+        around = self.snapshot if read is None else read.snapshot
+        self._show(msgspec.structs.replace(around, version=changed.version, pools=changed.pools))
+        if read is not None:
+            self.reloaded = read.toml
+            self.fill(read.workers)
 
-    def go_by(self, snapshot: Snapshot) -> None:
+    def _show(self, snapshot: Snapshot) -> None:
         """Workers stop accepting where the snapshot has no listener before they see it, and begin after it."""
         wanted = [listener.address for listener in snapshot.listeners]
         gone = self.sockets.surplus(wanted)
@@ -271,12 +295,13 @@ class Service:
         for pid, how in children.reap():
             self.family.hear_out(pid, self._hear)
             self.hang_up(pid)
+            self.reading.died(pid, how)
             place = self.family.place_of(pid)
             if place is None:
                 continue
             if place.name == CONTROL:
-                # Of a reload that nobody goes on with: a client would wait there for ever.
-                self.sockets.forget_pending()
+                # Nobody goes on with a reload: a client would wait for ever where it has had us listen.
+                self.reading.end()
             expected = place in self.family.leaving and how == "exit status 0"
             self.family.died(place, now)
             ended = self._misbehaved.pop(pid, None)

@@ -32,6 +32,7 @@ class Sockets:
         """
         self._path = path
         self._pending: dict[str, socket.socket] = {}
+        self._closed = False
         with ExitStack() as undo:
 
             def have(address: Address, binding: Binding = Binding()) -> socket.socket:  # noqa: B008 (immutable)
@@ -54,8 +55,13 @@ class Sockets:
             undo.pop_all()
 
     def bind(self, addresses: Mapping[str, Binding]) -> None:
-        """Listen there too, for :meth:`reconcile`. Raises :class:`ConfigFault`, and listens on none of them then."""
+        """Listen there too, for :meth:`newcomers`; nowhere, once it is not listened at all any more.
+
+        Raises :class:`ConfigFault`, and listens on none of them then.
+        """
         self.forget_pending()
+        if self._closed:
+            return
         try:
             for address, binding in addresses.items():
                 if address not in self.listening:
@@ -101,7 +107,9 @@ class Sockets:
         return {**self.listening, **http, **self._web, ADMIN: self.admin}
 
     def close_listening(self, for_good: bool) -> None:
-        """``for_good``: nobody else listens there from now on."""
+        """No client is listened for any more. ``for_good``: nobody else listens there from now on."""
+        self._closed = True
+        self.forget_pending()
         for sock in self.listening.values():
             if for_good:
                 close_for_good(sock)
@@ -111,7 +119,6 @@ class Sockets:
 
     def close(self, for_good: bool) -> None:
         """``for_good``: nobody listens anywhere, nor answers on admin.sock, from now on."""
-        self.forget_pending()
         self.close_listening(for_good)
         for sock in self.for_control():
             if for_good and sock is not self.admin:

@@ -17,20 +17,24 @@ from kubelb.config.misfits import UNDECODABLE, cut, misfit, shown
 from kubelb.wire.messages import (
     AT_MOST,
     AskSessions,
-    Bind,
-    Bound,
-    Configured,
+    Configuration,
     Descriptors,
     Drained,
     Failed,
+    GiveUp,
     Handed,
     HandOver,
     Inherit,
     Legacy,
     Listen,
+    NoConfiguration,
+    PoolsChanged,
     Quit,
+    Read,
+    ReadAnew,
     Ready,
     Receive,
+    Refused,
     Release,
     Reload,
     Reloading,
@@ -52,6 +56,8 @@ M = TypeVar("M")
 
 _LARGE = 64 << 20
 """Bytes of a message that has a snapshot, or as many faults as a configuration, which has at most 1 MiB, can have."""
+_POOLS = 8 << 20
+"""Bytes of a message that has all pools: a few hundred servers, and names."""
 _SESSION = 8 << 20
 """Bytes of a message that has a listener."""
 
@@ -101,21 +107,39 @@ class MessageSet(Generic[M]):
 
 FromWorker = Ready | Sighting | SessionList
 ToWorker = SnapshotChanged | Release | AskSessions | Listen | Unlisten | HandOver | Receive | Reopen | Stop
-FromControl = Ready | SnapshotChanged | Release | AskSessions | Reloading | Configured | Bind | Quit | Upgrade
-ToControl = Sighting | SessionList | Bound | Upgrade | Upgraded | Retire | Reopen | Reload | Stop
+FromControl = Ready | PoolsChanged | Release | AskSessions | Reloading | ReadAnew | GiveUp | Quit | Upgrade
+ToControl = (
+    Sighting | SessionList | Configuration | NoConfiguration | Upgrade | Upgraded | Retire | Reopen | Reload | Stop
+)
+FromReader = Read | Refused
+ToReader = Reopen | Stop
 FromSuccessor = Inherit | TakeOver | Failed | Quit
 FromPredecessor = Legacy | Descriptors | Serve | Drained | Stop
 FromGiver = Handed
 FromTaker = Taken
-Message = FromWorker | ToWorker | FromControl | ToControl | FromSuccessor | FromPredecessor | FromGiver | FromTaker
+Message = (
+    FromWorker
+    | ToWorker
+    | FromControl
+    | ToControl
+    | FromReader
+    | ToReader
+    | FromSuccessor
+    | FromPredecessor
+    | FromGiver
+    | FromTaker
+)
 """Any of them."""
 
 FROM_WORKER: MessageSet[FromWorker] = MessageSet(msgspec.msgpack.Decoder(FromWorker))
 """What the supervisor hears from a worker."""
 TO_WORKER: MessageSet[ToWorker] = MessageSet(msgspec.msgpack.Decoder(ToWorker), _LARGE, AT_MOST)
-FROM_CONTROL: MessageSet[FromControl] = MessageSet(msgspec.msgpack.Decoder(FromControl), _LARGE)
+FROM_CONTROL: MessageSet[FromControl] = MessageSet(msgspec.msgpack.Decoder(FromControl), _POOLS)
 """What the supervisor hears from control. It speaks for the operator, whom it hears on admin.sock."""
 TO_CONTROL: MessageSet[ToControl] = MessageSet(msgspec.msgpack.Decoder(ToControl), _LARGE)
+FROM_READER: MessageSet[FromReader] = MessageSet(msgspec.msgpack.Decoder(FromReader), _LARGE)
+TO_READER: MessageSet[ToReader] = MessageSet(msgspec.msgpack.Decoder(ToReader))
+"""It is told nothing: it ends by itself, or is ended."""
 FROM_SUCCESSOR: MessageSet[FromSuccessor] = MessageSet(msgspec.msgpack.Decoder(FromSuccessor), _LARGE, sealed=False)
 """What a supervisor hears from the one that is to take its place."""
 FROM_PREDECESSOR: MessageSet[FromPredecessor] = MessageSet(

@@ -10,9 +10,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from kubelb.config.faults import Fault
 from kubelb.config.model.listeners import Binding
 from kubelb.config.variables import Opening
-from kubelb.snapshot import Listener, Server, Slot, Snapshot, SocketAddress
+from kubelb.snapshot import Listener, Pool, Server, Slot, Snapshot, SocketAddress
 from kubelb.stats import ROWS, SLOTS
 
 AT_MOST = 128
@@ -36,9 +37,19 @@ class Ready(_Message, frozen=True, tag=True):
 
 
 class SnapshotChanged(_Message, frozen=True, tag=True):
-    """A newer picture of the pools: control to supervisor, supervisor to every worker."""
+    """A newer picture of everything: supervisor to every worker."""
 
     snapshot: Snapshot
+
+
+class PoolsChanged(_Message, frozen=True, tag=True):
+    """A newer picture of the pools: control to supervisor. All else of a snapshot is the supervisor's."""
+
+    generation: int
+    """Of the configuration that it is made from: the running one, or the one that is to be gone by from now on."""
+    version: int
+    """The snapshot's."""
+    pools: tuple[Pool, ...]
 
 
 class Sighting(_Message, frozen=True, tag=True):
@@ -62,7 +73,7 @@ class Release(_Message, frozen=True, tag=True):
 
 
 class Reload(_Message, frozen=True, tag=True):
-    """Supervisor to control: read the configuration anew."""
+    """Supervisor to control: have the proxy go by its configuration as it now is."""
 
 
 class Reloading(_Message, frozen=True, tag=True):
@@ -71,28 +82,54 @@ class Reloading(_Message, frozen=True, tag=True):
     under_way: bool
 
 
-class Configured(_Message, frozen=True, tag=True):
-    """Control to supervisor: the snapshot that a reload has made, with what is configured since then, for the next
-    control process. The two come together: whoever goes by one without the other would probe strangers."""
+class ReadAnew(_Message, frozen=True, tag=True):
+    """Control to supervisor: have the operator's files read, and listen where they say so."""
 
-    snapshot: Snapshot
+    number: int
+    """Of the question."""
+
+
+class GiveUp(_Message, frozen=True, tag=True):
+    """Control to supervisor: what comes of this question, or has come, is not gone by."""
+
+    number: int
+
+
+class Read(_Message, frozen=True, tag=True):
+    """Reader to supervisor: what the operator's files say now."""
+
     toml: str
-    workers: Annotated[int, Meta(ge=1)] | None
+    """The configuration, for control."""
+    snapshot: Snapshot
+    """What it comes to, with names resolved."""
+    bindings: dict[str, Binding]
+    """Where clients are to be listened for."""
+    workers: int | None
     """How many there are to be; None: as the machine has it."""
+    warnings: tuple[str, ...]
 
 
-class Bind(_Message, frozen=True, tag=True):
-    """Control to supervisor: listen on these addresses too, for a snapshot that is to come; on no others any more."""
+class Refused(_Message, frozen=True, tag=True):
+    """Reader to supervisor: the proxy cannot go by what they say."""
 
-    addresses: dict[str, Binding]
+    faults: tuple[Fault, ...]
 
 
-class Bound(_Message, frozen=True, tag=True):
-    """The answer to :class:`Bind`."""
+class Configuration(_Message, frozen=True, tag=True):
+    """Supervisor to control: the answer to :class:`ReadAnew`. Its addresses are listened on."""
 
-    addresses: tuple[str, ...]
-    faults: tuple[str, ...]
-    """Why that cannot be; none: all of them are bound."""
+    number: int
+    toml: str
+    snapshot: Snapshot
+    """As in :class:`Read`, with its generation."""
+    warnings: tuple[str, ...]
+
+
+class NoConfiguration(_Message, frozen=True, tag=True):
+    """The same where it cannot be gone by: nothing has changed."""
+
+    number: int
+    faults: tuple[Fault, ...]
 
 
 class Listen(_Message, frozen=True, tag=True):

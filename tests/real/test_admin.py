@@ -25,8 +25,6 @@ from kubelb.config.model.config import Config
 from kubelb.config.model.http import HttpServer, Location
 from kubelb.config.model.pools import PASSIVE
 from kubelb.config.model.pools import Pool as PoolSettings
-from kubelb.config.overrides import NO_OVERRIDES
-from kubelb.config.sources import Sources
 from kubelb.config.values import Address
 from kubelb.config.virtual import Virtual
 from kubelb.control import admin_channel, main, reloads, status
@@ -88,8 +86,6 @@ def control(
         channel=theirs,
         table=table,
         row=row,
-        sources=Sources(),
-        overrides=NO_OVERRIDES,
         config=Config(pools={"api": PoolSettings(servers=(), health=PASSIVE)}),
         reloaded=None,
         snapshot=SNAPSHOT,

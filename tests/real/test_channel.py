@@ -13,18 +13,20 @@ from typing import Any
 
 import pytest
 
-from kubelb.snapshot import Snapshot
+from kubelb.config.faults import Fault
+from kubelb.snapshot import Pool
 from kubelb.wire.channel import Channel, MessageLost, close_all
 from kubelb.wire.message_sets import (
     FROM_CONTROL,
     FROM_PREDECESSOR,
+    FROM_READER,
     FROM_WORKER,
     TO_WORKER,
     MessageFault,
     MessageSet,
     encode,
 )
-from kubelb.wire.messages import AT_MOST, Configured, Listen, Ready, Sighting, Stop
+from kubelb.wire.messages import AT_MOST, Listen, PoolsChanged, Ready, Refused, Sighting, Stop
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -40,15 +42,15 @@ def a_pair(takes: MessageSet[Any]) -> Iterator[tuple[Channel[Any], Channel[Any]]
     theirs.close()
 
 
-def configured(toml: str) -> Configured:
-    """A message that may be as large as one likes."""
-    return Configured(Snapshot(version=1, listeners=(), pools=()), toml, None)
+def pools(name: str) -> PoolsChanged:
+    """A message as long as its name."""
+    return PoolsChanged(0, 1, (Pool(name=name, balance="least_conn", hash_key="", servers=()),))
 
 
 @pytest.mark.parametrize("size", [0, 1 << 16, 1 << 20, 1 << 24])
 def test_a_message_of_any_size(size: int) -> None:
-    message = configured("x" * size)
-    with a_pair(FROM_CONTROL) as (ours, theirs):
+    message = Refused((Fault(what="x" * size),))
+    with a_pair(FROM_READER) as (ours, theirs):
         assert ours.send(message)
         assert theirs.receive() == message
         assert theirs.offer(message)
@@ -69,7 +71,7 @@ def test_with_all_its_descriptors(size: int) -> None:
 
 
 def test_there_is_room_for_many_large_ones() -> None:
-    message = configured("x" * (1 << 20))
+    message = pools("x" * (1 << 20))
     with a_pair(FROM_CONTROL) as (ours, theirs):
         assert all(ours.send(message) for _ in range(50))
         assert all(theirs.receive() == message for _ in range(50))
@@ -148,7 +150,7 @@ def _socket() -> int:
     return one.detach()
 
 
-MESSAGE = encode(configured(""))
+MESSAGE = encode(PoolsChanged(0, 1, ()))
 FILES: dict[str, Callable[[], int]] = {
     "a pipe": _pipe,
     "a socket": _socket,
@@ -176,7 +178,7 @@ def test_a_file_that_will_not_do_is_refused(made: Callable[[], int]) -> None:
         with pytest.raises(MessageFault):
             channel.receive()
         send(stranger, IN_FILE, a_file(MESSAGE))
-        assert channel.receive() == configured("")
+        assert channel.receive() == PoolsChanged(0, 1, ())
 
 
 def test_an_older_kubelb_does_not_seal_what_it_leaves() -> None:
@@ -190,7 +192,7 @@ def test_an_older_kubelb_does_not_seal_what_it_leaves() -> None:
 
 def test_what_is_sent_in_a_file_cannot_be_changed() -> None:
     with a_pair(FROM_CONTROL) as (ours, theirs):
-        assert ours.send(configured("x" * (1 << 20)))
+        assert ours.send(pools("x" * (1 << 20)))
         _, ((_, _, payload),), _, _ = theirs._sock.recvmsg(1, socket.CMSG_SPACE(4))
         (fd,) = array.array("i", payload)
         assert fcntl.fcntl(fd, fcntl.F_GET_SEALS) == SEALS

@@ -20,9 +20,10 @@ from kubelb.control.commands import Undrain
 from kubelb.wire.message_sets import ToControl, ToWorker
 from kubelb.wire.messages import (
     AskSessions,
-    Bound,
+    Configuration,
     HandOver,
     Listen,
+    NoConfiguration,
     Receive,
     Release,
     Reload,
@@ -73,6 +74,15 @@ def an_address_is_bound(rig: Rig) -> None:
     eventually(lambda: refuses(rig.more), "it is not listened there any more")
 
 
+def a_file_is_refused(rig: Rig) -> None:
+    """Whoever is asked dies before it answers."""
+    rig.write(*rig.members(), *rig.members(), more=True)
+    fails(rig.reload)
+    eventually(rig.proxy.answer, "another control answers")
+    assert refuses(rig.more)
+    rig.write(*rig.members())
+
+
 def an_upgrade(rig: Rig) -> None:
     """Who asked for it may not be told how it went."""
     rig.program.write_text(OURS)
@@ -91,7 +101,8 @@ def a_reload_by_signal(rig: Rig) -> None:
 TO_CONTROL: dict[type[msgspec.Struct], Callable[[Rig], None]] = {
     Sighting: a_sighting,
     SessionList: sessions_are_asked_for,
-    Bound: an_address_is_bound,
+    Configuration: an_address_is_bound,
+    NoConfiguration: a_file_is_refused,
     Upgrade: an_upgrade,
     Retire: an_upgrade,
     Upgraded: an_upgrade,

@@ -18,16 +18,18 @@ from kubelb.control.commands import Undrain
 from kubelb.wire.message_sets import FromControl, FromWorker
 from kubelb.wire.messages import (
     AskSessions,
-    Bind,
-    Configured,
+    GiveUp,
+    PoolsChanged,
     Quit,
+    Read,
+    ReadAnew,
     Ready,
     Receive,
+    Refused,
     Release,
     Reloading,
     SessionList,
     Sighting,
-    SnapshotChanged,
     Upgrade,
 )
 from tests.support.eventually import eventually
@@ -52,7 +54,7 @@ def said_ready(rig: Rig) -> None:
     rig.proxy.log.wait_for("child_died", count=2, child="control")
 
 
-def said_snapshot(rig: Rig) -> None:
+def said_pools(rig: Rig) -> None:
     fails(lambda: rig.drain(rig.servers[0]))
     eventually(rig.proxy.answer, "another control answers")
     assert [server.drained for server in rig.proxy.servers()] == [True, False]
@@ -89,7 +91,7 @@ def said_reloading(rig: Rig) -> None:
     assert len(rig.proxy.servers()) == 2
 
 
-def said_bind(rig: Rig) -> None:
+def said_read_anew(rig: Rig) -> None:
     """Whoever connected there would be held for ever."""
     rig.write(*rig.members(), more=True)
     fails(rig.reload)
@@ -99,12 +101,13 @@ def said_bind(rig: Rig) -> None:
     assert ask(rig.more)
 
 
-def said_configured(rig: Rig) -> None:
-    rig.write(*rig.members(), health=PROBED, name="other", more=True)
+def said_give_up(rig: Rig) -> None:
+    """Something is wrong with the file."""
+    rig.write(*rig.members(), *rig.members(), more=True)
     fails(rig.reload)
     eventually(rig.proxy.answer, "another control answers")
-    eventually(lambda: {server.state for server in rig.proxy.servers()} == {"up"}, "it probes")
-    assert ask(rig.more)
+    assert refuses(rig.more)
+    rig.write(*rig.members())
 
 
 def said_upgrade(rig: Rig) -> None:
@@ -117,12 +120,12 @@ def said_upgrade(rig: Rig) -> None:
 
 OF_CONTROL: dict[type[msgspec.Struct], Callable[[Rig], None]] = {
     Ready: said_ready,
-    SnapshotChanged: said_snapshot,
+    PoolsChanged: said_pools,
     Release: said_release,
     AskSessions: said_ask_sessions,
     Reloading: said_reloading,
-    Bind: said_bind,
-    Configured: said_configured,
+    ReadAnew: said_read_anew,
+    GiveUp: said_give_up,
     Upgrade: said_upgrade,
 }
 
@@ -145,7 +148,7 @@ def test_the_last_word_of_control_counts(tmp_path: Path, word: type[msgspec.Stru
 
 def test_what_control_has_said_before_it_died_is_heard_to_its_end(tmp_path: Path) -> None:
     """Whoever comes in its place would go on from what was heard by chance."""
-    with a_rig(tmp_path, "TO_CONTROL", SnapshotChanged, others=100) as rig:
+    with a_rig(tmp_path, "TO_CONTROL", PoolsChanged, others=100) as rig:
         control = rig.proxy.control()
         rig.trap.arm()
         with suspended([rig.proxy.supervisor]):
@@ -183,6 +186,26 @@ def test_a_reload_is_gone_by_as_a_whole_or_not_at_all(tmp_path: Path, count: int
         assert ask(rig.more)
         assert echoes(client)
         leave(client)
+
+
+# Readers.
+
+
+def test_what_a_reader_has_read_before_it_died_counts(tmp_path: Path) -> None:
+    with a_rig(tmp_path, "TO_READER", Read) as rig:
+        rig.write(*rig.members(), more=True)
+        rig.trap.arm()
+        rig.reload()
+        assert ask(rig.more)
+
+
+def test_what_a_reader_has_found_wrong_before_it_died_is_told(tmp_path: Path) -> None:
+    with a_rig(tmp_path, "TO_READER", Refused) as rig:
+        rig.write(*rig.members(), *rig.members(), more=True)
+        rig.trap.arm()
+        with pytest.raises(AdminFault, match=r"servers\[2\]"):
+            rig.reload()
+        assert refuses(rig.more)
 
 
 # Workers.

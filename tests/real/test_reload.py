@@ -235,16 +235,16 @@ def test_a_new_control_process_goes_by_it_too(tmp_path: Path) -> None:
 
 
 def test_what_a_control_process_said_before_it_died_counts(tmp_path: Path) -> None:
-    with a_rig(tmp_path, 1, PASSIVE, Deadlines(follow=0.1)) as rig:
-        rig.write(rig.servers[1])
+    with a_rig(tmp_path, 2, PASSIVE, Deadlines(follow=0.1)) as rig:
         with suspended([rig.proxy.supervisor]):
-            assert len(adminclient.reload(rig.proxy.runtime_dir)) == 2, "neither worker has heard of it"
+            reply = adminclient.command(rig.proxy.runtime_dir, Drain(name_of(rig.servers[0])))
+            assert len(reply.warnings) == 2, "neither worker has heard of it"
             control = rig.proxy.control()
             control.kill()
             eventually(lambda: gone(control), "it has died before anything is heard")
         rig.proxy.log.wait_for("child_died")
         eventually(lambda: is_answering(rig.proxy), "another one answers")
-        eventually(lambda: rig.names() == [name_of(rig.servers[1])], "the other has left")
+        assert [server.drained for server in rig.proxy.servers()] == [True, False]
         assert rig.reached() == {name_of(rig.servers[1])}
 
 

@@ -26,8 +26,10 @@ from kubelb.stats import _BYTES, _IN_USE, ROWS
 from kubelb.wire.message_sets import Message, encode
 from kubelb.wire.messages import (
     AskSessions,
+    PoolsChanged,
     Quit,
     Ready,
+    Refused,
     Release,
     SessionList,
     Sighting,
@@ -43,6 +45,7 @@ from tests.support.users import open_to_all
 pytestmark = pytest.mark.usefixtures("no_leaks", "root")
 
 IN_FILE = b"\xc0"
+SNAPSHOT = SnapshotChanged(Snapshot(version=99, listeners=(), pools=()))
 
 
 @contextmanager
@@ -100,7 +103,7 @@ NO_WORKERS_WORDS: dict[str, Words] = {
     "ready twice": lambda channel: say(channel, encode(Ready())),
     "a stop": lambda channel: say(channel, encode(Quit(gracefully=False))),
     "an upgrade": lambda channel: say(channel, encode(Upgrade())),
-    "a snapshot": lambda channel: say(channel, encode(SnapshotChanged(Snapshot(version=99, listeners=(), pools=())))),
+    "a snapshot": lambda channel: say(channel, encode(SNAPSHOT)),
     "a slot there is not": lambda channel: say(channel, encode(Sighting(256, 1.0, ""))),
     "a time to come": lambda channel: say(channel, encode(Sighting(1, 1e9, ""))),
     "sessions of another row": lambda channel: say(channel, encode(SessionList(1, ROWS - 1, 0, (), last=True))),
@@ -126,9 +129,10 @@ NO_CONTROLS_WORDS: dict[str, Words] = {
     "what a worker has seen": lambda channel: say(channel, encode(Sighting(1, 1.0, ""))),
     "a slot there is not": lambda channel: say(channel, encode(Release(0, (), 1.0))),
     "more rows than there are": lambda channel: say(channel, encode(Release(1, (1,) * (ROWS + 1), 1.0))),
-    "an older snapshot": lambda channel: say(
-        channel, encode(SnapshotChanged(Snapshot(version=0, listeners=(), pools=())))
-    ),
+    "what the supervisor says": lambda channel: say(channel, encode(SNAPSHOT)),
+    "what a reader says": lambda channel: say(channel, encode(Refused(()))),
+    "an older snapshot": lambda channel: say(channel, encode(PoolsChanged(0, 0, ()))),
+    "a configuration that nobody has read": lambda channel: say(channel, encode(PoolsChanged(1, 99, ()))),
 }
 
 

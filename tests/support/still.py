@@ -20,13 +20,12 @@ from kubelb import log
 from kubelb.config.faults import Key
 from kubelb.config.log_targets import request_logs
 from kubelb.config.model.config import Config
-from kubelb.config.model.listeners import Binding
 from kubelb.config.model.logs import AccessLog
 from kubelb.config.model.pools import Discovery, Health
 from kubelb.config.overrides import NO_OVERRIDES
 from kubelb.config.sources import Sources
 from kubelb.config.toml.writer import write_toml
-from kubelb.control import discoverer, keeper, reloading
+from kubelb.control import discoverer, keeper
 from kubelb.control.discoverer import Discoverer
 from kubelb.control.keeper import Keeper
 from kubelb.control.leveller import Leveller
@@ -40,8 +39,9 @@ from kubelb.discovery.targets import Target
 from kubelb.health.machine import Evidence, Kind
 from kubelb.snapshot import Probe, Server, Snapshot, SocketAddress, State
 from kubelb.stats import Count, Table
+from kubelb.supervisor import reader
 from kubelb.wire.message_sets import FromControl
-from kubelb.wire.messages import Bind, Bound, Release
+from kubelb.wire.messages import Configuration, NoConfiguration, Read, ReadAnew, Release
 
 _PROBED: Final = Probe(ended_at=0.0, seconds=0.0)
 _LONG: Final = 10000.0
@@ -74,7 +74,7 @@ class Picture(NamedTuple):
     looked_up: list[tuple[str, Discovery]]
     levels: tuple[str, ...]
     request_logs: list[tuple[Key, AccessLog]]
-    workers: int | str
+    workers: int | None
 
 
 def _lookup(host: str, port: int, **hints: object) -> list[tuple[object, ...]]:
@@ -114,7 +114,7 @@ def a_stage() -> Iterator[Stage]:
 
     with pytest.MonkeyPatch.context() as patch, capture_logs():
         patch.setattr(time, "monotonic", lambda: stage.now)
-        patch.setattr(reloading, "resolve", resolve)
+        patch.setattr(reader, "resolve", resolve)
         patch.setattr(keeper, "Watch", StillWatch)
         patch.setattr(keeper, "Prober", StillProber)
         patch.setattr(discoverer._Name, "begin", discoverer._Name._look_up)
@@ -192,8 +192,9 @@ class Control:
         """Runs with ``config``, and reads ``file`` at a reload."""
         self.said: list[FromControl] = []
         """Since the last reload, but for snapshots."""
-        self.gone_by = config
-        """What the supervisor was told: another control would go by it, should this one die."""
+        self.read: Read
+        """What the supervisor has been told by its reader at the last reload: it listens and forks by that, and
+        another control goes by it, should this one die."""
         self._stage = stage
         self._file = file
         self._table = Table(1)
@@ -204,9 +205,6 @@ class Control:
         self._leveller = Leveller(self._loop, lambda: self._keeper.snapshot, pools, self._table, self._say)
         self._discoverer = Discoverer(self._loop, pools, self._keeper.found)
         self._reloads = Reloads(
-            Sources(config=str(file)),
-            NO_OVERRIDES,
-            config,
             self._loop,
             self._say,
             self._keeper,
@@ -216,7 +214,10 @@ class Control:
             Upgrades(self._say, under_way=False),
             self._follow,
             lambda version: (),
+            patience=0.0,
         )
+        self._running = config
+        self._workers = config.workers if isinstance(config.workers, int) else None
         self._snapshot = snapshot
         """The one that was published last."""
         log.set_levels(snapshot.log.levels)
@@ -230,15 +231,18 @@ class Control:
         self._row.release()
         self._table.close()
 
-    def _publish(self, snapshot: Snapshot, config: Config | None) -> None:
+    def _publish(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        if config is not None:
-            self.gone_by = config
 
     def _say(self, message: FromControl) -> None:
         self.said.append(message)
-        if isinstance(message, Bind) and message.addresses:
-            self._reloads.bound(Bound(tuple(message.addresses), ()))
+        if isinstance(message, ReadAnew):
+            read = reader.read(Sources(config=str(self._file)), NO_OVERRIDES, self._running)
+            if isinstance(read, Read):
+                self.read = read
+                self._reloads.answered(Configuration(message.number, read.toml, read.snapshot, read.warnings))
+            else:
+                self._reloads.answered(NoConfiguration(message.number, read.faults))
 
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         self._followed = config, snapshot
@@ -250,11 +254,7 @@ class Control:
         self.said.clear()
         self._stage.looked_up.clear()
         self._reloads.reload()
-
-    def bound(self) -> dict[str, Binding]:
-        """What the supervisor was asked to listen on."""
-        asked = (message.addresses for message in self.said if isinstance(message, Bind))
-        return {address: binding for addresses in asked for address, binding in addresses.items()}
+        self._workers = self.read.workers
 
     def picture(self) -> Picture:
         """Of what has come of the start, or of the last reload; time passes."""
@@ -273,7 +273,7 @@ class Control:
             looked_up=looked_up,
             levels=self._stage.levels,
             request_logs=list(zip(keys, snapshot.request_logs, strict=True)),
-            workers=self.gone_by.workers,
+            workers=self._workers,
         )
 
     def _servers(self) -> Iterator[tuple[str, Server]]:

@@ -1,5 +1,5 @@
 """kubelb's own TOML file into the model. Opens the file itself; used before the processes start and, later, in the
-control process."""
+supervisor's reader; and in control, of a text that the reader has made."""
 
 from __future__ import annotations
 

@@ -5,37 +5,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb.snapshot import Pool, Server, Snapshot
-from kubelb.supervisor.credence import fault_in
+from kubelb.supervisor.credence import Known, fault_in
 from kubelb.supervisor.plan import Place
 from kubelb.wire.message_sets import FromControl, FromWorker
 from kubelb.wire.messages import (
     AskSessions,
-    Configured,
+    GiveUp,
+    PoolsChanged,
     Quit,
+    ReadAnew,
     Ready,
     Release,
     SessionList,
     Sighting,
-    SnapshotChanged,
     Upgrade,
 )
 
 NOW = 1000.0
 WORKER = Place("worker-0", rows=(2, 3), pid=7)
+RUNNING = Snapshot(version=5, generation=2, listeners=(), pools=())
+KNOWN = Known(NOW, RUNNING, read=4)
 
 
-def a_snapshot(version: int, *slots: int) -> Snapshot:
+def changed(version: int, *slots: int, generation: int = 2) -> PoolsChanged:
     servers = tuple(Server(slot=slot, name=f"10.0.0.{slot}:1", address=(f"10.0.0.{slot}", 1)) for slot in slots)
-    return Snapshot(
-        version=version, listeners=(), pools=(Pool(name="p", balance="least_conn", hash_key="", servers=servers),)
-    )
+    return PoolsChanged(generation, version, (Pool(name="p", balance="least_conn", hash_key="", servers=servers),))
 
 
-RUNNING = a_snapshot(5, 1, 2)
-
-
-def fault(message: FromWorker | FromControl, place: Place = WORKER) -> str | None:
-    return fault_in(message, place, RUNNING, NOW)
+def fault(message: FromWorker | FromControl, place: Place = WORKER, known: Known = KNOWN) -> str | None:
+    return fault_in(message, place, known)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +42,11 @@ def fault(message: FromWorker | FromControl, place: Place = WORKER) -> str | Non
         Ready(),
         Sighting(1, NOW, "connection refused"),
         SessionList(1, 3, 0, (), last=True),
-        SnapshotChanged(a_snapshot(6, 2, 1, 255)),
-        SnapshotChanged(a_snapshot(7)),
-        Configured(a_snapshot(6, 2, 1, 255), "", None),
+        changed(6, 2, 1, 255),
+        changed(7),
+        changed(7, generation=4),
+        ReadAnew(1),
+        GiveUp(1),
         AskSessions(1, None),
         Release(1, (), 0.0),
         Quit(gracefully=True),
@@ -62,6 +62,10 @@ def test_it_is_ready_once() -> None:
     assert fault(Ready(), Place("worker-0", pid=7, ready=True))
 
 
+def test_it_does_not_ask_again_before_it_is_answered() -> None:
+    assert fault(ReadAnew(2), known=KNOWN._replace(reading=True))
+
+
 @given(st.floats(NOW + 2, 1e12))
 def test_nobody_has_seen_what_is_still_to_come(at: float) -> None:
     assert fault(Sighting(1, at, ""))
@@ -74,12 +78,16 @@ def test_nobody_tells_of_the_sessions_of_another_row(row: int) -> None:
 
 @given(st.integers(0, RUNNING.version))
 def test_versions_grow(version: int) -> None:
-    assert fault(SnapshotChanged(a_snapshot(version, 1)))
-    assert fault(Configured(a_snapshot(version, 1), "", None))
+    assert fault(changed(version, 1))
+
+
+@given(st.integers().filter(lambda generation: generation not in (2, 4)))
+def test_only_what_root_has_read_is_gone_by(generation: int) -> None:
+    assert fault(changed(6, 1, generation=generation))
+    assert fault(changed(6, 1, generation=4), known=KNOWN._replace(read=None))
 
 
 @given(st.lists(st.integers(0, 255), max_size=20))
 def test_a_server_has_a_slot_of_its_own(slots: list[int]) -> None:
     wrong = 0 in slots or len(set(slots)) < len(slots)
-    assert bool(fault(SnapshotChanged(a_snapshot(6, *slots)))) == wrong
-    assert bool(fault(Configured(a_snapshot(6, *slots), "", None))) == wrong
+    assert bool(fault(changed(6, *slots))) == wrong

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kubelb.config.model.listeners import Binding
 from kubelb.config.model.logs import Log
 from kubelb.config.model.pools import Balance
 from kubelb.snapshot import Listener, Pool, Probe, Server, Snapshot, State
@@ -27,7 +28,9 @@ from kubelb.wire.messages import (
     SESSIONS_AT_MOST,
     AskSessions,
     Listen,
+    PoolsChanged,
     Quit,
+    Read,
     Ready,
     Release,
     Reopen,
@@ -119,9 +122,10 @@ lists = st.builds(
     last=st.booleans(),
 )
 pictures = st.builds(SnapshotChanged, snapshots)
+changed = st.builds(PoolsChanged, generation=counts, version=counts, pools=st.lists(pools, max_size=3).map(tuple))
 from_worker = st.just(Ready()) | sightings | lists
 to_worker = pictures | releases | questions | st.just(Stop())
-from_control = st.just(Ready()) | pictures | releases | questions | st.builds(Quit, gracefully=st.booleans())
+from_control = st.just(Ready()) | changed | releases | questions | st.builds(Quit, gracefully=st.booleans())
 to_control = sightings | lists | st.just(Stop())
 SETS: dict[str, MessageSet[Any]] = {
     name: found for name, found in vars(message_sets).items() if isinstance(found, MessageSet)
@@ -248,11 +252,19 @@ def test_what_is_no_message_is_said(value: object, fault: str) -> None:
 
 # Who may say what.
 
-OF_THE_SUPERVISOR = (Listen(("127.0.0.1:79",)), Unlisten(("127.0.0.1:79",)), Reopen(), Retire(), Upgraded(1, ()))
+OF_THE_SUPERVISOR = (
+    Listen(("127.0.0.1:79",)),
+    Unlisten(("127.0.0.1:79",)),
+    SnapshotChanged(Snapshot(version=1, listeners=(), pools=())),
+    Read("", Snapshot(version=1, listeners=(), pools=()), {"127.0.0.1:79": Binding()}, 1, ()),
+    Reopen(),
+    Retire(),
+    Upgraded(1, ()),
+)
 
 
 @settings(deadline=None)
-@given(pictures | releases | questions)
+@given(pictures | changed | releases | questions)
 def test_a_worker_says_nothing_that_control_says(message: Message) -> None:
     assert read(FROM_WORKER, encode(message)) is None
 

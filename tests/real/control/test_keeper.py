@@ -37,7 +37,7 @@ def test_sessions_of_a_pool_that_is_leaving_keep_the_time_they_were_given(loop: 
     given = time.monotonic() + 3600
     leaving = with_server(a_snapshot([("127.0.0.1", 1)]), 0, removed=True, cut_at=given)
     published: list[Snapshot] = []
-    keeper = Keeper(loop, leaving, {}, table, row, lambda snapshot, _: published.append(snapshot))
+    keeper = Keeper(loop, leaving, {}, table, row, published.append)
     keeper.start()
     assert [server.cut_at for one in published for pool in one.pools for server in pool.servers] == [given]
     keeper.stop()

@@ -15,6 +15,7 @@ from kubelb.config.model.config import Config
 from kubelb.config.model.listeners import Binding
 from kubelb.config.model.logs import Syslog
 from kubelb.config.sources import Sources, load
+from kubelb.config.toml.reader import parse_toml
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address
 from tests.support.everything import everything, make_files
@@ -63,9 +64,8 @@ class Rig:
                 control.reload(after)
             except ConfigFault as error:
                 return [fault.path for fault in error.faults]
-            known, wanted = _sockets(before), _sockets(after)
-            assert control.bound() == {address: wanted[address] for address in wanted.keys() - known.keys()}
-            assert control.gone_by == after
+            assert control.read.bindings == _sockets(after)
+            assert parse_toml(control.read.toml, "reloaded").config == after
             assert control.picture() == self.picture(after)
             return []
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import pytest
 
-from kubelb.config.faults import ConfigFault
+from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.model.config import Config
-from kubelb.config.overrides import NO_OVERRIDES
-from kubelb.config.sources import Sources
 from kubelb.config.toml.writer import write_toml
 from kubelb.control import reloads
 from kubelb.control.loop import Loop
@@ -22,11 +20,13 @@ from kubelb.control.upgrades import Upgrades
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Count, Row, Table
 from kubelb.wire.message_sets import FromControl
-from kubelb.wire.messages import Bind, Bound
+from kubelb.wire.messages import Configuration, GiveUp, NoConfiguration, ReadAnew
 from tests.support.eventually import eventually
 from tests.support.proxy import a_config
 
 NOBODY: Any = None
+CONFIG = a_config(("127.0.0.1", 3), [("127.0.0.1", 2)])
+SNAPSHOT = Snapshot(version=1, listeners=(), pools=())
 
 
 def _follow(config: Config, snapshot: Snapshot) -> None:
@@ -34,24 +34,30 @@ def _follow(config: Config, snapshot: Snapshot) -> None:
 
 
 class Rig:
-    """Reloads of a file with one more listener than there is; ``answer`` is what the supervisor does when asked."""
+    """Reloads; ``answer`` is what the supervisor does when it is asked to read, under that number."""
 
-    def __init__(self, file: Path, loop: Loop, row: Row) -> None:
+    def __init__(self, loop: Loop, row: Row) -> None:
         self.said: list[FromControl] = []
         self.failures = 1
-        self.answer: Callable[[Bind], None] = lambda message: None
+        self.answer: Callable[[int], None] = lambda number: None
         self.upgrades = Upgrades(self.say, under_way=False)
-        before = a_config(("127.0.0.1", 1), [("127.0.0.1", 2)])
-        file.write_text(write_toml(a_config(("127.0.0.1", 3), [("127.0.0.1", 2)])))
-        sources = Sources(config=str(file))
-        self.reloads = Reloads(
-            sources, NO_OVERRIDES, before, loop, self.say, NOBODY, NOBODY, NOBODY, row, self.upgrades, _follow, NOBODY
-        )
+        self.loop = loop
+        self.row = row
+
+    @cached_property
+    def reloads(self) -> Reloads:
+        others = NOBODY, NOBODY, NOBODY, self.row, self.upgrades, _follow, NOBODY
+        return Reloads(self.loop, self.say, *others, patience=0.0)
 
     def say(self, message: FromControl) -> None:
         self.said.append(message)
-        if isinstance(message, Bind) and message.addresses:
-            self.answer(message)
+        if isinstance(message, ReadAnew):
+            self.answer(message.number)
+
+    def given_up(self) -> bool:
+        """Whether the supervisor was told that what it was asked last is not gone by."""
+        (asked,) = (message.number for message in self.said if isinstance(message, ReadAnew))
+        return GiveUp(asked) in self.said
 
     def fault(self) -> str:
         with pytest.raises(ConfigFault) as caught:
@@ -60,11 +66,11 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
+def rig() -> Iterator[Rig]:
     table = Table(1)
     row = table.row(0)
     with running() as loop:
-        yield (rig := Rig(tmp_path / "kubelb.toml", loop, row))
+        yield (rig := Rig(loop, row))
     assert row.get(0, Count.RELOADS_FAILED) == rig.failures
     row.release()
     table.close()
@@ -84,19 +90,19 @@ def running() -> Iterator[Loop]:
 def test_an_upgrade_that_begins_meanwhile_goes_before_it(rig: Rig) -> None:
     """What the new supervisor has been told would not be true any more."""
 
-    def answer(message: Bind) -> None:
+    def answer(number: int) -> None:
         rig.upgrades.begun()
-        rig.reloads.bound(Bound(tuple(message.addresses), ()))
+        rig.reloads.answered(Configuration(number, write_toml(CONFIG), SNAPSHOT, ()))
 
     rig.answer = answer
     assert "an upgrade is under way" in rig.fault()
-    assert Bind({}) in rig.said, "it is listened there no more"
+    assert rig.given_up(), "what it was read for is not listened on any more"
 
 
 def test_an_answer_that_nobody_waited_for_is_not_taken_for_another(rig: Rig) -> None:
-    def answer(message: Bind) -> None:
-        rig.reloads.bound(Bound(("127.0.0.1:4",), ()))
-        rig.reloads.bound(Bound(tuple(message.addresses), ("it is taken",)))
+    def answer(number: int) -> None:
+        rig.reloads.answered(Configuration(number - 1, write_toml(CONFIG), SNAPSHOT, ()))
+        rig.reloads.answered(NoConfiguration(number, (Fault(what="it is taken"),)))
 
     rig.answer = answer
     assert rig.fault() == "it is taken"
@@ -104,17 +110,17 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_another(rig: Rig) -> 
 
 def test_an_answer_that_comes_too_late_leaves_nothing_listening(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The supervisor may do yet what it was asked for, and who connected there would be held for ever."""
-    monkeypatch.setattr(reloads, "_PATIENCE", 0.0)
+    monkeypatch.setattr(reloads, "_BUSY", 0.0)
     assert "does not answer" in rig.fault()
-    assert [message for message in rig.said if isinstance(message, Bind)][-1] == Bind({})
+    assert rig.given_up()
 
 
 def test_one_that_waits_is_enough_for_any_number_of_signals(rig: Rig) -> None:
     go_on = threading.Event()
 
-    def answer(message: Bind) -> None:
+    def answer(number: int) -> None:
         assert go_on.wait(30)
-        rig.reloads.bound(Bound(tuple(message.addresses), ("it is taken",)))
+        rig.reloads.answered(NoConfiguration(number, (Fault(what="it is taken"),)))
 
     rig.answer, rig.failures = answer, 2
     threads = [threading.Thread(target=rig.reloads.reload_quietly) for _ in range(20)]

@@ -15,7 +15,6 @@ import msgspec
 import pytest
 
 import kubelb.control
-from kubelb.config.model.config import Config
 from kubelb.config.model.pools import PASSIVE, Discovery, Health, Pool, Rebalance, Server
 from kubelb.config.values import Address, Duration
 from kubelb.control.discoverer import Discoverer
@@ -158,7 +157,7 @@ def a_keeper(
     """Of a pool whose only server is probed."""
     settings = {"pool": Pool(servers=(), health=Health(**{"probe": "tcp", "interval": LATER, **health}))}
     row = table.row(0)
-    keeper = Keeper(loop, a_snapshot([address]), settings, table, row, lambda snapshot, _: published.append(snapshot))
+    keeper = Keeper(loop, a_snapshot([address]), settings, table, row, published.append)
     try:
         keeper.start()
         yield keeper, settings
@@ -216,7 +215,7 @@ def test_who_is_not_probed_any_more_has_none(loop: Loop, table: Table) -> None:
     with a_hole() as hole, a_keeper(loop, table, hole.address, [], timeout=LATER) as (keeper, settings):
         assert timers(loop)
         unprobed = {"pool": msgspec.structs.replace(settings["pool"], health=PASSIVE)}
-        keeper.reload(keeper.snapshot, Config(pools=unprobed))
+        keeper.reload(keeper.snapshot, unprobed)
         assert timers(loop) == []
 
 
@@ -225,7 +224,7 @@ def test_who_is_probed_otherwise_has_no_more_than_before(loop: Loop, table: Tabl
         before = timers(loop)
         other = msgspec.structs.replace(settings["pool"].health, fall=5)
         pools = {"pool": msgspec.structs.replace(settings["pool"], health=other)}
-        keeper.reload(keeper.snapshot, Config(pools=pools))
+        keeper.reload(keeper.snapshot, pools)
         assert len(timers(loop)) == len(before)
         assert not [timer for timer in timers(loop) if timer in before]
 
@@ -237,9 +236,9 @@ def test_a_keeper_that_was_stopped_sweeps_nobody_out(loop: Loop, table: Table) -
     row.add(1, Count.ACTIVE)
     leaving = with_server(a_snapshot([("127.0.0.1", 1)]), 0, removed=True)
     settings = {"pool": Pool(servers=(), health=PASSIVE)}
-    keeper = Keeper(loop, leaving, settings, table, row, lambda snapshot, _: published.append(snapshot))
+    keeper = Keeper(loop, leaving, settings, table, row, published.append)
     keeper.start()
-    keeper.reload(leaving, Config(pools=settings))
+    keeper.reload(leaving, settings)
     assert len(timers(loop)) == 1
     keeper.stop()
     assert timers(loop) == []

@@ -1,55 +1,30 @@
-"""Reads the configuration anew, and says what of it can change in a running proxy.
+"""What of a configuration can change in a running proxy; pure.
 
-Runs on a thread of whoever asks, in control: files and the name service may take their time. What can change goes to
-the workers by snapshot; sockets and processes are made when the proxy starts.
+What can goes to control and the workers; sockets that are there and processes are made when the proxy starts.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeGuard
 
 import msgspec
 
-from kubelb.config.faults import ConfigFault, Fault, Key, fault_at
+from kubelb.config.faults import Fault, Key, fault_at
 from kubelb.config.model.config import Config, Loaded
 from kubelb.config.model.http import HttpServer
 from kubelb.config.model.listeners import Binding
 from kubelb.config.model.logs import Log
 from kubelb.config.model.settings import Settings, fields_of
-from kubelb.config.overrides import Overrides
-from kubelb.config.sources import Sources, load
-from kubelb.discovery.resolve import resolve
-from kubelb.snapshot import Snapshot
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A configuration that could be run, resolved."""
-
-    config: Config
-    snapshot: Snapshot
-    warnings: tuple[str, ...]
-
-
-def read(sources: Sources, overrides: Overrides, running: Config) -> Wanted:
-    """What the operator's files say now. Raises :class:`ConfigFault`, also for changes that take a restart."""
-    loaded = load(sources, overrides)
-    if faults := tuple(_faults(loaded, running)):
-        raise ConfigFault(*faults)
-    snapshot = resolve(loaded.config, loaded.places, now=time.monotonic())
-    return Wanted(loaded.config, snapshot, loaded.warnings)
-
-
-def _faults(loaded: Loaded, running: Config) -> Iterator[Fault]:
-    """One for each setting that is another one and cannot be in a running proxy."""
+def impossible_changes(running: Config, loaded: Loaded) -> Iterator[Fault]:
+    """A fault for each setting that is another one and cannot be in a running proxy."""
     for key in _changed(_fixed(running), _fixed(loaded.config)):
         what = "this cannot change by a reload"
         yield fault_at(loaded.places, key, what, "kubelb upgrade goes by it, and cuts no session")
 
-    before = _bindings(running)
+    before = bindings(running)
     for key, address, binding in _sockets(loaded.config):
         for option in _changed(before.get(address, binding), binding, (*key, "socket")):
             what = f"this cannot change by a reload while {address} is listened on"
@@ -92,13 +67,8 @@ def _without_logs(server: HttpServer) -> HttpServer:
     return msgspec.structs.replace(server, access_logs=(), locations=locations)
 
 
-def new_addresses(running: Config, wanted: Config) -> dict[str, Binding]:
-    """Where the one listens and the other does not yet."""
-    before, after = _bindings(running), _bindings(wanted)
-    return {address: binding for address, binding in after.items() if address not in before}
-
-
-def _bindings(config: Config) -> dict[str, Binding]:
+def bindings(config: Config) -> dict[str, Binding]:
+    """Where it listens for clients, and how."""
     return {address: binding for _, address, binding in _sockets(config)}
 
 
