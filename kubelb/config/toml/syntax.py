@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
+from kubelb.config.faults import printable
+
 _TOKEN: Final = re.compile(
     r"""
     (?P<text> \"{3}(?:\\.|[^\\])*?\"{3,5} | '{3}.*?'{3,5} | (?!\"{3})\"(?:\\.|[^\"\\\n])*\" | (?!'{3})'[^'\n]*' )
@@ -77,7 +79,7 @@ def why_not_toml(text: str, at: int) -> NotToml:
     walk = _Walk(text, at)
     walk.go()
     at, what, instead = walk.fault()
-    return NotToml(_line(text, at), at - text.rfind("\n", 0, at), what, instead)
+    return NotToml(_line(text, at), at - text.rfind("\n", 0, at), printable(what), printable(instead))
 
 
 def longest_word_line(text: str) -> int:

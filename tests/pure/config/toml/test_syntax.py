@@ -109,6 +109,7 @@ def test_what_is_told(text: str, fault: str) -> None:
 
 @given(st.text(alphabet=st.sampled_from("ab=.[]{}\"'\\#, \n1\x00u")), st.integers(0, 50))
 @example("111111111111111'\\\x001", 18)
+@example("\0=1", 3)
 def test_whatever_a_reader_stops_at(text: str, at: int) -> None:
     """Also one that goes by another grammar."""
     line, column, what, instead = why_not_toml(text, min(at, len(text)))
