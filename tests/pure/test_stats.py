@@ -17,7 +17,7 @@ LARGEST = (1 << 64) - 1
 HISTOGRAMS = [value for value in vars(Count).values() if isinstance(value, Histogram)]
 COUNTS = [value for name, value in vars(Count).items() if name.isupper() and isinstance(value, int)]
 COUNTS += [word for histogram in HISTOGRAMS for word in (histogram.first, *histogram.counts)]
-LIVE = {Count.PID, Count.WORKER, Count.SPLICING, Count.COPYING, Count.ALONE, Count.SNAPSHOT}
+LIVE = {Count.PID, Count.WORKER, Count.SPLICING, Count.COPYING, Count.ALONE, Count.SNAPSHOT, Count.BEAT}
 """True of a living writer only."""
 
 slots = st.integers(0, SLOTS - 1)
