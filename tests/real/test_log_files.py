@@ -356,6 +356,7 @@ def test_a_session_from_before_is_logged(tmp_path: Path, servers: IdentityServer
 def test_a_worker_that_comes_later_has_the_level_of_the_reload(tmp_path: Path) -> None:
     with refusing(["127.0.0.1"]) as (dead,), a_rig(tmp_path, [dead], workers=1) as rig:
         rig.reload(Log(level="debug"))
+        eventually(lambda: len(rig.proxy.workers()) == 1, "the reader has ended")
         (worker,) = rig.proxy.workers()
         worker.kill()
         eventually(lambda: refused(rig.address) and rig.proxy.log.events("no_server"), "another one says more")
