@@ -101,7 +101,8 @@ class Proxy:
         return next(child for child in self.children() if self._has_admin_socket(child))
 
     def workers(self) -> list[psutil.Process]:
-        return [child for child in self.children() if not gone(child) and not self._has_admin_socket(child)]
+        """Those that have begun to work: they poll, as a child that only reads the configuration does not."""
+        return [child for child in self.children() if _polls(child) and not self._has_admin_socket(child)]
 
     def _has_admin_socket(self, child: psutil.Process) -> bool:
         path = str(self.runtime_dir / adminclient.NAME)
@@ -279,6 +280,19 @@ def lives(client: socket.socket) -> bool:
         return echoes(client)
     except (ConnectionResetError, BrokenPipeError):
         return False
+
+
+def _polls(process: psutil.Process) -> bool:
+    with suppress(OSError):
+        return "anon_inode:[eventpoll]" in map(_target, Path(f"/proc/{process.pid}/fd").iterdir())
+    return False
+
+
+def _target(link: Path) -> str:
+    """What it leads to; empty where it is gone already."""
+    with suppress(OSError):
+        return str(link.readlink())
+    return ""
 
 
 def sessions_by_thread(worker: psutil.Process) -> list[int]:
