@@ -17,6 +17,8 @@ class Deadlines:
     """A configuration that has not been read by then is given up: its files or the name servers do not answer."""
     take_over: float = 60.0
     """A new supervisor that does not serve by then is given up."""
+    bind: float = 0.5
+    """Between two attempts to listen on an address that is in use; there are five."""
     hand_over: float = 10.0
     """Old workers that have not handed over all their sessions by then are named in the log."""
     control_hangs: float = 8.0

@@ -75,7 +75,10 @@ class _Name:
         self._stopped = False
 
     def begin(self) -> None:
-        threading.Thread(target=self._look_up, name="lookup", daemon=True).start()
+        try:
+            threading.Thread(target=self._look_up, name="lookup", daemon=True).start()
+        except RuntimeError:
+            self._ended(LookupFault("the system has no room for another thread"))
 
     def stop(self) -> None:
         self._stopped = True

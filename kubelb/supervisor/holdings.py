@@ -39,15 +39,18 @@ class Holdings:
     """Unix sockets that the supervisor before has listened on."""
 
 
-def afresh(config: Config, snapshot: Snapshot) -> Holdings:
-    """Raises :class:`ConfigFault` for what cannot be had, and leaves nothing behind then."""
+def afresh(config: Config, snapshot: Snapshot, pause: float) -> Holdings:
+    """Raises :class:`ConfigFault` for what cannot be had, and leaves nothing behind then.
+
+    ``pause`` is the time in seconds between two attempts to listen on an address that is in use.
+    """
     runtime_dir = Path(config.runtime_dir)
     with ExitStack() as undo:
         activated = Activated(os.environ, os.getpid(), _addresses(config))
         undo.callback(activated.close)
         pidfile = PidFile(runtime_dir)
         undo.callback(pidfile.remove)
-        sockets = Sockets(config, runtime_dir / ADMIN, activated.take, None)
+        sockets = Sockets(config, runtime_dir / ADMIN, activated.take, None, pause)
         undo.callback(sockets.close, for_good=True)
         second = SecondPid(config.process.pid_file)
         second.write()

@@ -6,9 +6,12 @@ import errno
 import os
 import socket
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
+from kubelb import log
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.model.listeners import Binding
 from kubelb.config.values import MAX_UNIX_PATH, Address, Duration
@@ -40,6 +43,17 @@ def listen(address: Address, binding: Binding = Binding()) -> socket.socket:  # 
         raise _fault(address, error) from None
     sock.setblocking(False)
     return sock
+
+
+def listen_patiently(address: Address, binding: Binding, pause: float) -> socket.socket:
+    """As :func:`listen`, which is tried several times where the address is in use: this many seconds apart."""
+    for left in range(BIND_ATTEMPTS - 1, 0, -1):
+        try:
+            return listen(address, binding)
+        except AddressInUse as error:
+            log.get().warning("address_in_use", fault=str(error), attempts_left=left)
+            time.sleep(pause)
+    return listen(address, binding)
 
 
 def settle(sock: socket.socket, binding: Binding) -> None:
@@ -89,9 +103,18 @@ _UNIX_CURES = {
 }
 
 
+BIND_ATTEMPTS: Final = 5
+
+
+class AddressInUse(ConfigFault):
+    """Somebody else listens there still. It may be about to end: nginx tries five times, half a second apart
+    (``ngx_open_listening_sockets``, src/core/ngx_connection.c)."""
+
+
 def _fault(address: Address, error: OSError) -> ConfigFault:
     cure = (_CURES if address.path is None else _UNIX_CURES).get(error.errno or 0)
-    return ConfigFault(Fault(what=f"cannot listen on {address}: {reason_of(error)}", instead=cure))
+    kind = AddressInUse if error.errno == errno.EADDRINUSE else ConfigFault
+    return kind(Fault(what=f"cannot listen on {address}: {reason_of(error)}", instead=cure))
 
 
 def _listen_at(path: Path, binding: Binding) -> socket.socket:

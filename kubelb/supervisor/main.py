@@ -54,7 +54,11 @@ class Supervisor:
         """Takes hold of all it needs. Raises :class:`~kubelb.config.faults.ConfigFault` for what it cannot get."""
         raise_open_files(config.max_open_files)
         old = origin.predecessor
-        held = holdings.afresh(config, snapshot) if old is None else holdings.from_predecessor(config, snapshot, old)
+        held = (
+            holdings.afresh(config, snapshot, deadlines.bind)
+            if old is None
+            else holdings.from_predecessor(config, snapshot, old)
+        )
         self._origin = origin
         self._service = Service(config, origin, held, deadlines, self._told)
         self._service.selector.register(self._service.signals, selectors.EVENT_READ, self._signalled)

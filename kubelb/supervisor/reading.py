@@ -10,6 +10,7 @@ import math
 import os
 import selectors
 import signal
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from kubelb import log
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.reasons import reason_of
+from kubelb.supervisor.listeners import BIND_ATTEMPTS, AddressInUse
 from kubelb.supervisor.sockets import Sockets
 from kubelb.wire.channel import Channel, MessageLost
 from kubelb.wire.message_sets import FromReader, MessageFault, ToControl
@@ -27,9 +29,13 @@ Answer = Callable[[ToControl], bool]
 
 
 class Reading:
-    def __init__(self, selector: selectors.BaseSelector, sockets: Sockets, spawn: Spawn, answer: Answer) -> None:
+    def __init__(
+        self, selector: selectors.BaseSelector, sockets: Sockets, spawn: Spawn, answer: Answer, pause: float
+    ) -> None:
         """``spawn`` starts a reader: its pid, and the channel through which it says what it has read. ``answer``
-        tells control, and whether it took it."""
+        tells control, and whether it took it. ``pause`` is the time in seconds between two attempts to listen on an
+        address that is in use."""
+        self._pause = pause
         self._selector = selector
         self._sockets = sockets
         self._spawn = spawn
@@ -41,14 +47,16 @@ class Reading:
         self._channel: Channel[FromReader] | None = None
         self._read: Read | None = None
         """What has been read last, and is not gone by yet."""
+        self._waiting: tuple[Read, int] | None = None
+        """What has been read and cannot be bound yet, and how many attempts are left."""
         self._generation = 0
         """Of the configurations that have been read the number of the last one."""
         self.due = math.inf
-        """When the reader has to be done, in seconds of the monotonic clock."""
+        """When the reader has to be done, or the next attempt to bind is, in seconds of the monotonic clock."""
 
     @property
     def under_way(self) -> bool:
-        return self._channel is not None
+        return self._channel is not None or self._waiting is not None
 
     @property
     def generation(self) -> int | None:
@@ -86,7 +94,7 @@ class Reading:
             self._hang_up()
         elif isinstance(message, Read):
             self._let_go()
-            self._bind(message)
+            self._bind(message, BIND_ATTEMPTS)
         else:
             self._let_go()
             self._refuse(*message.faults)
@@ -101,16 +109,23 @@ class Reading:
             self._refuse(Fault(what=f"the configuration has not been read: the reader has died, {how}"))
 
     def look(self, now: float) -> None:
-        """Give up a reader that takes too long."""
-        if now >= self.due:
+        """Give up a reader that takes too long; try again to bind what could not be bound."""
+        if now >= self.due and self._waiting is not None:
+            self._bind(*self._waiting)
+        elif now >= self.due:
             self._kill()
             what = "the configuration takes too long to read"
             self._refuse(Fault(what=what, instead="see whether its files and the name servers answer"))
 
-    def _bind(self, read: Read) -> None:
+    def _bind(self, read: Read, attempts: int) -> None:
+        self._waiting, self.due = None, math.inf
         try:
             self._sockets.bind(read.bindings)
         except ConfigFault as error:
+            if isinstance(error, AddressInUse) and attempts > 1:
+                log.get().warning("address_in_use", fault=str(error), attempts_left=attempts - 1)
+                self._waiting, self.due = (read, attempts - 1), time.monotonic() + self._pause
+                return
             self._refuse(*error.faults)
             return
         self._generation += 1
@@ -148,7 +163,8 @@ class Reading:
         """Read no more; and what has been read and is not gone by is nothing."""
         if self._pid:
             self._kill()
-        self._read = None
+        self._read = self._waiting = None
+        self.due = math.inf
         self._sockets.forget_pending()
 
     def _kill(self) -> None:

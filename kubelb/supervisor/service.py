@@ -106,7 +106,9 @@ class Service:
         """Relay threads of a worker."""
         self._origin = origin
         self._hear = hear
-        self.reading = Reading(self.selector, self.sockets, self._fork_reader, self.family.send_control)
+        self.reading = Reading(
+            self.selector, self.sockets, self._fork_reader, self.family.send_control, deadlines.bind
+        )
         self.family.add(CONTROL, 1)
         self.fill(config.workers if isinstance(config.workers, int) else None)
 

@@ -17,7 +17,7 @@ from kubelb.config.model.config import Config
 from kubelb.config.model.listeners import Binding
 from kubelb.config.values import Address, parse_address
 from kubelb.config.virtual import Virtual
-from kubelb.supervisor.listeners import close_for_good, listen, listen_unix, settle
+from kubelb.supervisor.listeners import close_for_good, listen, listen_patiently, listen_unix, settle
 
 Take = Callable[[Address], socket.socket | None]
 """The socket that is there for an address already, if any."""
@@ -25,8 +25,11 @@ ADMIN = "admin.sock"
 
 
 class Sockets:
-    def __init__(self, config: Config, path: Path, take: Take, admin: socket.socket | None) -> None:
-        """``path`` is that of admin.sock, ``admin`` the socket if it is there already.
+    def __init__(
+        self, config: Config, path: Path, take: Take, admin: socket.socket | None, pause: float = 0.0
+    ) -> None:
+        """``path`` is that of admin.sock, ``admin`` the socket if it is there already. Where an address is in use, it
+        is tried again after ``pause`` seconds; 0: it is not.
 
         Raises :class:`ConfigFault`, and leaves nothing bound that was not before.
         """
@@ -38,7 +41,7 @@ class Sockets:
             def have(address: Address, binding: Binding = Binding()) -> socket.socket:  # noqa: B008 (immutable)
                 there = take(address)
                 if there is None:
-                    bound = listen(address, binding)
+                    bound = listen_patiently(address, binding, pause) if pause else listen(address, binding)
                     undo.callback(close_for_good, bound)
                     return bound
                 settle(undo.enter_context(there), binding)

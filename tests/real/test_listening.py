@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
@@ -16,7 +18,7 @@ from kubelb.config.model.listeners import Binding, Listener
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
 from kubelb.snapshot import SocketAddress
-from kubelb.supervisor.listeners import listen
+from kubelb.supervisor.listeners import AddressInUse, listen, listen_patiently
 from tests.support.identity import ask
 from tests.support.proxy import KUBELB, Proxy, a_config, reserved, running, started
 
@@ -64,6 +66,16 @@ def test_a_client_that_vanishes_is_noticed_within_two_minutes() -> None:
             pause = accepted.getsockopt(TCP, socket.TCP_KEEPINTVL)
             # It is looked at when a question is due: the kernel's tcp_keepalive_timer, net/ipv4/tcp_timer.c.
             assert silent < accepted.getsockopt(TCP, socket.TCP_USER_TIMEOUT) / 1000 <= 120 - pause
+
+
+def test_an_address_in_use_is_tried_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy, capture_logs() as said:
+        address = Address(*busy.getsockname())
+        with pytest.raises(AddressInUse):
+            listen_patiently(address, Binding(), 0.001)
+        assert [record["attempts_left"] for record in said] == [4, 3, 2, 1]
+        threading.Timer(0.0, busy.close).start()
+        listen_patiently(address, Binding(), 1.0).close()
 
 
 def test_an_ipv6_socket_for_both_families() -> None:

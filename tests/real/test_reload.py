@@ -346,6 +346,20 @@ def test_a_busy_address_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFi
         assert ask(rig.proxy.address)
 
 
+def test_an_address_that_is_given_up_meanwhile_is_listened_on(tmp_path: Path) -> None:
+    """By who has it, between two attempts."""
+    with a_rig(tmp_path, 1) as rig, ExitStack() as held:
+        busy = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+        address = busy.getsockname()
+        text = rig.file.read_text()
+        rig.file.write_text(text.replace('listen = ["', f'listen = ["{name_of(address)}", "'))
+        rig.proxy.process.send_signal(signal.SIGHUP)
+        rig.proxy.log.wait_for("address_in_use")
+        busy.close()
+        rig.proxy.log.wait_for("reloaded")
+        assert ask(address)
+
+
 def test_a_worker_more_or_less_costs_no_session(tmp_path: Path) -> None:
     with a_rig(tmp_path, 3) as rig, ExitStack() as held:
         clients = [held.enter_context(keep(rig.proxy.address)[0]) for _ in range(12)]

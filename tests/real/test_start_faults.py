@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import socket
@@ -74,14 +75,21 @@ TAKEN = (
 )
 
 
+def assert_taken(run: subprocess.CompletedProcess[str], address: str) -> None:
+    """It is tried several times, which is said, and then it is the fault."""
+    *tries, fault = run.stderr.splitlines()
+    assert (run.returncode, run.stdout, fault) == (1, "", TAKEN.format(address))
+    assert [json.loads(line)["event"] for line in tries] == ["address_in_use"] * 4
+
+
 def test_the_port_is_taken(runtime_dir: Path, taken: str) -> None:
     run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", taken, *SERVER)
-    assert_fault(run, TAKEN.format(taken))
+    assert_taken(run, taken)
 
 
 def test_the_second_port_is_taken(runtime_dir: Path, free: str, taken: str) -> None:
     run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", free, "--listen", taken, *SERVER)
-    assert_fault(run, TAKEN.format(taken))
+    assert_taken(run, taken)
 
 
 def test_the_port_of_the_health_endpoint_is_taken(tmp_path: Path, runtime_dir: Path, free: str, taken: str) -> None:
@@ -91,7 +99,7 @@ def test_the_port_of_the_health_endpoint_is_taken(tmp_path: Path, runtime_dir: P
         pool.a.servers = ["127.0.0.1:9"]
         http = [{{ listen = ["{taken}"], location = [{{ path = "/healthz" }}] }}]
     """)
-    assert_fault(kubelb("run", "--runtime-dir", runtime_dir, "--config", file), TAKEN.format(taken))
+    assert_taken(kubelb("run", "--runtime-dir", runtime_dir, "--config", file), taken)
 
 
 def test_the_port_of_the_admin_side_is_taken(tmp_path: Path, runtime_dir: Path, free: str, taken: str) -> None:
@@ -101,7 +109,7 @@ def test_the_port_of_the_admin_side_is_taken(tmp_path: Path, runtime_dir: Path, 
         pool.a.servers = ["127.0.0.1:9"]
         admin.listen = "{taken}"
     """)
-    assert_fault(kubelb("run", "--runtime-dir", runtime_dir, "--config", file), TAKEN.format(taken))
+    assert_taken(kubelb("run", "--runtime-dir", runtime_dir, "--config", file), taken)
 
 
 def test_no_address_of_this_machine(runtime_dir: Path) -> None:
