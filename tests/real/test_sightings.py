@@ -161,6 +161,11 @@ def test_a_full_channel_is_not_waited_for() -> None:
         theirs.close()
 
 
+def connects(address: SocketAddress) -> bool:
+    socket.create_connection(address, DEADLINE).close()
+    return True
+
+
 def test_control_looks_at_once_at_what_a_worker_has_seen(tmp_path: Path) -> None:
     """That it has gone, and that it is back: long before the next probe is due."""
     health = Health(probe="tcp", interval=Duration(LONG), fall=1)
@@ -174,5 +179,6 @@ def test_control_looks_at_once_at_what_a_worker_has_seen(tmp_path: Path) -> None
             with pytest.raises(ConnectionResetError), socket.create_connection(listen, DEADLINE) as client:
                 client.recv(1)
             eventually(lambda: proxy.servers()[0].state == "down", "it has been looked for")
-            with socket.create_server(address), socket.create_connection(listen, DEADLINE):
-                eventually(lambda: proxy.servers()[0].state == "up", "it has been found")
+            with socket.create_server(address):
+                # A worker that has not heard that the server is down may take it for one that is only failing.
+                eventually(lambda: connects(listen) and proxy.servers()[0].state == "up", "it has been found")
