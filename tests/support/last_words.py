@@ -133,6 +133,10 @@ class Rig:
     def drain(self, server: SocketAddress) -> None:
         adminclient.command(self.proxy.runtime_dir, Drain(name_of(server)))
 
+    def all_answer(self) -> bool:
+        """Whether all workers tell which sessions they have; one that has just begun may not be that far."""
+        return adminclient.sessions(self.proxy.runtime_dir).unanswered == ()
+
     def reached(self) -> set[str]:
         return {ask(self.proxy.address) for _ in range(8)}
 
