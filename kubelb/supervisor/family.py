@@ -27,6 +27,8 @@ _AGAIN = 0.01
 """Seconds between two attempts to send the newest snapshot to a worker that is behind."""
 _STUCK = 10.0
 """Seconds after which one that takes no message at all has to go."""
+_MISSED = 3.0
+"""Seconds after which a worker that has not said that it goes by the newest snapshot is sent it once more."""
 _LAST_WORDS = 3000
 """Messages that are heard from a child that has died; as many as a socket of 1 MiB holds."""
 _WORD = 1 << 64
@@ -54,6 +56,8 @@ class Family:
         """By pid."""
         self._look_at = 0.0
         """When to look who hangs."""
+        self._behind: dict[int, float] = {}
+        """By pid: since when a worker is behind, or was last sent what there is."""
         self._own_rows: frozenset[int] = frozenset()
         self._own_rows = frozenset(self._take_rows(1))
         self._own = table.row(min(self._own_rows))
@@ -180,10 +184,10 @@ class Family:
             del self._late[pid]
         return pid not in self._late
 
-    def end_hung(self, now: float) -> None:
-        """Whoever has not done its work for too long is ended, to be replaced."""
+    def end_hung(self, now: float) -> bool:
+        """Whoever has not done its work for too long is ended, to be replaced. Whether it was time for a look."""
         if now < self._look_at:
-            return
+            return False
         self._look_at = now + pulse.LOOK
         before, self._pulses = self._pulses, {}
         every = self._table.each(0, Count.BEAT)
@@ -197,6 +201,21 @@ class Family:
                 self._end_hung(place, place.pid, felt.longest_silence)
             else:
                 self._pulses[place.pid] = felt
+        return True
+
+    def behind(self, version: int, now: float) -> list[Place]:
+        """Workers that have not said for a while that they go by this snapshot: something has not arrived there. Each
+        comes again after the same while, if it still has not."""
+        seen, before, self._behind = self._table.each(0, Count.SNAPSHOT), self._behind, {}
+        found: list[Place] = []
+        for place in self.workers():
+            if place.pid is None or not place.ready or all(seen[row] >= version for row in place.rows):
+                continue
+            self._behind[place.pid] = since = before.get(place.pid, now)
+            if now - since >= _MISSED:
+                self._behind[place.pid] = now
+                found.append(place)
+        return found
 
     def _patience_with(self, place: Place) -> float:
         is_control = place.name == CONTROL and place.ready

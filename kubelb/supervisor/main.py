@@ -73,7 +73,8 @@ class Supervisor:
         while not plan.over(service.ending, service.family.all()):
             service.spawn_due(time.monotonic())
             service.family.catch_up(time.monotonic())
-            service.family.end_hung(time.monotonic())
+            if service.family.end_hung(time.monotonic()):
+                service.send_again(time.monotonic())
             for key, _ in service.selector.select(self._patience()):
                 # An earlier call of this turn may have unregistered it, and its number may be another's.
                 if service.selector.get_map().get(key.fd) is key:

@@ -53,7 +53,7 @@ from kubelb.wire.message_sets import (
     ToReader,
     ToWorker,
 )
-from kubelb.wire.messages import AT_MOST, Listen, PoolsChanged, Stop, Unlisten
+from kubelb.wire.messages import AT_MOST, Listen, PoolsChanged, SnapshotChanged, Stop, Unlisten
 from kubelb.worker import main as worker
 
 
@@ -260,6 +260,13 @@ class Service:
             some = items[first : first + AT_MOST]
             addresses = tuple(address for address, _ in some)
             self.family.send(place, Listen(addresses), [sock.fileno() for _, sock in some])
+
+    def send_again(self, now: float) -> None:
+        """What has not arrived at a worker that had no room for it: the snapshot, sockets."""
+        for place in self.family.behind(self.snapshot.version, now) if self.serving else ():
+            log.limited().warning("worker_behind", child=place.name, pid=place.pid, snapshot=self.snapshot.version)
+            if self.family.send(place, SnapshotChanged(self.snapshot)):
+                self._have_listen(place, self.sockets.listening)
 
     def go_by(self, changed: PoolsChanged) -> None:
         """By these pools, and by a configuration that has been read if they are made from that."""

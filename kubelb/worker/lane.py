@@ -94,8 +94,13 @@ class Lane:
         self._ways |= {listener.address: self._way(listener) for listener in snapshot.listeners}
         self._cuts.see(snapshot)
         self._keep_access_log(snapshot)
-        if not self._leaving:
-            self._row.put(0, Count.SNAPSHOT, snapshot.version)
+        self._tell_snapshot()
+
+    def _tell_snapshot(self) -> None:
+        """Say which snapshot it goes by, once it listens wherever that one says: sockets come by themselves."""
+        wanted = {listener.address for listener in self._snapshot.listeners}
+        if not self._leaving and wanted <= self._acceptors.keys():
+            self._row.put(0, Count.SNAPSHOT, self._snapshot.version)
 
     def release(self, order: Release) -> None:
         """Close as many idle sessions as this row is asked for; none, where the order was given before it had one."""
@@ -131,6 +136,7 @@ class Lane:
         """Accept there too. The socket stays the caller's; it has to be open until :meth:`unlisten`."""
         self._acceptors[address] = Acceptor(sock, self.thread, self._welcomer(address, listening_address(sock)))
         self._acceptors[address].start()
+        self._tell_snapshot()
 
     def unlisten(self, address: str, done: Callable[[], None]) -> None:
         """Take whoever waits there, and then nobody any more; call ``done``."""

@@ -22,7 +22,7 @@ from kubelb import log
 from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
 from kubelb.stats import Count, Row, Table
-from kubelb.wire.channel import Channel
+from kubelb.wire.channel import Channel, MessageLost
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER, FromTaker, ToWorker
 from kubelb.wire.messages import (
     AskSessions,
@@ -118,12 +118,21 @@ class _Worker:
 
     def _told(self, mask: int) -> None:
         """On the main thread: a message of the supervisor, or its end."""
-        message, fds = self._channel.receive_with_fds()
+        try:
+            message, fds = self._channel.receive_with_fds()
+        except MessageLost as error:
+            # The supervisor sees that this worker is behind, and sends again what counts.
+            log.limited().warning("message_lost", reason=str(error))
+        else:
+            self._do(message, fds)
+
+    def _do(self, message: ToWorker | None, fds: Sequence[int]) -> None:
         call = self._for_a_lane(message)
         if call is not None:
             self._on_every_lane(call)
         elif isinstance(message, Listen):
-            for address, fd in zip(message.addresses, fds, strict=True):
+            # Fewer descriptors come where there is no room for more; those that are missing are sent again.
+            for address, fd in zip(message.addresses, fds, strict=False):
                 self._listen(address, socket.socket(fileno=fd))
         elif isinstance(message, Unlisten):
             self._unlisten(message.addresses)
@@ -158,11 +167,14 @@ class _Worker:
             lane.thread.post(partial(call, lane))
 
     def _listen(self, address: str, sock: socket.socket) -> None:
+        if address in self._listening:
+            sock.close()
+            return
         self._listening[address] = sock
         self._on_every_lane(lambda lane: lane.listen(address, sock))
 
     def _unlisten(self, addresses: Iterable[str]) -> None:
-        for address in addresses:
+        for address in self._listening.keys() & set(addresses):
             sock, left = self._listening.pop(address), _Countdown(len(self._lanes))
             done = partial(self._lanes[0].thread.post, partial(self._close, sock, left))
             self._on_every_lane(lambda lane, address=address, done=done: lane.unlisten(address, done))  # type: ignore[misc]
