@@ -54,9 +54,9 @@ def _come(address: SocketAddress, case: Case) -> list[bool]:
         return [bool(name) for _, name in clients]
 
 
-def _config(case: Case, at: SocketAddress, server: SocketAddress, log: Path) -> str:
+def _config(case: Case, at: SocketAddress, server: SocketAddress, log: Path, workers: int) -> str:
     own = f"listen {name_of(at)}; proxy_pass {name_of(server)}; {case.server}"
-    return f"""worker_processes 2;
+    return f"""worker_processes {workers};
 events {{}}
 stream {{ {ZONES} access_log {log} line; {case.stream} server {{ {own} }} }}
 """
@@ -72,11 +72,11 @@ def test_as_many_as_nginx(tmp_path: Path, staying: list[SocketAddress], name: st
     case, server = CASES[name], staying[0]
     sock = listen()
     at = sock.getsockname()
-    with running_nginx(tmp_path, PREAMBLE + _config(case, at, server, tmp_path / "nginx.log"), [sock]):
+    with running_nginx(tmp_path, PREAMBLE + _config(case, at, server, tmp_path / "nginx.log", 1), [sock]):
         theirs = _come(at, case)
         their_lines = _lines(tmp_path / "nginx.log", len(case.come))
     with reserved() as at:
-        (tmp_path / "kubelb.conf").write_text(_config(case, at, server, tmp_path / "kubelb.log"))
+        (tmp_path / "kubelb.conf").write_text(_config(case, at, server, tmp_path / "kubelb.log", 2))
         with running(tmp_path, "--nginx-conf", str(tmp_path / "kubelb.conf")) as proxy:
             ours = _come(at, case)
             our_lines = _lines(tmp_path / "kubelb.log", len(case.come))

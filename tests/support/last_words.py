@@ -38,7 +38,10 @@ def springs(channel, message):
     if os.path.exists({armed!r}):
         counted.append(message)
         if len(counted) == {count}:
-            os.unlink({armed!r})
+            try:
+                os.unlink({armed!r})
+            except FileNotFoundError:
+                return False
             return True
     return False
 
