@@ -209,7 +209,7 @@ def test_sessions_over_max_conns_go_to_the_others(tmp_path: Path, staying: list[
 
 @pytest.mark.parametrize("balance", ["hash", "consistent_hash"])
 def test_a_client_sticks_to_its_server(tmp_path: Path, staying: list[SocketAddress], balance: Balance) -> None:
-    sources = [f"127.{n}.{n * 7 % 256}.{n * 13 % 255 + 1}" for n in range(1, 13)]
+    sources = [f"127.{n}.{n * 7 % 256}.{n * 13 % 255 + 1}" for n in range(1, 61)]
     with a_proxy(tmp_path, staying, balance) as proxy, ExitStack() as held:
         reached: dict[str, set[str]] = {source: set() for source in sources}
         while used_threads(proxy) < 2:

@@ -263,6 +263,8 @@ def test_files_are_opened_anew_where_only_root_may_make_them(servers: IdentitySe
         directory.chmod(0o711)
         log = Log(file=str(directory / "log"))
         with a_file_rig(directory, server, log, logs, process=process) as rig:
+            meet(rig.address)
+            eventually(lambda: rig.lines("a"), "the worker has opened it")
             rig.path("a").rename(rig.path("a.1"))
             rig.proxy.process.send_signal(signal.SIGUSR1)
             eventually(lambda: meet(rig.address) and rig.path("a").exists() and rig.lines("a"), "it is written")
@@ -274,13 +276,15 @@ def test_files_are_opened_anew_where_only_root_may_make_them(servers: IdentitySe
 def test_a_file_that_cannot_be_opened_anew_is_written_on(tmp_path: Path, servers: IdentityServers) -> None:
     (server, *_) = servers.addresses
     with a_rig(tmp_path, [server], AccessLog(file="a", format=PLAIN), workers=1) as rig:
+        meet(rig.address)
+        rig.wait_for("a", 1)
         rig.path("a").rename(rig.path("a.1"))
         rig.path("a").mkdir()
         rig.proxy.process.send_signal(signal.SIGUSR1)
         (record,) = rig.proxy.log.wait_for("log_not_reopened", process="worker-0")
         assert (record["file"], record["reason"]) == (str(rig.path("a")), "is a directory")
         client = meet(rig.address)
-        (line,) = rig.wait_for("a.1", 1)
+        _, line = rig.wait_for("a.1", 2)
         assert line.split()[0] == client
         rig.path("a").rmdir()
         rig.proxy.process.send_signal(signal.SIGUSR1)
