@@ -7,7 +7,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +78,14 @@ def _config(directory: Path, tcp: str, server: str, half_close: str) -> str:
     """
 
 
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client, suppress(FileNotFoundError, ConnectionRefusedError):
+        client.settimeout(_DEADLINE)
+        client.connect(str(path))
+        return bool(client.recv(1))
+    return False
+
+
 @contextmanager
 def _nginx(directory: Path, half_close: str) -> Iterator[_Side]:
     directory.mkdir()
@@ -89,7 +97,8 @@ def _nginx(directory: Path, half_close: str) -> Iterator[_Side]:
             directory, f"127.0.0.1:{address[1]}", f"127.0.0.1:{servers['tcp'].getsockname()[1]}", half_close
         )
         stack.enter_context(running_nginx(directory, PREAMBLE + "worker_processes 1; user root;" + text, [tcp]))
-        eventually((directory / "from.sock").exists, "nginx listens")
+        # Told to end before a worker serves, nginx may leave its files, or think of that at the next signal only.
+        eventually(lambda: _answers(directory / "return.sock"), "nginx serves")
         yield _side(directory, address, servers)
 
 
