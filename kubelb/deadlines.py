@@ -31,3 +31,5 @@ class Deadlines:
 
 
 USUAL: Final = Deadlines()
+BEAT: Final = 2.0
+"""Seconds between two times that a thread says that it does its work."""

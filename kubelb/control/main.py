@@ -38,7 +38,7 @@ from kubelb.control.reloads import Reloads
 from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions
 from kubelb.control.upgrades import UNDER_WAY, Upgrades
 from kubelb.control.web import Views
-from kubelb.deadlines import USUAL, Deadlines
+from kubelb.deadlines import BEAT, USUAL, Deadlines
 from kubelb.discovery.targets import Target
 from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
@@ -62,8 +62,6 @@ from kubelb.wire.messages import (
 
 _LAST_WORDS = 2.0
 """Seconds that answers may take to be fetched, once this process is to end."""
-_BEAT = 2.0
-"""Seconds between two beats."""
 _LOOK = 0.02
 """Seconds between two looks whether they have been."""
 
@@ -160,7 +158,7 @@ class _Control:
         """Now and then: this loop does its work."""
         now = time.monotonic()
         self._setup.row.put(0, stats.Count.BEAT, int(now * 1e9))
-        self._loop.at(now + _BEAT, self._beat)
+        self._loop.at(now + BEAT, self._beat)
 
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         """On the main thread: what of a configuration is the health endpoints' and may change."""

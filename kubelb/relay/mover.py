@@ -15,7 +15,6 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from socket import SocketType
 from typing import Final
 
@@ -27,7 +26,7 @@ from kubelb.relay.copy import CopyBuffer
 from kubelb.relay.flow import Event, State
 from kubelb.relay.pipes import Pool
 from kubelb.relay.rate import due_after, step_size
-from kubelb.relay.session import End, Flow, Ledger, LimitedFlow, Session, reset_on_close
+from kubelb.relay.session import End, Flow, Ledger, LimitedFlow, Session, close, reset_on_close
 from kubelb.relay.splice import REFUSALS
 
 _OPEN, _BLOCKED, _SHUT = State.OPEN, State.BLOCKED, State.SHUT
@@ -401,9 +400,8 @@ class Mover:
         """Close the sockets of the sessions that ended since the last call."""
         while self.closing:
             session = self.closing.pop()
-            for sock in (session.client, session.server):
-                with suppress(OSError):  # It is closed all the same: close(2).
-                    sock.close()
+            close(session.client)
+            close(session.server)
             session.part()
 
     def sessions(self) -> Iterable[Session]:

@@ -54,6 +54,12 @@ def reset_on_close(sock: SocketType) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
+def close(sock: SocketType) -> None:
+    """Raises nothing: a descriptor is gone whatever close(2) says."""
+    with suppress(OSError):
+        sock.close()
+
+
 def _queued(sock: SocketType) -> int:
     """Bytes that the kernel keeps for it, in both directions."""
     queues = (termios.FIONREAD, termios.TIOCOUTQ)

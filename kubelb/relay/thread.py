@@ -16,6 +16,7 @@ from functools import partial
 from typing import Protocol
 
 from kubelb import log
+from kubelb.deadlines import BEAT
 from kubelb.inbox import Inbox, contained
 from kubelb.relay.alone import Alone
 from kubelb.relay.mover import Mover
@@ -27,8 +28,6 @@ _EVENTS = 32
 """Events taken from one poll at most."""
 _COUNTING = 1.0
 """Seconds between two entries into the books."""
-_BEAT = 2.0
-"""Seconds between two beats, at most."""
 _ALONE = 64
 """Bulk sessions that have a thread of their own at the same time, at most."""
 
@@ -231,7 +230,7 @@ class RelayThread:
         now = self.now
         if now >= self._beat_at:
             self.beat()
-            self._beat_at = now + _BEAT
+            self._beat_at = now + BEAT
         if now >= self._count_at:
             self._count(now)
         for entry in self._wheel.due(now):

@@ -22,7 +22,7 @@ from kubelb.config.variables import Client, Opening, Try, address_text
 from kubelb.own_limits import EXHAUSTED, OWN, own_reason
 from kubelb.proxyproto import encode
 from kubelb.reasons import reason
-from kubelb.relay.session import Session
+from kubelb.relay.session import Session, close
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Listener, Server, target
 from kubelb.stats import Count
@@ -30,7 +30,7 @@ from kubelb.worker.abandon import abandoned_by_faults, give_up
 from kubelb.worker.books import Books, Visit
 from kubelb.worker.dialplan import Start, Step, Wait, may_retry, most_tries, next_step, patience
 from kubelb.worker.manner import CannotBind, Manner
-from kubelb.worker.sockets import close, connection, reset
+from kubelb.worker.sockets import connection, reset
 from kubelb.worker.view import PoolView
 
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY})

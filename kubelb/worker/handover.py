@@ -20,13 +20,12 @@ from kubelb import log
 from kubelb.reasons import reason_of
 from kubelb.relay.flow import State
 from kubelb.relay.pipes import borrowed
-from kubelb.relay.session import Flow, LimitedFlow, Session
+from kubelb.relay.session import Flow, LimitedFlow, Session, close
 from kubelb.relay.thread import RelayThread
 from kubelb.wire.channel import Channel, close_all
 from kubelb.wire.message_sets import FromGiver, FromTaker
 from kubelb.wire.messages import FlowHanded, Handed, Taken
 from kubelb.worker.books import Books, Visit
-from kubelb.worker.sockets import close
 
 _UNDER_WAY = 16
 """Sessions given to one taker and not yet acknowledged: each of them stands still for that moment."""

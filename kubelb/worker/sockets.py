@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import socket
-from contextlib import suppress
 from socket import SocketType
 
-from kubelb.relay.session import Options, reset_on_close
+from kubelb.relay.session import Options, close, reset_on_close
 from kubelb.snapshot import Pool, SocketAddress
 
 _FAMILIES = {False: int(socket.AF_INET), True: int(socket.AF_INET6)}
@@ -91,9 +90,3 @@ def reset(sock: SocketType) -> None:
     """Close with a reset, never with an orderly end."""
     reset_on_close(sock)
     close(sock)
-
-
-def close(sock: SocketType) -> None:
-    """Raises nothing: a descriptor is gone whatever close(2) says."""
-    with suppress(OSError):
-        sock.close()
