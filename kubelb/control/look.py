@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from kubelb.control.loop import Loop, Timer
-from kubelb.health.probes import Attempt, Outcome, Prober, Result
+from kubelb.health.probes import FAULTS, Attempt, Outcome, Prober, Result
 from kubelb.own_limits import own_reason
 
 _SILENCE = 0.25
@@ -36,13 +36,17 @@ class Look:
 
     def begin(self, anew: bool) -> None:
         """``anew``: not on a kept connection."""
-        give_up = partial(self._end, Result(Outcome.FAILED, f"no answer within {self._timeout:g} s"))
-        self._timers.append(self._loop.at(self.begun_at + self._timeout, give_up))
+        self._timers.append(self._loop.at(self.begun_at + self._timeout, self._give_up))
         if anew:
             self._try_anew()
         else:
             self._timers.append(self._loop.at(self.begun_at + self._timeout * _SILENCE, self._try_anew))
             self._try(self._prober.begin())
+
+    def _give_up(self) -> None:
+        accepted = any(attempt.connected and not attempt.kept for attempt in self._attempts)
+        outcome = Outcome.SILENT if accepted or not self._anew else Outcome.UNANSWERED
+        self._end(Result(outcome, f"no answer within {self._timeout:g} s"))
 
     def _try_anew(self) -> None:
         if not self._anew:
@@ -60,7 +64,7 @@ class Look:
         if result is None and (result := self._watch(attempt)) is None:
             return
         self._attempts.remove(attempt)
-        if attempt.kept and result.outcome is Outcome.FAILED:
+        if attempt.kept and result.outcome in FAULTS:
             self._try_anew()
         else:
             self._end(result)

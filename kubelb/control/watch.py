@@ -14,11 +14,17 @@ from kubelb.config.model.pools import Health
 from kubelb.control.look import Look
 from kubelb.control.loop import Loop, Timer
 from kubelb.health.machine import Condition, Evidence, Kind
-from kubelb.health.probes import Outcome, Prober, Result
+from kubelb.health.probes import ANSWERED, FAULTS, Outcome, Prober, Result
 from kubelb.health.schedule import QUICK, pause
 from kubelb.snapshot import Probe
 
-_KINDS = {Outcome.PASSED: Kind.PASSED, Outcome.UNREADY: Kind.UNREADY, Outcome.FAILED: Kind.FAILED}
+_KINDS = {
+    Outcome.PASSED: Kind.PASSED,
+    Outcome.NOT_TOLD: Kind.PASSED,
+    Outcome.UNREADY: Kind.UNREADY,
+    **dict.fromkeys(FAULTS, Kind.FAILED),
+}
+"""What each outcome says about the server; one that is missing says nothing."""
 
 Told = Callable[[Evidence | None, Probe], Condition]
 """Takes what a look has found, if that says anything about the server, and gives what is known of it now."""
@@ -63,13 +69,13 @@ class Watch:
     def _ended(self, look: Look, result: Result) -> None:
         now = time.monotonic()
         self._looks.remove(look)
-        if result.outcome in (Outcome.PASSED, Outcome.UNREADY):
+        if result.outcome in ANSWERED:
             for other in self._looks:
                 other.abandon()
             self._looks = []
-        fault = "" if result.outcome is Outcome.PASSED else result.reason
-        probe = Probe(ended_at=now, seconds=now - look.begun_at, fault=fault)
         kind = _KINDS.get(result.outcome)
+        fault = "" if kind is Kind.PASSED else result.reason
+        probe = Probe(ended_at=now, seconds=now - look.begun_at, fault=fault)
         condition = self._told(Evidence(kind, now, result.reason) if kind else None, probe)
         if not self._looks:
             wait = pause(condition, self._health.interval, self._health.fall, now, self._rng.random())

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kubelb.config.faults import printable
 from kubelb.config.model.pools import Health
@@ -36,11 +36,30 @@ _MAX_DETAIL = 90
 
 class Outcome(Enum):
     PASSED = auto()
+    NOT_TOLD = auto()
+    """It answered that it does not tell us (401 or 403): it is alive, and whether it is ready cannot be seen."""
     UNREADY = auto()
     """It answered properly, with a status that is not an expected one: it serves, but wants no new sessions."""
-    FAILED = auto()
+    REFUSED = auto()
+    """It refused a new connection, so its kernel lives."""
+    UNANSWERED = auto()
+    """Nothing answered the request for a connection, or the network said that it cannot be reached."""
+    SILENT = auto()
+    """It has the connection, and no answer came in time."""
+    BROKEN = auto()
+    """It accepted the connection and then reset or closed it, or it does not speak TLS or HTTP as it should."""
     NOT_ASKED = auto()
     """The fault is this machine's own and says nothing about the server: an unreadable file, used-up descriptors."""
+
+
+ANSWERED: Final = frozenset({Outcome.PASSED, Outcome.NOT_TOLD, Outcome.UNREADY})
+"""The server has answered what it was asked."""
+FAULTS: Final = frozenset({Outcome.REFUSED, Outcome.UNANSWERED, Outcome.SILENT, Outcome.BROKEN})
+"""It has not."""
+_REFUSING: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT})
+"""Of a connect; where the server has a path, nobody may have made that."""
+_AFTER_ACCEPTING: Final = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ENOTCONN})
+"""The connection was there and has ended, even if a connect is what tells."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +78,22 @@ class Attempt:
     def __init__(
         self,
         opened: Callable[[], socket.socket],
+        connect: Callable[[socket.socket], Steps[None]] | None,
         talk: Callable[[socket.socket], Steps[tuple[Result, bool]]],
         keep: Callable[[socket.socket], None],
-        *,
-        kept: bool,
     ) -> None:
-        """``talk`` ends with the result, and whether the connection is good for more and goes to ``keep``."""
-        self.kept = kept
+        """Without ``connect`` it is connected already. ``talk`` ends with the result, and whether the connection is
+        good for more and goes to ``keep``."""
+        self.kept = connect is None
         """It is on a connection that has served before, whose end says nothing about the server."""
+        self.connected = connect is None
+        """The server's kernel has accepted the connection."""
         self._keep = keep
         self._sock: socket.socket | None = None
         self._descriptor = -1
         self._events = 0
         self._result: Result | None = None
-        self._steps = self._run(opened, talk)
+        self._steps = self._run(opened, connect, talk)
         self._advance()
 
     def fileno(self) -> int:
@@ -96,10 +117,16 @@ class Attempt:
         self._release()
 
     def _run(
-        self, opened: Callable[[], socket.socket], talk: Callable[[socket.socket], Steps[tuple[Result, bool]]]
+        self,
+        opened: Callable[[], socket.socket],
+        connect: Callable[[socket.socket], Steps[None]] | None,
+        talk: Callable[[socket.socket], Steps[tuple[Result, bool]]],
     ) -> Steps[tuple[Result, bool]]:
         self._sock = opened()
         self._descriptor = self._sock.fileno()
+        if connect is not None:
+            yield from connect(self._sock)
+            self.connected = True
         return (yield from talk(self._sock))
 
     def _advance(self) -> None:
@@ -112,7 +139,7 @@ class Attempt:
                 self._sock = None
             self._release()
         except (OSError, OwnFault, PeerFault) as fault:
-            self._result = Result(_outcome(fault), _line(_words(fault)))
+            self._result = Result(_outcome(fault, self.connected), _line(_words(fault)))
             self._release()
 
     def _release(self) -> None:
@@ -141,11 +168,11 @@ class Prober:
         if self._tls is not None and not self._tls.is_current(sock):
             sock.close()
             return self.begin_anew()
-        return Attempt(lambda: sock, self._on_kept, self._keep, kept=True)
+        return Attempt(lambda: sock, None, self._on_kept, self._keep)
 
     def begin_anew(self) -> Attempt:
         """On a new connection."""
-        return Attempt(self._open, self._on_new, self._keep, kept=False)
+        return Attempt(self._open, self._connect, self._on_new, self._keep)
 
     def close(self) -> None:
         """The kept connection, if any; attempts under way are for their owner to abandon."""
@@ -163,8 +190,10 @@ class Prober:
             return unconnected(self._address)
         return self._tls.unconnected(self._address, self._name.rstrip("."))
 
+    def _connect(self, sock: socket.socket) -> Steps[None]:
+        return connected(sock, self._address)
+
     def _on_new(self, sock: socket.socket) -> Steps[tuple[Result, bool]]:
-        yield from connected(sock, self._address)
         seen = "connected"
         if self._tls is not None:
             seen = yield from self._tls.handshake(sock)
@@ -206,10 +235,11 @@ def _tls(health: Health) -> ClientTls | None:
 
 
 def _judged(health: Health, answer: http.Answer) -> Result:
-    expected = health.expect or ((200, 401, 403) if health.probe == "https" else (200,))
     text = f"{health.path}: {answer.status}"
-    if answer.status in expected:
+    if answer.status in (health.expect or (200,)):
         return Result(Outcome.PASSED, _line(text))
+    if health.probe == "https" and not health.expect and answer.status in (401, 403):
+        return Result(Outcome.NOT_TOLD, _line(text))
     detail = _detail(answer.body)
     return Result(Outcome.UNREADY, _line(f"{text}: {detail}" if detail else text))
 
@@ -223,9 +253,21 @@ def _detail(body: bytes) -> str:
     return line if telling and len(line) <= _MAX_DETAIL else ""
 
 
-def _outcome(fault: Exception) -> Outcome:
-    own = isinstance(fault, OwnFault) or (isinstance(fault, OSError) and fault.errno in OWN)
-    return Outcome.NOT_ASKED if own else Outcome.FAILED
+def _outcome(fault: OSError | OwnFault | PeerFault, connected: bool) -> Outcome:
+    """What the fault says of the server; ``connected``: whether it came after the server had accepted."""
+    match fault:
+        case OwnFault():
+            return Outcome.NOT_ASKED
+        case PeerFault():
+            return Outcome.BROKEN
+        case OSError(errno=number) if number in OWN:
+            return Outcome.NOT_ASKED
+        case OSError(errno=number) if number in _AFTER_ACCEPTING:
+            return Outcome.BROKEN
+        case OSError(errno=number) if number in _REFUSING and not connected:
+            return Outcome.REFUSED
+        case OSError():
+            return Outcome.UNANSWERED
 
 
 def _words(fault: OSError | OwnFault | PeerFault) -> str:

@@ -68,8 +68,12 @@ def once(address: SocketAddress, health: Health, host: str = "127.0.0.1") -> Res
         return finish(attempt)
 
 
-def failed(reason: str) -> Result:
-    return Result(Outcome.FAILED, reason)
+def refused() -> Result:
+    return Result(Outcome.REFUSED, "connection refused")
+
+
+def broken(reason: str) -> Result:
+    return Result(Outcome.BROKEN, reason)
 
 
 def not_asked(reason: str) -> Result:
@@ -96,8 +100,8 @@ def test_an_apiserver_passes_until_it_is_killed(made: Certificates) -> None:
         standin.kill()
         attempt = prober.begin()
         assert attempt.kept
-        assert finish(attempt).outcome is Outcome.FAILED
-        assert finish(prober.begin_anew()) == failed("connection refused")
+        assert finish(attempt).outcome is Outcome.BROKEN
+        assert finish(prober.begin_anew()) == refused()
 
 
 def test_the_request_is_for_the_path_and_names_the_server() -> None:
@@ -118,8 +122,10 @@ def test_the_request_is_for_the_path_and_names_the_server() -> None:
 @pytest.mark.parametrize(
     ("kind", "expect", "status", "outcome"),
     [
-        ("https", (), 401, Outcome.PASSED),
-        ("https", (), 403, Outcome.PASSED),
+        ("https", (), 401, Outcome.NOT_TOLD),
+        ("https", (), 403, Outcome.NOT_TOLD),
+        ("https", (200, 401), 401, Outcome.PASSED),
+        ("https", (200, 403), 403, Outcome.PASSED),
         ("https", (), 404, Outcome.UNREADY),
         ("https", (200,), 401, Outcome.UNREADY),
         ("http", (), 401, Outcome.UNREADY),
@@ -185,7 +191,7 @@ def test_an_answer_may_come_in_any_form(made: Certificates, kind: ProbeKind) -> 
 def test_a_refused_connection_fails(kind: ProbeKind, host: str) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as holder:
         holder.bind((host, 0))
-        assert once(holder.getsockname()[:2], Health(probe=kind), host) == failed("connection refused")
+        assert once(holder.getsockname()[:2], Health(probe=kind), host) == refused()
 
 
 @pytest.mark.parametrize("kind", ["tls", "http", "https"])
@@ -193,6 +199,7 @@ def test_a_server_that_accepts_and_says_nothing_is_waited_for(kind: ProbeKind) -
     with socket.create_server(("127.0.0.1", 0)) as listener, probing(listener.getsockname(), Health(probe=kind)) as p:
         attempt = p.begin()
         drive(attempt, lambda: waits(attempt))
+        assert attempt.connected
         with listener.accept()[0] as accepted:
             assert accepted.recv(1)
             assert waits(attempt)
@@ -231,7 +238,36 @@ def test_an_address_that_does_not_answer_is_waited_for_and_abandoned() -> None:
         attempt = prober.begin()
         assert waits(attempt)
         assert waits(attempt)
+        assert not attempt.connected
         attempt.abandon()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_path_that_nobody_listens_at_is_a_refusal(kind: ProbeKind, tmp_path: Path) -> None:
+    result = once((f"unix:{tmp_path}/none.sock", 0), Health(probe=kind), "localhost")
+    assert result == Result(Outcome.REFUSED, "no such file or directory")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (errno.EHOSTUNREACH, Outcome.UNANSWERED),
+        (errno.ENETUNREACH, Outcome.UNANSWERED),
+        (errno.ETIMEDOUT, Outcome.UNANSWERED),
+        (errno.ECONNREFUSED, Outcome.REFUSED),
+        (errno.ECONNRESET, Outcome.BROKEN),
+    ],
+    ids=lambda value: errno.errorcode[value] if isinstance(value, int) else value.name,
+)
+def test_what_the_kernel_says_of_a_connect_decides(kind: ProbeKind, code: int, outcome: Outcome) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        probing(listener.getsockname(), Health(probe=kind)) as prober,
+    ):
+        result = where_refused("connect", code, lambda: prober.begin().step())
+    assert result is not None
+    assert result.outcome is outcome
 
 
 class Scripted(WebServer):
@@ -267,7 +303,7 @@ class Scripted(WebServer):
 )
 def test_nonsense_fails(kind: ProbeKind, says: bytes, reason: str) -> None:
     with Scripted(says) as server:
-        assert once(server.address, Health(probe=kind)) == failed(reason)
+        assert once(server.address, Health(probe=kind)) == broken(reason)
 
 
 @pytest.mark.parametrize("kind", WITH_TLS)
@@ -275,19 +311,19 @@ def test_nonsense_fails(kind: ProbeKind, says: bytes, reason: str) -> None:
 def test_what_is_not_tls_fails(kind: ProbeKind, says: bytes) -> None:
     with Scripted(says) as server:
         result = once(server.address, Health(probe=kind))
-    assert result.outcome is Outcome.FAILED
+    assert result.outcome is Outcome.BROKEN
     assert result.reason.startswith("TLS: ")
 
 
 @pytest.mark.parametrize("kind", ["tls", "http", "https"])
 def test_a_reset_fails(kind: ProbeKind) -> None:
     with Scripted(b"", resets=True) as server:
-        assert once(server.address, Health(probe=kind)) == failed("connection reset by peer")
+        assert once(server.address, Health(probe=kind)) == broken("connection reset by peer")
 
 
 def test_plain_http_to_an_https_port_fails(made: Certificates) -> None:
     with server_for("https", made) as server:
-        assert once(server.address, Health(probe="http")).outcome is Outcome.FAILED
+        assert once(server.address, Health(probe="http")).outcome is Outcome.BROKEN
 
 
 # Certificates.
@@ -299,7 +335,7 @@ def test_a_certificate_is_checked_only_against_an_authority(
 ) -> None:
     with server_for(kind, made) as server:
         assert once(server.address, Health(probe=kind)).outcome is Outcome.PASSED
-        assert once(server.address, Health(probe=kind, ca_file=str(other.authority))) == failed(
+        assert once(server.address, Health(probe=kind, ca_file=str(other.authority))) == broken(
             "TLS: the certificate is from an unknown authority"
         )
 
@@ -310,10 +346,10 @@ def test_the_certificate_has_to_be_the_servers(made: Certificates, kind: ProbeKi
     named = msgspec.structs.replace(checked, server_name="localhost")
     with server_for(kind, made) as server:
         wrong = "TLS: the certificate is not for {}"
-        assert once(server.address, checked, "api.example") == failed(wrong.format("api.example"))
+        assert once(server.address, checked, "api.example") == broken(wrong.format("api.example"))
         assert once(server.address, named, "api.example").outcome is Outcome.PASSED
         assert once(server.address, checked, "localhost.").outcome is Outcome.PASSED
-        assert once(server.address, checked, "127.0.0.2") == failed(wrong.format("127.0.0.2"))
+        assert once(server.address, checked, "127.0.0.2") == broken(wrong.format("127.0.0.2"))
         # Unchecked, anything goes, and the name is told all the same.
         assert once(server.address, Health(probe=kind), "api.example").outcome is Outcome.PASSED
         assert server.names == ["api.example", "localhost", "localhost", None, "api.example"]
@@ -337,7 +373,7 @@ def test_a_client_certificate_is_shown_where_one_is_given(
     context = tls(str(made.server), clients=str(other.authority), newest=newest)
     with WebServer(OK, context) as server:
         # The server may be gone before its alert is read.
-        assert once(server.address, checked).outcome is Outcome.FAILED
+        assert once(server.address, checked).outcome is Outcome.BROKEN
         together = msgspec.structs.replace(checked, cert_file=str(other.server))
         assert once(server.address, together) == Result(Outcome.PASSED, "/readyz: 200")
         apart = msgspec.structs.replace(checked, cert_file=str(chain), key_file=str(key))
@@ -408,7 +444,7 @@ def test_a_kept_connection_that_the_server_closed_fails_as_a_kept_one(made: Cert
         eventually(lambda: server.ended == 1, "closed")
         attempt = prober.begin()
         assert attempt.kept
-        assert finish(attempt) == failed("closed the idle connection")
+        assert finish(attempt) == broken("closed the idle connection")
         again = prober.begin_anew()
         assert not again.kept
         assert finish(again) == Result(Outcome.PASSED, "/readyz: 200")
@@ -426,7 +462,7 @@ def test_a_kept_connection_that_ends_instead_of_an_answer_fails(made: Certificat
         drive(attempt, lambda: len(server.requests) == 2)
         server.hang_up()
         assert attempt.kept
-        assert finish(attempt) == failed("closed without an answer")
+        assert finish(attempt) == broken("closed without an answer")
 
 
 def test_a_kept_connection_on_which_more_came_is_not_used() -> None:
@@ -436,7 +472,7 @@ def test_a_kept_connection_on_which_more_came_is_not_used() -> None:
             sock.sendall(b"surprise")
         attempt = prober.begin()
         assert attempt.kept
-        assert finish(attempt) == failed("spoke without being asked")
+        assert finish(attempt) == broken("spoke without being asked")
 
 
 def test_two_attempts_at_once_leave_one_connection(made: Certificates) -> None:
