@@ -34,6 +34,7 @@ LAYERS = {
     "tls_reasons.py": 0,
     "outlets.py": 2,
     "log.py": 3,
+    "unix_path.py": 3,
     "signals.py": 1,
     "standin": 1,
     "config": 2,

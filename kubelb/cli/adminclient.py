@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import http.client
-import os
 import socket
 from http import HTTPStatus
 from pathlib import Path
@@ -15,11 +13,11 @@ import msgspec
 
 from kubelb.config.faults import printable
 from kubelb.config.misfits import UNDECODABLE, misfit_of
-from kubelb.config.values import MAX_UNIX_PATH
 from kubelb.control.commands import Command, Drain, Reply, Stop
 from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions, query
 from kubelb.control.status import Status
 from kubelb.reasons import reason_of
+from kubelb.unix_path import within_reach
 
 T = TypeVar("T")
 
@@ -39,11 +37,10 @@ class _Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        if len(os.fsencode(self._path)) > MAX_UNIX_PATH:
-            raise OSError(errno.ENAMETOOLONG, "")
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        with within_reach(self._path) as name:
+            self.sock.connect(name)
 
 
 def status(runtime_dir: Path, timeout: float = 2.0) -> Status:

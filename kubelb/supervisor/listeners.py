@@ -14,8 +14,9 @@ from typing import Final
 from kubelb import log
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.model.listeners import Binding
-from kubelb.config.values import MAX_UNIX_PATH, Address, Duration
+from kubelb.config.values import Address, Duration
 from kubelb.reasons import reason_of
+from kubelb.unix_path import within_reach
 
 _SOCKET, _TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
 
@@ -172,11 +173,9 @@ def listen_unix(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        if len(os.fsencode(path)) > MAX_UNIX_PATH:
-            # Python has no number for that.
-            raise OSError(errno.ENAMETOOLONG, "")
         path.unlink(missing_ok=True)
-        sock.bind(str(path))
+        with within_reach(path) as name:
+            sock.bind(name)
         sock.listen(64)
     except OSError as error:
         sock.close()
