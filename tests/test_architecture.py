@@ -59,7 +59,7 @@ PURE = {
         "cli": "figures nginx_argv top_model",
         "config": (
             "access cp_hosts expression faults flags_reader http_head http_variables log_format log_targets "
-            "lookup misfits naming overrides own_variables proxying validate values variables virtual"
+            "lookup loops misfits naming overrides own_variables proxying validate values variables virtual"
         ),
         "config/model": "config http listeners logs pools settings variables",
         "config/nginx": (
@@ -67,13 +67,13 @@ PURE = {
             "syntax syslog translate upstream variables words"
         ),
         "config/regex": "brackets compiled cost escapes parser sets tree",
-        "config/rules": "discovery health http limits logs process proxy reception rule variables",
+        "config/rules": "discovery health http limits logs loops process proxy reception rule variables",
         "config/toml": "decode effects lines syntax writer",
         "control": (
             "answers commands decide endpoint figures history markup metrics page pool_table sessions "
             "sparkline status tally web"
         ),
-        "discovery": "members message targets",
+        "discovery": "loops members message targets",
         "health": "http machine schedule",
         "relay": "flow rate wheel",
         "standin": "kubeconfig",

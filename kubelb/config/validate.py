@@ -17,6 +17,7 @@ from kubelb.config.rules.health import health_problems, rebalance_problems
 from kubelb.config.rules.http import http_problems
 from kubelb.config.rules.limits import limit_problems
 from kubelb.config.rules.logs import access_log_problems, log_problems
+from kubelb.config.rules.loops import loop_problems
 from kubelb.config.rules.process import process_problems
 from kubelb.config.rules.proxy import proxy_problems
 from kubelb.config.rules.reception import content_problems, reception_problems
@@ -45,9 +46,10 @@ _ANY = ("0.0.0.0", "::")
 def validate(config: Config, places: Places) -> tuple[Fault, ...]:
     """Everything that is wrong with ``config``, in the order of the model; ``places`` says where it was read.
 
-    What is wrong with a flag that counts for all pools is told once.
+    What is wrong with a flag that counts for all pools is told once. Loops are looked for where all else is right.
     """
-    return tuple(dict.fromkeys(fault_at(places, *problem) for problem in _problems(config, places)))
+    problems = [*_problems(config, places)] or loop_problems(config)
+    return tuple(dict.fromkeys(fault_at(places, *problem) for problem in problems))
 
 
 def unused_pools(config: Config) -> tuple[str, ...]:

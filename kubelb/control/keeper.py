@@ -18,7 +18,8 @@ from kubelb.config.model import pools as configured
 from kubelb.control.decide import decide, news
 from kubelb.control.loop import Loop, Timer
 from kubelb.control.watch import Watch
-from kubelb.discovery.members import TooManyServers, changes, found, merge, sweep
+from kubelb.discovery.local import is_local
+from kubelb.discovery.members import TooManyServers, changes, found, left_out, merge, sweep
 from kubelb.discovery.targets import Target
 from kubelb.health.machine import Condition, Evidence, Kind, Rules, after
 from kubelb.health.probes import Prober
@@ -73,6 +74,8 @@ class Keeper:
         """By slot, like all that is known of the servers that are probed."""
         self._subjects: dict[int, _Subject] = {}
         self._watches: dict[int, Watch] = {}
+        self._left_out: dict[tuple[str, str], tuple[str, ...]] = {}
+        """By pool and name: why addresses that the name leads to are no servers."""
         self._sweeping: Timer | None = None
         self._first_version = snapshot.version
         """What has left before is in no snapshot from this one on."""
@@ -93,15 +96,16 @@ class Keeper:
 
     def reload(self, wanted: Snapshot, settings: Mapping[str, configured.Pool]) -> None:
         """Go on with these members and settings. Raises :class:`~kubelb.discovery.members.TooManyServers`."""
-        snapshot = merge(self.snapshot, wanted, SLOTS - 1, self._held())
+        snapshot = merge(self.snapshot, wanted, SLOTS - 1, self._held(), is_local)
         self._settings |= settings
         self._go_on_with(snapshot)
 
     def found(self, pool: str, name: str, targets: Sequence[Target]) -> bool:
         """That name leads to these now. Whether there is room for them."""
         before = self.snapshot
+        self._tell_left_out(pool, name, left_out(before, pool, name, targets, is_local))
         try:
-            snapshot = found(before, pool, name, targets, SLOTS - 1, time.monotonic(), self._held())
+            snapshot = found(before, pool, name, targets, SLOTS - 1, time.monotonic(), self._held(), is_local)
         except TooManyServers:
             what = "too many servers, with those that have not left yet"
             count = sum(len(target.hosts) for target in targets)
@@ -112,6 +116,13 @@ class Keeper:
             log.get().info("members_changed", pool=pool, server=name, added=added, removed=removed, altered=altered)
             self._go_on_with(snapshot)
         return True
+
+    def _tell_left_out(self, pool: str, name: str, reasons: tuple[str, ...]) -> None:
+        """Once, as long as they are the same."""
+        if reasons != self._left_out.get((pool, name), ()):
+            self._left_out[pool, name] = reasons
+            for reason in reasons:
+                log.get().warning("server_left_out", pool=pool, server=name, reason=reason)
 
     def _held(self) -> set[int]:
         """The slots that are nobody's yet: a worker may count there that has not heard who has left."""

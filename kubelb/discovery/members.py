@@ -11,7 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
+from kubelb.config.loops import IsLocal, Ways, is_loopback, told
 from kubelb.config.values import Address
+from kubelb.discovery.loops import ways_between
 from kubelb.discovery.targets import Target, servers_of, targets_of
 from kubelb.snapshot import Pool, Server, Snapshot, SocketAddress
 
@@ -24,14 +26,21 @@ class TooManyServers(Exception):
     """Those that are wanted and those that have not left yet are more than can be counted."""
 
 
-def merge(running: Snapshot, wanted: Snapshot, slots: int, held: Collection[int] = ()) -> Snapshot:
+def merge(
+    running: Snapshot,
+    wanted: Snapshot,
+    slots: int,
+    held: Collection[int] = (),
+    is_local: IsLocal = is_loopback,
+) -> Snapshot:
     """``wanted``, as just resolved, with what is known of the servers that run. Slots are 1 to ``slots`` in all, and
     those that are ``held`` are for nobody: somebody may still count there for a server that has left.
 
-    Of names that are looked up while the proxy runs those addresses stay that are known. Pools and servers that are
-    gone are at the end of their list. Raises :class:`TooManyServers`.
+    Of names that are looked up while the proxy runs those addresses stay that are known, unless one is a listener
+    now that leads back to its pool; ``is_local`` says which are this machine's. Pools and servers that are gone are
+    at the end of their list. Raises :class:`TooManyServers`.
     """
-    return _merged(running, _with_known(running, wanted), slots, held)
+    return _merged(running, _with_known(running, wanted, is_local), slots, held)
 
 
 def found(
@@ -42,17 +51,31 @@ def found(
     slots: int,
     now: float,
     held: Collection[int] = (),
+    is_local: IsLocal = is_loopback,
 ) -> Snapshot:
-    """The servers of that name in the pool are those from ``now`` on that this leads to: at least one. The rest is as
-    in :func:`merge`.
+    """The servers of that name in the pool are those from ``now`` on that this leads to, without those that
+    :func:`left_out` tells of. The rest is as in :func:`merge`.
 
     The same object, where that is no news. Raises :class:`TooManyServers`.
     """
     wanted = _without_leaving(running)
-    pools = tuple(_refilled(one, name, targets, now) if one.name == pool else one for one in wanted.pools)
+    ways = ways_between(wanted.listeners, wanted.pools, is_local)
+    pools = tuple(_refilled(one, name, targets, now, ways) if one.name == pool else one for one in wanted.pools)
     if pools == wanted.pools:
         return running
     return _merged(running, msgspec.structs.replace(wanted, pools=pools), slots, held)
+
+
+def left_out(
+    running: Snapshot, pool: str, name: str, targets: Sequence[Target], is_local: IsLocal = is_loopback
+) -> tuple[str, ...]:
+    """Why addresses that the name leads to are no servers of the pool: each is a listener of this proxy, and leads
+    back to the pool."""
+    wanted = _without_leaving(running)
+    ways = ways_between(wanted.listeners, wanted.pools, is_local)
+    found = (server for one in wanted.pools if one.name == pool for server in _led_to(one, name, targets, 0.0))
+    addresses = dict.fromkeys(Address(*server.address) for server in found)
+    return tuple(told(address, way) for address in addresses if (way := ways.back(address, pool)))
 
 
 def changes(before: Snapshot, after: Snapshot, pool: str) -> tuple[list[str], list[str], list[str]]:
@@ -78,20 +101,30 @@ def _texts(addresses: Iterable[SocketAddress]) -> list[str]:
     return sorted(str(Address(*address)) for address in addresses)
 
 
-def _refilled(pool: Pool, name: str, targets: Sequence[Target], since: float) -> Pool:
+def _refilled(pool: Pool, name: str, targets: Sequence[Target], since: float, ways: Ways) -> Pool:
     """With servers for these targets in place of those that the name has had."""
-    template = next((one for one in pool.names if one.name == name), None)
-    if template is None:
+    if all(one.name != name for one in pool.names):
         return pool
     known = [server for server in pool.servers if _configured(server) == name]
     others = [server for server in pool.servers if _configured(server) != name]
     # Who is a member already is not made one a second time.
     taken = {_identity(pool, server) for server in others}
-    new = [one for one in servers_of(template, targets, known, since) if _identity(pool, one) not in taken]
+    new = [
+        server
+        for server in _led_to(pool, name, targets, since)
+        if _identity(pool, server) not in taken and not ways.back(Address(*server.address), pool.name)
+    ]
     if [_told(server) for server in known] == [_told(server) for server in new]:
         return pool
     servers = sorted((*others, *new), key=lambda server: pool.order.index(_configured(server)))
     return msgspec.structs.replace(pool, servers=tuple(servers))
+
+
+def _led_to(pool: Pool, name: str, targets: Sequence[Target], since: float) -> list[Server]:
+    """What the name leads to now; nothing, where the pool looks up no such name."""
+    template = next((one for one in pool.names if one.name == name), None)
+    known = [server for server in pool.servers if _configured(server) == name]
+    return [] if template is None else servers_of(template, targets, known, since)
 
 
 def _configured(server: Server) -> str:
@@ -112,18 +145,19 @@ def _without_leaving(snapshot: Snapshot) -> Snapshot:
     return msgspec.structs.replace(snapshot, pools=pools)
 
 
-def _with_known(running: Snapshot, wanted: Snapshot) -> Snapshot:
+def _with_known(running: Snapshot, wanted: Snapshot, is_local: IsLocal) -> Snapshot:
     known: dict[tuple[str, str], list[Server]] = {}
     for pool in running.pools:
         for server in pool.servers:
             if not server.removed:
                 known.setdefault((pool.name, _configured(server)), []).append(server)
-    pools = []
+    pools = {pool.name: pool for pool in wanted.pools}
     for pool in wanted.pools:
         for name in pool.names:
-            pool = _refilled(pool, name.name, targets_of(known.get((pool.name, name.name), ())), name.since)
-        pools.append(pool)
-    return msgspec.structs.replace(wanted, pools=tuple(pools))
+            targets = targets_of(known.get((pool.name, name.name), ()))
+            ways = ways_between(wanted.listeners, pools.values(), is_local)
+            pools[pool.name] = _refilled(pools[pool.name], name.name, targets, name.since, ways)
+    return msgspec.structs.replace(wanted, pools=tuple(pools.values()))
 
 
 def _merged(running: Snapshot, wanted: Snapshot, slots: int, held: Collection[int]) -> Snapshot:

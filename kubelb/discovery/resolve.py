@@ -16,15 +16,19 @@ from kubelb import snapshot
 from kubelb.config.access import Network, parse_access, parse_network, parse_trusted
 from kubelb.config.faults import ConfigFault, Fault, Key, Places, fault_at
 from kubelb.config.log_targets import request_logs
+from kubelb.config.loops import IsLocal
 from kubelb.config.model.config import Config
 from kubelb.config.model.listeners import Listener
 from kubelb.config.model.logs import AccessLog, Log, LogTarget
 from kubelb.config.model.pools import Pool, Server
 from kubelb.config.naming import is_named_by_variables, reached_pools
 from kubelb.config.rules.discovery import is_looked_up_again
+from kubelb.config.rules.loops import RIGHT
 from kubelb.config.rules.process import max_clients
 from kubelb.config.validate import MAX_SERVERS
 from kubelb.config.values import Address
+from kubelb.discovery.local import is_local
+from kubelb.discovery.loops import leading_back
 from kubelb.reasons import reason_of
 
 L = TypeVar("L", bound="LogTarget | AccessLog")
@@ -33,13 +37,18 @@ Lookup = Callable[..., Any]
 
 
 def resolve(
-    config: Config, places: Places | None = None, lookup: Lookup = socket.getaddrinfo, now: float = 0.0
+    config: Config,
+    places: Places | None = None,
+    lookup: Lookup = socket.getaddrinfo,
+    now: float = 0.0,
+    is_local: IsLocal = is_local,
 ) -> snapshot.Snapshot:
     """Version 1 of the snapshot: slots count from 1 over all pools, and a name has one server for each address it
     resolves to, in the order of ``lookup`` (nginx's ``ngx_inet_resolve_host``, src/core/ngx_inet.c).
 
     ``now`` is since when they have their states, in seconds of the monotonic clock.
-    :class:`ConfigFault` with every name that does not resolve, placed by ``places``, or more addresses than slots.
+    :class:`ConfigFault` with every name that does not resolve, placed by ``places``, more addresses than slots, or
+    servers that turn out to be listeners of this proxy and lead back to their pools.
     """
     resolver = _Resolver(places or {}, lookup, now)
     listeners = tuple(resolver.listeners(config))
@@ -51,7 +60,7 @@ def resolve(
     if resolver.slots > MAX_SERVERS:
         what = f"the servers resolve to {resolver.slots} addresses"
         raise ConfigFault(fault_at(places or {}, (), what, f"at most {MAX_SERVERS} can be counted"))
-    return snapshot.Snapshot(
+    resolved = snapshot.Snapshot(
         version=1,
         listeners=listeners,
         variables=config.variables,
@@ -60,6 +69,17 @@ def resolve(
         log=log,
         request_logs=requests,
     )
+    if faults := [*_loop_faults(config, resolved, places or {}, is_local)]:
+        raise ConfigFault(*faults)
+    return resolved
+
+
+def _loop_faults(config: Config, resolved: snapshot.Snapshot, places: Places, is_local: IsLocal) -> Iterator[Fault]:
+    for pool, server, what in leading_back(resolved, is_local):
+        members = config.pools[pool.name].servers
+        i = next(i for i, configured in enumerate(members) if configured.name == server.name)
+        found = f'"{members[i].address.host}" resolves to {server.address[0]}: ' * members[i].address.is_name
+        yield fault_at(places, ("pool", pool.name, "servers", i), found + what, RIGHT)
 
 
 class _Resolver:

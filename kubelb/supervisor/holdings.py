@@ -16,6 +16,7 @@ from kubelb import log
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.model.config import Config
 from kubelb.config.values import Address
+from kubelb.discovery.local import is_local
 from kubelb.discovery.members import TooManyServers, merge
 from kubelb.snapshot import Snapshot
 from kubelb.stats import SLOTS, Table
@@ -72,7 +73,7 @@ def from_predecessor(config: Config, snapshot: Snapshot, predecessor: Predecesso
     try:
         legacy = inheritance.legacy.snapshot
         held = () if table is None else table.held(lambda slot: legacy.version)
-        snapshot = merge(legacy, snapshot, SLOTS - 1, held)
+        snapshot = merge(legacy, snapshot, SLOTS - 1, held, is_local)
     except TooManyServers:
         raise ConfigFault(
             Fault(what="too many servers, with those that have not left yet", instead="try again later")

@@ -37,6 +37,7 @@ REFUSED = (
     Refused("some limits in time for a location", LOCATION, "send_timeout 5s;", "a whole server"),
     Refused("a Keep-Alive header", SITE, "keepalive_timeout 75s 60s;", "a Keep-Alive header is not sent"),
     Refused("the same twice", UPSTREAM, "server 127.0.0.7:1;", "127.0.0.7:1"),
+    Refused("a server that is a listener", UPSTREAM, "server 127.0.0.7:26000;", "leads back to this pool"),
     Refused("the same twice", UPSTREAM, "least_conn; least_conn;", "duplicate"),
     Refused("the same twice", UPSTREAM, "least_conn; hash $remote_addr;", "second balancing method"),
     Refused("the same twice", UPSTREAM, "zone a 64k; zone a 64k;", "duplicate"),

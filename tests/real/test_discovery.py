@@ -65,16 +65,23 @@ class Rig:
 
 @contextmanager
 def a_rig(
-    directory: Path, *hosts: str, silent: bool = False, fixed: tuple[SocketAddress, ...] = (), **settings: Any
+    directory: Path,
+    *hosts: str,
+    silent: bool = False,
+    fixed: tuple[SocketAddress, ...] = (),
+    of_listener: bool = False,
+    listen: str = "127.0.0.1",
+    **settings: Any,
 ) -> Iterator[Rig]:
-    """The name has these ``hosts`` at first; ``settings`` are those of the discovery."""
+    """The name has these ``hosts`` at first; ``settings`` are those of the discovery. With ``of_listener`` the
+    servers listen at the first of the hosts, and at the port of the listener."""
     with ExitStack() as stack:
         names = stack.enter_context(a_name_server())
         names.hosts[NAME] = hosts
         names.silent = silent
-        port = stack.enter_context(EchoServers(["0.0.0.0"])).addresses[0][1]
-        listen = stack.enter_context(reserved())
-        config = a_config(listen, [Server(address=Address(NAME, port)), *fixed], "round_robin")
+        port = stack.enter_context(EchoServers([hosts[0] if of_listener else "0.0.0.0"])).addresses[0][1]
+        address = stack.enter_context(reserved(listen, port if of_listener else 0))
+        config = a_config(address, [Server(address=Address(NAME, port)), *fixed], "round_robin")
         discovery = Discovery(
             source="dns",
             **{
@@ -195,6 +202,40 @@ def test_another_supervisor_and_another_control_keep_the_members(tmp_path: Path)
         rig.names.silent = False
         rig.resolves_to(B, C)
         assert echoes(client)
+
+
+def test_a_name_that_comes_to_mean_the_listener(tmp_path: Path) -> None:
+    """It is no server as long as it does; told once."""
+    with a_rig(tmp_path, A, of_listener=True) as rig:
+        rig.names.hosts[NAME] = [A, "127.0.0.1"]
+        (told,) = rig.proxy.log.wait_for("server_left_out", pool="pool", server=f"{NAME}:{rig.port}")
+        own = f"127.0.0.1:{rig.port}"
+        assert told["reason"] == f"{own} is listened on here, and leads back to this pool"
+        assert rig.reached() == {A}
+        rig.names.hosts[NAME] = ["127.0.0.1"]
+        eventually(lambda: rig.members() == [], "it has no server any more")
+        assert rig.reached() == {""}
+        rig.reload()
+        assert rig.reached() == {""}
+        rig.resolves_to(A)
+        assert rig.proxy.log.events("server_left_out") == [told]
+        rig.names.hosts[NAME] = ["127.0.0.1", A]
+        rig.proxy.log.wait_for("server_left_out", 2)
+        assert rig.members() == [A]
+
+
+def test_a_reload_that_listens_where_a_name_leads(tmp_path: Path) -> None:
+    with a_rig(tmp_path, A, "127.0.0.1", of_listener=True, listen=C) as rig:
+        eventually(lambda: rig.members() == ["127.0.0.1", A], "both are members")
+        rig.names.silent = True
+        listener = rig.config.listeners[0]
+        addresses = (*listener.listen, Address("127.0.0.1", rig.port))
+        rig.config = msgspec.structs.replace(
+            rig.config, listeners=(msgspec.structs.replace(listener, listen=addresses),)
+        )
+        rig.reload()
+        eventually(lambda: rig.members() == [A], "the listener is no member any more")
+        assert {asked((C, rig.port)) for _ in range(4)} == {f"{A}:{rig.port}"}
 
 
 def test_more_addresses_than_a_datagram_holds(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelb.discovery.members import TooManyServers, changes, found, merge, sweep
+from kubelb.discovery.members import TooManyServers, changes, found, left_out, merge, sweep
 from kubelb.discovery.targets import Target
-from kubelb.snapshot import Pool, Server, Snapshot, State
+from kubelb.snapshot import Listener, Pool, Server, Snapshot, State
 
 SLOTS = 6
 
@@ -192,3 +194,83 @@ def test_a_pool_of_names_without_addresses_is_not_swept_but_one_that_is_gone_is(
     gone = merge(one, a_snapshot({"q": ["a:1"]}), SLOTS)
     assert found(gone, "p", "name:1", at("10.0.0.2"), SLOTS, now=0) is gone
     assert [pool.name for pool in sweep(gone, lambda slot: 0).pools] == ["q"]
+
+
+def two_pools(*known: tuple[str, str], listen: Sequence[tuple[str, str]] = ()) -> Snapshot:
+    """Pools a and b have each a name of their own; ``known`` are hosts by pool, ``listen`` pools by address."""
+    pools = [
+        Pool(
+            name=pool,
+            balance="least_conn",
+            hash_key="",
+            servers=tuple(
+                Server(slot=slot, name=f"{pool}:1", address=(host, 1))
+                for slot, (owner, host) in enumerate(known, 1)
+                if owner == pool
+            ),
+            names=(Server(slot=0, name=f"{pool}:1", address=("", 1)),),
+            order=(f"{pool}:1",),
+        )
+        for pool in ("a", "b")
+    ]
+    listeners = tuple(Listener(address=address, pool=pool, connect_timeout=1.0) for address, pool in listen)
+    return Snapshot(version=1, listeners=listeners, pools=tuple(pools))
+
+
+def test_what_leads_back_is_no_server() -> None:
+    running = two_pools(listen=[("127.0.0.1:1", "a")])
+    both = at("10.0.0.1", "127.0.0.1")
+    told = "127.0.0.1:1 is listened on here, and leads back to this pool"
+    assert left_out(running, "a", "a:1", both) == (told,)
+    running = found(running, "a", "a:1", both, 20, now=0)
+    assert hosts_of(running) == ["10.0.0.1"]
+    assert found(running, "a", "a:1", both, 20, now=0) is running
+    nothing = found(running, "a", "a:1", at("127.0.0.1"), 20, now=0)
+    assert hosts_of(nothing) == []
+    assert hosts_of(found(nothing, "a", "a:1", at("127.0.0.2"), 20, now=0)) == ["127.0.0.2"]
+    assert left_out(running, "a", "a:1", at("127.0.0.2")) == ()
+    assert left_out(running, "a", "other:1", both) == left_out(running, "c", "a:1", both) == ()
+
+
+def test_a_listener_of_another_pool_is_a_server_until_that_leads_back() -> None:
+    running = two_pools(listen=[("127.0.0.1:1", "a"), ("127.0.0.2:1", "b")])
+    running = found(running, "a", "a:1", at("127.0.0.2"), 20, now=0)
+    assert hosts_of(running) == ["127.0.0.2"]
+    assert left_out(running, "b", "b:1", at("127.0.0.1")) == (
+        "127.0.0.1:1 is listened on here, and leads back to this pool, through 127.0.0.2:1",
+    )
+    assert found(running, "b", "b:1", at("127.0.0.1"), 20, now=0) is running
+    running = found(running, "a", "a:1", at("10.0.0.1"), 20, now=0)
+    running = sweep(running, lambda slot: 0)
+    assert hosts_of(found(running, "b", "b:1", at("127.0.0.1"), 20, now=0)) == ["10.0.0.1", "127.0.0.1"]
+
+
+def test_addresses_of_this_machine_count_where_everything_is_listened_on() -> None:
+    running = two_pools(listen=[("0.0.0.0:1", "a"), ("10.0.0.2:1", "b")])
+    asked: list[str] = []
+
+    def is_local(host: str) -> bool:
+        asked.append(host)
+        return host == "10.0.0.1"
+
+    after = found(running, "a", "a:1", at("10.0.0.1", "10.0.0.9"), 20, 0, is_local=is_local)
+    assert hosts_of(after) == ["10.0.0.9"]
+    assert sorted(asked) == ["10.0.0.1", "10.0.0.9"]
+
+
+def test_a_reload_by_which_known_addresses_lead_back() -> None:
+    running = two_pools(("a", "10.0.0.1"), ("a", "127.0.0.1"), ("b", "127.0.0.2"))
+    merged = merge(running, two_pools(listen=[("127.0.0.2:1", "a"), ("127.0.0.1:1", "b")]), 20)
+    assert hosts_of(merged) == ["10.0.0.1", "127.0.0.1"]
+    merged = merge(running, two_pools(listen=[("0.0.0.0:1", "a")]), 20, is_local=lambda host: host == "10.0.0.1")
+    assert hosts_of(merged) == ["127.0.0.2"]
+
+
+def test_a_member_that_leads_back_of_several_srv_records() -> None:
+    template = Server(slot=0, name="_x._tcp.srv", found_by="_x._tcp.srv", address=("", 0))
+    pool = Pool(name="a", balance="least_conn", hash_key="", servers=(), names=(template,), order=(template.name,))
+    listener = Listener(address="127.0.0.1:1", pool="a", connect_timeout=1.0)
+    running = Snapshot(version=1, listeners=(listener,), pools=(pool,))
+    targets = [Target(("127.0.0.1",), "one", 1), Target(("127.0.0.1",), "two", 2)]
+    (server,) = found(running, "a", template.name, targets, 20, now=0).pools[0].servers
+    assert (server.name, server.address) == ("two:2", ("127.0.0.1", 2))

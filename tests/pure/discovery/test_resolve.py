@@ -201,6 +201,35 @@ def _logging(first: str, also: str, access: str) -> Config:
     return Config(log=log, listeners=(Listener(listen=(Address("::1", 1),), pool="a", access_logs=access_logs),))
 
 
+def _own(server: str, *listen: str) -> Config:
+    config = _config(a=["10.0.0.7:1", server])
+    listeners = (Listener(listen=tuple(map(parse_address, listen)), pool="a"),)
+    return Config(listeners=listeners, pools=config.pools)
+
+
+@pytest.mark.parametrize(
+    ("server", "listen", "what"),
+    [
+        ("one:1", "10.0.0.1:1", '"one" resolves to 10.0.0.1: 10.0.0.1:1 is listened on here,'),
+        ("two:1", "[::]:1", '"two" resolves to fd00::9: [fd00::9]:1 is listened on here ([::]:1),'),
+        ("10.0.0.9:1", "0.0.0.0:1", "10.0.0.9:1 is listened on here (0.0.0.0:1),"),
+    ],
+)
+def test_a_server_that_turns_out_to_be_the_listener(server: str, listen: str, what: str) -> None:
+    places: dict[Key, Place] = {("pool", "a", "servers", 1): Place("F", 3)}
+    with pytest.raises(ConfigFault) as caught:
+        resolve(_own(server, listen), places, _lookup, is_local=lambda host: host in ("10.0.0.9", "fd00::9"))
+    (fault,) = caught.value.faults
+    right = " and leads back to this pool; write the address of another server, or listen elsewhere"
+    assert str(fault) == f"F:3: pool.a.servers[1]: {what}{right}"
+
+
+def test_a_server_that_is_another_machines_or_at_another_port_is_not_the_listener() -> None:
+    for server in ("one:1", "10.0.0.8:1", "two:2"):
+        config = _own(server, "0.0.0.0:1", "[::]:1")
+        resolve(config, lookup=_lookup, is_local=lambda host: host in ("10.0.0.9", "fd00::9"))
+
+
 def test_syslog_servers_have_their_first_address() -> None:
     made, plain = (
         resolve(config, lookup=_lookup)
