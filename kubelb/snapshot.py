@@ -155,6 +155,8 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     send_proxy_protocol: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     access: tuple[Rule, ...] = ()
+    takes_ipv4: bool = False
+    """Of an IPv6 address: whether clients may come by IPv4, too."""
 
     @property
     def reached(self) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ class Listened(NamedTuple):
     address: Address
     pool: str
     """The pool that all its sessions go to."""
+    takes_ipv4: bool = False
+    """Whether an IPv6 address takes IPv4, too."""
 
 
 class Ways:
@@ -59,7 +61,7 @@ class Ways:
 
     def _behind(self, server: Address) -> Iterator[Listened]:
         """The listeners that take a connection to this address; there is at most one where all can be bound."""
-        return (one for one in self._listened if _takes(one.address, server, self._is_local))
+        return (one for one in self._listened if _takes(one, server, self._is_local))
 
 
 def is_loopback(host: str) -> bool:
@@ -74,8 +76,9 @@ def told(server: Address, way: Sequence[Address]) -> str:
     return f"{server} is listened on here{where}, and leads back to this pool{through}"
 
 
-def _takes(listener: Address, server: Address, is_local: IsLocal) -> bool:
-    """Whether a connection to the server's address comes to the listener. An IPv6 socket takes no IPv4 here."""
+def _takes(listened: Listened, server: Address, is_local: IsLocal) -> bool:
+    """Whether a connection to the server's address comes to the listener."""
+    listener = listened.address
     if listener.path is not None and server.path is not None:
         return posixpath.normpath(listener.path) == posixpath.normpath(server.path)
     if listener.port != server.port or not (is_numeric(listener.host) and is_numeric(server.host)):
@@ -84,7 +87,7 @@ def _takes(listener: Address, server: Address, is_local: IsLocal) -> bool:
     own, other = _packed(listener.host), _packed(host)
     if own == other:
         return True
-    takes_all = not any(own[0]) and len(own[0]) == len(other[0])
+    takes_all = not any(own[0]) and (len(own[0]) == len(other[0]) or listened.takes_ipv4)
     return takes_all and (is_loopback(host) or is_local(host))
 
 

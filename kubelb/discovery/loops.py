@@ -11,7 +11,7 @@ from kubelb.snapshot import Listener, Pool, Server, Snapshot
 
 def ways_between(listeners: Iterable[Listener], pools: Iterable[Pool], is_local: IsLocal) -> Ways:
     listened = [
-        Listened(parse_address(listener.address), listener.reached[0])
+        Listened(parse_address(listener.address), listener.reached[0], listener.takes_ipv4)
         for listener in listeners
         if len(listener.reached) == 1
     ]

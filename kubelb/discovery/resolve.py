@@ -210,4 +210,5 @@ def _listener(
         send_proxy_protocol=listener.send_proxy_protocol,
         trusted_proxies=trusted,
         access=tuple(map(parse_access, listener.access)),
+        takes_ipv4=not listener.socket.ipv6_only,
     )

@@ -25,7 +25,7 @@ def loop_problems(config: Config) -> Iterator[Problem]:
 def ways_of(config: Config, is_local: IsLocal) -> Ways:
     """Those from each pool, as far as its servers are addresses."""
     listened = [
-        Listened(address, reached[0])
+        Listened(address, reached[0], not listener.socket.ipv6_only)
         for listener in config.listeners
         if len(reached := reached_pools(listener, config)) == 1
         for address in listener.listen

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kubelb.config.loops import Listened, Ways, is_loopback
 from kubelb.config.model.config import Config
-from kubelb.config.model.listeners import Listener
+from kubelb.config.model.listeners import Binding, Listener
 from kubelb.config.model.pools import Pool, Server
 from kubelb.config.model.variables import Assignment, Variable
 from kubelb.config.validate import validate
@@ -91,6 +91,16 @@ def test_a_way_back_is_found_where_there_is_one(graph: tuple[dict[int, str], dic
 def test_what_a_listener_takes(listener: str, server: str, taken: bool) -> None:
     made = ways({listener: "a"}, {}, "10.0.0.1", "fd00::1")
     assert made.back(parse_address(server), "a") == ((parse_address(listener),) if taken else ())
+
+
+def test_an_ipv6_socket_for_both_families() -> None:
+    for server in ("127.0.0.1:1", "0.0.0.0:1", "[::1]:1", "10.0.0.1:1"):
+        listened = Listened(parse_address("[::]:1"), "a", takes_ipv4=True)
+        assert Ways([listened], {}, lambda host: host == "10.0.0.1").back(parse_address(server), "a")
+    socket = Binding(ipv6_only=False)
+    listener = Listener(listen=(Address("::", 1),), pool="a", socket=socket)
+    (fault,) = faults(Config(listeners=(listener,), pools=a_config({}, a=["127.0.0.1:1"]).pools))
+    assert "127.0.0.1:1 is listened on here ([::]:1)" in fault
 
 
 def test_loopback() -> None:

@@ -11,7 +11,7 @@ from kubelb import snapshot
 from kubelb.config.access import Rule, parse_network
 from kubelb.config.faults import ConfigFault, Key, Place
 from kubelb.config.model.config import Config
-from kubelb.config.model.listeners import Listener
+from kubelb.config.model.listeners import Binding, Listener
 from kubelb.config.model.logs import AccessLog, Log, LogTarget, Syslog
 from kubelb.config.model.pools import Discovery, Health, Pool, Server
 from kubelb.config.values import Address, Duration, parse_address
@@ -222,6 +222,13 @@ def test_a_server_that_turns_out_to_be_the_listener(server: str, listen: str, wh
     (fault,) = caught.value.faults
     right = " and leads back to this pool; write the address of another server, or listen elsewhere"
     assert str(fault) == f"F:3: pool.a.servers[1]: {what}{right}"
+
+
+def test_a_name_at_which_an_ipv6_socket_takes_ipv4() -> None:
+    listener = Listener(listen=(Address("::", 1),), pool="a", socket=Binding(ipv6_only=False))
+    config = Config(listeners=(listener,), pools=_config(a=["one:1"]).pools)
+    with pytest.raises(ConfigFault, match="is listened on here"):
+        resolve(config, lookup=_lookup, is_local=lambda host: host == "10.0.0.1")
 
 
 def test_a_server_that_is_another_machines_or_at_another_port_is_not_the_listener() -> None:
