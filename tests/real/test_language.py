@@ -49,7 +49,7 @@ def commands(directory: Path, taken: str) -> list[list[str]]:
 
 def nginx_commands(directory: Path) -> list[list[str]]:
     missing, conf = str(directory / "missing"), directory / "nginx.conf"
-    proxy = "events {}\nstream { server { listen 127.0.0.1:1; proxy_pass 127.0.0.1:1; } }\n"
+    proxy = "events {}\nstream { server { listen 127.0.0.1:1; proxy_pass 127.0.0.1:2; } }\n"
     conf.write_text(f"pid {missing}/nginx.pid;\n{proxy}")
     log = directory / "log.conf"
     log.write_text(f"error_log {directory};\n{proxy}")

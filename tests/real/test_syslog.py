@@ -278,7 +278,7 @@ def test_a_name_that_nobody_knows(kind: str, tmp_path: Path) -> None:
     logs = [f"error_log {target};", ""] if kind == "error_log" else ["", f"access_log {target} f;"]
     file.write_text(
         f"events {{}}\n{logs[0]}\nstream {{\nlog_format f x;\n{logs[1]}\n"
-        "server { listen 127.0.0.1:9; proxy_pass 127.0.0.1:9; } }\n"
+        "server { listen 127.0.0.1:9; proxy_pass 127.0.0.1:10; } }\n"
     )
     run = subprocess.run(
         [str(KUBELB), "check", "--nginx-conf", str(file)],
