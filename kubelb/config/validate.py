@@ -13,7 +13,7 @@ from kubelb.config.model.listeners import Binding, Listener
 from kubelb.config.model.pools import Pool, Server
 from kubelb.config.naming import reached_pools
 from kubelb.config.rules.discovery import discovery_problems
-from kubelb.config.rules.health import health_problems, rebalance_problems
+from kubelb.config.rules.health import health_problems, port_problems, rebalance_problems
 from kubelb.config.rules.http import http_problems
 from kubelb.config.rules.limits import limit_problems
 from kubelb.config.rules.logs import access_log_problems, log_problems
@@ -143,6 +143,7 @@ def _pool_problems(key: Key, pool: Pool, places: Places) -> Iterator[Problem]:
     yield from duration_problems((*key, "drain_timeout"), pool.drain_timeout)
     yield from _transport_problems(key, pool)
     yield from health_problems((*key, "health"), pool.health, places)
+    yield from port_problems((*key, "health"), pool)
     yield from discovery_problems(key, pool)
     if pool.rebalance is not None:
         yield from rebalance_problems((*key, "rebalance"), pool.rebalance, pool)

@@ -154,7 +154,7 @@ class Prober:
     def __init__(self, address: SocketAddress, host: str, health: Health) -> None:
         """``host`` is the server's as configured, which the certificate and the Host header have to name unless
         ``health.server_name`` is given."""
-        self._address = address
+        self._address = address if health.port is None else (address[0], health.port)
         self._health = health
         self._name = (health.server_name or host).encode("idna").decode("ascii")
         self._tls = _tls(health)

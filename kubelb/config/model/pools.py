@@ -49,10 +49,15 @@ class Health(Settings, frozen=True, kw_only=True):
 
     probe: ProbeKind = "https"
     """off: servers are judged by failed dials alone, as nginx does it."""
+    port: int | None = None
+    """Where probes go in place of the server's own port; None: there."""
     path: str = "/readyz"
     """For http and https."""
     interval: Duration = Duration(1)
     timeout: Duration = Duration(1)
+    hang_timeout: Duration = Duration(5)
+    """After which a silent server counts as hung, if no byte of it comes to any session either: its sessions are cut
+    then, unless most of the pool is silent."""
     rise: int = 1
     """Passed probes in a row after which a server that was down is up."""
     fall: int = 2
@@ -71,7 +76,7 @@ class Health(Settings, frozen=True, kw_only=True):
     """Bearer token, read anew for every request."""
     on_down: OnDown = "reset"
     """What the sessions of a server that went down get: a reset, ``drain_timeout``, or all the time they want."""
-    reset_spread: Duration = Duration(0)
+    reset_spread: Duration = Duration(1)
     """Sessions are reset at random moments within so long, so that not all nodes redial at once."""
     slow_start: Duration = Duration(10)
     """How long the share of a server that came back grows to its full size; 0: it has that at once."""
@@ -119,9 +124,11 @@ class Pool(Settings, frozen=True, kw_only=True):
     """How long sessions may stay on a server that drains, is no longer ready, or has left the pool."""
     keepalive: Duration = Duration(5)
     """Silence after which TCP asks a server whether it is still there; 0: never."""
-    user_timeout: Duration = Duration(10)
-    """How long a server may leave bytes or that question unacknowledged until it counts as gone
-    (TCP_USER_TIMEOUT, RFC 5482); 0: the kernel's own limit, about 15 minutes."""
+    user_timeout: Duration = Duration(60)
+    """How long a server may leave bytes or that question unacknowledged until TCP ends the session
+    (TCP_USER_TIMEOUT, RFC 5482); 0: the kernel's own limit, about 15 minutes. It is a backstop: a dead server is
+    found sooner by other evidence, and where all servers are away for a while, as when a switch restarts, sessions
+    live on."""
     health: Health = Health()
     discovery: Discovery | None = None
     """None: names are looked up when the proxy starts, and at every reload."""

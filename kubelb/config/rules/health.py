@@ -20,9 +20,11 @@ _TLS: Final[tuple[ProbeKind, ...]] = ("https", "tls")
 _ALL: Final[tuple[ProbeKind, ...]] = ("https", "http", "tls", "tcp")
 
 USED_BY: Final[Mapping[str, tuple[ProbeKind, ...]]] = {
+    "port": _ALL,
     "path": _HTTP,
     "interval": _ALL,
     "timeout": _ALL,
+    "hang_timeout": _ALL,
     "rise": _ALL,
     "fall": _ALL,
     "expect": _HTTP,
@@ -54,6 +56,7 @@ def health_problems(key: Key, health: Health, places: Places) -> Iterator[Proble
             yield here, f"means nothing with probe {health.probe}", f"leave it out, or probe by {_or(kinds)}"
     yield from duration_problems((*key, "interval"), health.interval)
     yield from duration_problems((*key, "timeout"), health.timeout)
+    yield from duration_problems((*key, "hang_timeout"), health.hang_timeout)
     yield from count_problems((*key, "rise"), health.rise)
     yield from count_problems((*key, "fall"), health.fall)
     yield from _request_problems(key, health)
@@ -72,6 +75,20 @@ def rebalance_problems(key: Key, rebalance: Rebalance, pool: Pool) -> Iterator[P
         yield (*key, "threshold"), f"{rebalance.threshold} is out of range", "write 0 or more, 0.2 for a fifth"
     yield from count_problems((*key, "at_most"), rebalance.at_most)
     yield from duration_problems((*key, "quiet"), rebalance.quiet, zero=True)
+
+
+def port_problems(key: Key, pool: Pool) -> Iterator[Problem]:
+    """``key`` is that of the health."""
+    if (port := pool.health.port) is None:
+        return
+    if not 1 <= port <= 65535:
+        yield (*key, "port"), f"{port} is not a port", "write a number from 1 to 65535"
+    if unix := next((server for server in pool.servers if server.address.path is not None), None):
+        yield (
+            (*key, "port"),
+            f"means nothing to {unix.name}",
+            "leave it out, or give unix sockets a pool of their own",
+        )
 
 
 def _request_problems(key: Key, health: Health) -> Iterator[Problem]:

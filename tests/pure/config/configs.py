@@ -49,9 +49,11 @@ services = st.builds(
 healths = st.builds(
     Health,
     probe=probe_kinds,
+    port=st.none() | counts,
     path=st.text(max_size=10),
     interval=durations,
     timeout=durations,
+    hang_timeout=durations,
     rise=counts,
     fall=counts,
     expect=st.lists(counts, max_size=30).map(tuple),

@@ -93,7 +93,7 @@ def test_every_pool_is_overridden() -> None:
         rebalance=Duration(30),
     )
     for pool in override(_loaded(PASSIVE, Health(interval=Duration(3))), overrides).config.pools.values():
-        assert msgspec.structs.replace(pool.health, interval=Duration(1)) == Health(
+        assert msgspec.structs.replace(pool.health, interval=Health().interval) == Health(
             probe="https", path="/livez", ca_file="/ca", on_down="drain"
         )
         assert (pool.drain_timeout, pool.rebalance) == (Duration(9), Rebalance(every=Duration(30)))
@@ -121,7 +121,7 @@ def test_another_probe_drops_what_it_has_no_use_for(kind: ProbeKind) -> None:
     overridden = override(msgspec.structs.replace(loaded, places=places), Overrides(health=Probing(kind)))
     assert _faults(overridden) == []
     (result,) = _healths(overridden)
-    assert (result.probe, result.interval) == (kind, Duration(1 if kind == "off" else 2))
+    assert (result.probe, result.interval) == (kind, Health().interval if kind == "off" else Duration(2))
 
 
 @pytest.mark.parametrize(

@@ -279,6 +279,13 @@ _SIZE = "write for example 65536, 64k or 1m"
             _health(server_name="a..b"),
             f'{_HEALTH}.server_name: "a..b" is not a host name; write a name or an address, without a port',
         ),
+        (_health(port=0), f"{_HEALTH}.port: 0 is not a port; write a number from 1 to 65535"),
+        (_health(port=65536), f"{_HEALTH}.port: 65536 is not a port; write a number from 1 to 65535"),
+        (
+            _pool(servers=(_server("unix:/run/a"), _server("b:1")), health=Health(port=6443)),
+            f"{_HEALTH}.port: means nothing to unix:/run/a; leave it out, or give unix sockets a pool of their own",
+        ),
+        (_health(hang_timeout=Duration(0)), f"{_HEALTH}.hang_timeout: {_TIME}"),
         (_health(ca_file=""), f"{_HEALTH}.ca_file: empty; write the path of a file"),
         (_health(key_file="/k"), f"{_HEALTH}.key_file: no certificate for this key; write cert_file too"),
         (_health(reset_spread=Duration(1e9)), f"{_HEALTH}.reset_spread: {_ZERO_TOO}"),
@@ -408,7 +415,9 @@ def test_rule(config: Config, fault: str) -> None:
     ("setting", "value", "kinds"),
     [
         ("path", "/x", "https or http"),
+        ("port", 1, "https, http, tls or tcp"),
         ("interval", Duration(2), "https, http, tls or tcp"),
+        ("hang_timeout", Duration(2), "https, http, tls or tcp"),
         ("timeout", Duration(2), "https, http, tls or tcp"),
         ("rise", 2, "https, http, tls or tcp"),
         ("fall", 3, "https, http, tls or tcp"),

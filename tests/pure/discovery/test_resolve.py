@@ -90,9 +90,9 @@ def test_snapshot() -> None:
             snapshot.Pool(
                 name="b",
                 keepalive=5.0,
-                user_timeout=10.0,
+                user_timeout=60.0,
                 slow_start=10.0,
-                reset_spread=0.0,
+                reset_spread=1.0,
                 balance="round_robin",
                 hash_key="$remote_addr",
                 servers=(

@@ -119,6 +119,16 @@ def test_the_request_is_for_the_path_and_names_the_server() -> None:
         assert f"Host: {host}" in headers
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_port_of_its_own_is_asked_in_place_of_the_servers(made: Certificates, kind: ProbeKind) -> None:
+    with server_for(kind, made) as server, socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        health = Health(probe=kind, port=server.address[1])
+        assert once(holder.getsockname(), health).outcome is Outcome.PASSED
+    if kind in WITH_HTTP:
+        assert f"Host: 127.0.0.1:{server.address[1]}" in server.requests[0].split("\r\n")
+
+
 @pytest.mark.parametrize(
     ("kind", "expect", "status", "outcome"),
     [

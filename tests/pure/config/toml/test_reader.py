@@ -58,9 +58,11 @@ user_timeout = "30s"
 rebalance = { every = "30s", threshold = 1, at_most = 2, quiet = "5s" }
 [pool.kube-apiserver.health]
 probe = "https"
+port = 9443
 path = "/livez"
 interval = "2s"
 timeout = "500ms"
+hang_timeout = "4s"
 rise = 2
 fall = 3
 expect = [200, 429]
@@ -129,9 +131,11 @@ def test_everything() -> None:
                 user_timeout=Duration(30),
                 health=Health(
                     probe="https",
+                    port=9443,
                     path="/livez",
                     interval=Duration(2),
                     timeout=Duration(0.5),
+                    hang_timeout=Duration(4),
                     rise=2,
                     fall=3,
                     expect=(200, 429),
