@@ -16,6 +16,7 @@ from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.model.listeners import Binding
 from kubelb.config.values import Address, Duration
 from kubelb.reasons import reason_of
+from kubelb.supervisor.occupants import occupants
 from kubelb.unix_path import within_reach
 
 _SOCKET, _TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
@@ -47,14 +48,18 @@ def listen(address: Address, binding: Binding = Binding()) -> socket.socket:  # 
 
 
 def listen_patiently(address: Address, binding: Binding, pause: float) -> socket.socket:
-    """As :func:`listen`, which is tried several times where the address is in use: this many seconds apart."""
-    for left in range(BIND_ATTEMPTS - 1, 0, -1):
+    """As :func:`listen`, which is tried several times where the address is in use: this many seconds apart, or, where
+    that is 0, once. In the end the fault says who has it."""
+    for left in range(BIND_ATTEMPTS - 1 if pause else 0, 0, -1):
         try:
             return listen(address, binding)
         except AddressInUse as error:
             log.get().warning("address_in_use", fault=str(error), attempts_left=left)
             time.sleep(pause)
-    return listen(address, binding)
+    try:
+        return listen(address, binding)
+    except AddressInUse as error:
+        raise error.explained() from None
 
 
 def settle(sock: socket.socket, binding: Binding) -> None:
@@ -104,6 +109,7 @@ _UNIX_CURES = {
 }
 
 
+_STOP_IT: Final = "stop what listens there, or choose another address"
 BIND_ATTEMPTS: Final = 5
 
 
@@ -111,11 +117,26 @@ class AddressInUse(ConfigFault):
     """Somebody else listens there still. It may be about to end: nginx tries five times, half a second apart
     (``ngx_open_listening_sockets``, src/core/ngx_connection.c)."""
 
+    def __init__(self, address: Address, fault: Fault) -> None:
+        super().__init__(fault)
+        self._address = address
+        self._fault = fault
+
+    def explained(self) -> AddressInUse:
+        """The same with who has the address, as far as can be seen from here."""
+        found = occupants(self._address)
+        if not found:
+            return self
+        what = f"{self._fault.what} by {' and '.join(map(str, found))}"
+        left = [str(one.pid) for one in found if one.orphaned]
+        instead = f"end {'them' if left[1:] else 'it'}: kill -9 {' '.join(left)}" if left else _STOP_IT
+        return AddressInUse(self._address, Fault(what=what, instead=instead))
+
 
 def _fault(address: Address, error: OSError) -> ConfigFault:
     cure = (_CURES if address.path is None else _UNIX_CURES).get(error.errno or 0)
-    kind = AddressInUse if error.errno == errno.EADDRINUSE else ConfigFault
-    return kind(Fault(what=f"cannot listen on {address}: {reason_of(error)}", instead=cure))
+    fault = Fault(what=f"cannot listen on {address}: {reason_of(error)}", instead=cure)
+    return AddressInUse(address, fault) if error.errno == errno.EADDRINUSE else ConfigFault(fault)
 
 
 def _listen_at(path: Path, binding: Binding) -> socket.socket:

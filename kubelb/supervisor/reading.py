@@ -126,7 +126,7 @@ class Reading:
                 log.get().warning("address_in_use", fault=str(error), attempts_left=attempts - 1)
                 self._waiting, self.due = (read, attempts - 1), time.monotonic() + self._pause
                 return
-            self._refuse(*error.faults)
+            self._refuse(*(error.explained() if isinstance(error, AddressInUse) else error).faults)
             return
         self._generation += 1
         snapshot = msgspec.structs.replace(read.snapshot, generation=self._generation)

@@ -41,7 +41,7 @@ class Sockets:
             def have(address: Address, binding: Binding = Binding()) -> socket.socket:  # noqa: B008 (immutable)
                 there = take(address)
                 if there is None:
-                    bound = listen_patiently(address, binding, pause) if pause else listen(address, binding)
+                    bound = listen_patiently(address, binding, pause)
                     undo.callback(close_for_good, bound)
                     return bound
                 settle(undo.enter_context(there), binding)

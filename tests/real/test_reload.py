@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -341,7 +342,8 @@ def test_a_busy_address_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFi
         taken = name_of(busy.getsockname())
         rig.file.write_text(text.replace('listen = ["', f'listen = ["{name_of(free)}", "{taken}", "'))
         assert reload(rig.proxy.runtime_dir) == 1
-        assert f"cannot listen on {taken}: address already in use" in capsys.readouterr().err
+        whose = f"by process {os.getpid()} ("
+        assert f"cannot listen on {taken}: address already in use {whose}" in capsys.readouterr().err
         assert refuses(free), "the other one is not listened on either"
         assert ask(rig.proxy.address)
 

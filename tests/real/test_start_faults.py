@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.support import debian
+from tests.support.eventually import eventually
 from tests.support.identity import name_of
 from tests.support.log import DEADLINE
 from tests.support.netns import Namespace, require_namespaces
-from tests.support.proxy import KUBELB, reserved
+from tests.support.proxy import KUBELB, a_proxy, gone, reserved, suspended
 from tests.support.users import open_to_all
 
 SERVER = ("--server", "127.0.0.1:9")
@@ -69,22 +70,50 @@ def taken() -> Iterator[str]:
         yield name_of(holder.getsockname())
 
 
-TAKEN = (
-    "cannot listen on {}: address already in use; "
-    "stop what listens there (ss -ltnp shows it) or choose another address"
-)
+STOP_IT = "stop what listens there, or choose another address"
+
+
+def own_name() -> str:
+    return Path("/proc/self/comm").read_text().strip()
 
 
 def assert_taken(run: subprocess.CompletedProcess[str], address: str) -> None:
-    """It is tried several times, which is said, and then it is the fault."""
+    """It is tried several times, which is said, and then it is the fault; this process has it."""
     *tries, fault = run.stderr.splitlines()
-    assert (run.returncode, run.stdout, fault) == (1, "", TAKEN.format(address))
+    whose = f"by process {os.getpid()} ({own_name()})"
+    told = f"cannot listen on {address}: address already in use {whose}; {STOP_IT}"
+    assert (run.returncode, run.stdout, fault) == (1, "", told)
     assert [json.loads(line)["event"] for line in tries] == ["address_in_use"] * 4
 
 
 def test_the_port_is_taken(runtime_dir: Path, taken: str) -> None:
     run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", taken, *SERVER)
     assert_taken(run, taken)
+
+
+@as_root
+def test_the_port_is_taken_by_who_cannot_be_seen(runtime_dir: Path, taken: str) -> None:
+    run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", taken, *SERVER, prepare=nobody)
+    fault = run.stderr.splitlines()[-1]
+    cure = "stop what listens there (ss -ltnp shows it) or choose another address"
+    assert fault == f"cannot listen on {taken}: address already in use; {cure}"
+
+
+def test_the_port_is_taken_by_what_a_killed_kubelb_has_left(tmp_path: Path, runtime_dir: Path) -> None:
+    """A worker that stands still does not notice that its supervisor is gone."""
+    (tmp_path / "killed").mkdir()
+    with a_proxy(tmp_path / "killed", [("127.0.0.1", 9)]) as proxy:
+        address, workers = name_of(proxy.address), proxy.workers()
+        with suspended(workers):
+            proxy.process.kill()
+            proxy.process.wait()
+            run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", address, *SERVER)
+            pids = sorted(worker.pid for worker in workers)
+            whose = " and ".join(f"process {pid} (left by a kubelb whose supervisor is gone)" for pid in pids)
+            cure = f"end them: kill -9 {' '.join(map(str, pids))}"
+            told = f"cannot listen on {address}: address already in use by {whose}; {cure}"
+            assert run.stderr.splitlines()[-1] == told
+        eventually(lambda: all(map(gone, workers)), "they notice it")
 
 
 def test_the_second_port_is_taken(runtime_dir: Path, free: str, taken: str) -> None:
