@@ -15,7 +15,12 @@ def binary() -> str | None:
 
 
 def command(configuration: str, directory: Path) -> list[str]:
-    """Write the configuration to ``directory``, nginx's prefix; the command that runs it."""
+    """What runs it."""
+    return [binary() or "nginx", *arguments(configuration, directory)]
+
+
+def arguments(configuration: str, directory: Path) -> list[str]:
+    """Write the configuration to ``directory``, nginx's prefix; what nginx is told."""
     file = directory / "nginx.conf"
     file.write_text(configuration)
-    return [binary() or "nginx", "-p", str(directory), "-c", str(file), "-g", "daemon off;"]
+    return ["-p", str(directory), "-c", str(file), "-g", "daemon off;"]

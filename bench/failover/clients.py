@@ -19,48 +19,18 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from bench.failover.records import Load, Record, Try
-from bench.failover.terms import HANG_SECONDS, PORT
+from bench.failover.lines import FAULTS, Line
+from bench.failover.records import UNANSWERED, End, Load, Record, Try
+from bench.failover.terms import HANG_SECONDS, PORT, TRANSFER_PATH
 
 T = TypeVar("T")
 
 _HOST: Final = "127.0.0.1"
-_UNANSWERED: Final = "no answer"
+_PATH: Final = "/api"
 _RETRY_SECONDS: Final = 0.01
 """Before a dial that follows a dial that failed."""
-_REQUEST: Final = b"GET /api HTTP/1.1\r\nHost: kube-apiserver\r\n\r\n"
-
-_FAULTS: Final = (OSError, EOFError, asyncio.TimeoutError)
-"""What a client may meet: SSLError is an OSError, IncompleteReadError an EOFError."""
-
-
-class Line:
-    """One TLS connection through the balancer; whoever dialled it closes it."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    @property
-    def ended(self) -> bool:
-        """Nothing can be asked on it any more."""
-        return self._writer.is_closing() or self._reader.at_eof() or self._reader.exception() is not None
-
-    async def ask(self) -> str:
-        """The name of the server that answered."""
-        self._writer.write(_REQUEST)
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        fields = dict(line.split(": ", 1) for line in head.decode().splitlines()[1:-1])
-        if fields["Connection"] == "close":
-            self.close()
-        return fields["Server"]
-
-    async def wait_for_end(self) -> None:
-        with suppress(*_FAULTS):
-            await self._reader.read()
-
-    def close(self) -> None:
-        self._writer.transport.abort()
+_STAGGER_SECONDS: Final = 3.0
+"""The first transfers begin evenly spaced over this."""
 
 
 class Clients:
@@ -71,9 +41,11 @@ class Clients:
         self._context = context
         self._requests: list[Try] = []
         self._connections: list[Try] = []
+        self._transfers: list[Try] = []
+        self._ends: list[End] = []
         self._sessions = [""] * load.sessions
-        self._waiting = {*range(load.clients + load.sessions + 1)}
-        """Who has not been served yet: 0 is the new connections, then come the clients, then the sessions."""
+        self._waiting = {*range(1 + load.clients + load.sessions + load.transfers)}
+        """Who has not been served yet: 0 is the new connections, then come clients, sessions and transfers."""
         self.served = asyncio.Event()
         if not load.every:
             self._was_served(0)
@@ -82,7 +54,10 @@ class Clients:
         """Until ``stop`` is set, and as long after it as what was begun before may take."""
         load = self._load
         sessions = [asyncio.ensure_future(self._keep_session(number)) for number in range(load.sessions)]
-        asking = {asyncio.ensure_future(self._keep_asking(number + 1, stop)) for number in range(load.clients)}
+        asking = {
+            *(asyncio.ensure_future(self._keep_asking(number + 1, stop)) for number in range(load.clients)),
+            *(asyncio.ensure_future(self._keep_transferring(number, stop)) for number in range(load.transfers)),
+        }
         while not stop.is_set():
             if load.every:
                 asking.add(dial := asyncio.ensure_future(self._try_once()))
@@ -91,7 +66,14 @@ class Clients:
         stopped, served_by = time.monotonic(), list(self._sessions)
         await _end(sessions, 0)
         await _end(asking, load.finish)
-        return Record(stopped=stopped, requests=self._requests, connections=self._connections, sessions=served_by)
+        return Record(
+            stopped=stopped,
+            requests=self._requests,
+            connections=self._connections,
+            transfers=self._transfers,
+            ends=[end for end in self._ends if end.at <= stopped],
+            sessions=served_by,
+        )
 
     async def _keep_asking(self, number: int, stop: asyncio.Event) -> None:
         """One keep-alive client. Clients begin evenly spaced over the pause."""
@@ -99,19 +81,28 @@ class Clients:
         line: Line | None = None
         while not stop.is_set():
             begun = time.monotonic()
-            used = line is not None and not line.ended
+            if line is not None and line.ended:
+                self._lost(line)
+                line = None
+            used = line is not None
             server = fault = ""
+            status = 0
             try:
-                line = line if line is not None and used else await self._dial()
-                server = await line.ask()
-            except _FAULTS as error:
+                line = line or await self._dial()
+                reply = await line.ask(_PATH)
+                server, status = reply.server, reply.status
+                if not reply.lasts:
+                    line.close()
+                    line = None
+            except FAULTS as error:
                 fault = _kind(error)
-                _close(line)
+                self._lost(line)
+                line = None
             except asyncio.CancelledError:
-                fault = _UNANSWERED
+                fault = UNANSWERED
                 raise
             finally:
-                self._requests.append(Try(number, begun, time.monotonic(), server, fault))
+                self._requests.append(Try(number, begun, time.monotonic(), server, fault, status))
             if not fault:
                 self._was_served(number)
                 await asyncio.sleep(self._load.pause)
@@ -122,34 +113,67 @@ class Clients:
         """One long-lived session."""
         while True:
             line: Line | None = None
-            with suppress(*_FAULTS):
+            with suppress(*FAULTS):
                 line = await self._dial()
-                self._sessions[number] = await _in_time(line.ask())
-                self._was_served(self._load.clients + number + 1)
+                self._sessions[number] = (await _in_time(line.ask(_PATH))).server
+                self._was_served(1 + self._load.clients + number)
                 await line.wait_for_end()
             self._sessions[number] = ""
-            _close(line)
+            self._lost(line)
             await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _keep_transferring(self, number: int, stop: asyncio.Event) -> None:
+        """One transfer after the other. It may take its time once it has begun."""
+        await asyncio.sleep(_STAGGER_SECONDS * number / self._load.transfers)
+        while not stop.is_set():
+            begun = time.monotonic()
+            line: Line | None = None
+            server = fault = ""
+            status = 0
+            try:
+                line = await self._dial()
+                reply = await _in_time(line.ask(TRANSFER_PATH))
+                server, status = reply.server, reply.status
+                self._was_served(1 + self._load.clients + self._load.sessions + number)
+                await line.read_body(reply.length)
+            except FAULTS as error:
+                fault = _kind(error)
+            except asyncio.CancelledError:
+                fault = UNANSWERED
+                raise
+            finally:
+                self._transfers.append(Try(0, begun, time.monotonic(), server, fault, status))
+                _close(line)
+            if fault:
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _try_once(self) -> None:
         """One new connection."""
         begun = time.monotonic()
         line: Line | None = None
         server = fault = ""
+        status = 0
         try:
             line = await self._dial()
-            server = await _in_time(line.ask())
-        except _FAULTS as error:
+            reply = await _in_time(line.ask(_PATH))
+            server, status = reply.server, reply.status
+        except FAULTS as error:
             fault = _kind(error)
         except asyncio.CancelledError:
-            fault = _UNANSWERED
-        self._connections.append(Try(0, begun, time.monotonic(), server, fault))
+            fault = UNANSWERED
+        self._connections.append(Try(0, begun, time.monotonic(), server, fault, status))
         _close(line)
         if not fault:
             self._was_served(0)
 
     async def _dial(self) -> Line:
         return Line(*await _in_time(asyncio.open_connection(_HOST, PORT, ssl=self._context)))
+
+    def _lost(self, line: Line | None) -> None:
+        """What ended without a word, or failed, is closed, and counts as cut if it had been served."""
+        if line is not None and line.server:
+            self._ends.append(End(time.monotonic(), line.server))
+        _close(line)
 
     def _was_served(self, number: int) -> None:
         self._waiting.discard(number)
@@ -182,7 +206,7 @@ async def _end(tasks: Collection[asyncio.Future[None]], patience: float) -> None
 
 def _kind(error: BaseException) -> str:
     if isinstance(error, asyncio.TimeoutError):
-        return _UNANSWERED
+        return UNANSWERED
     return "reset" if isinstance(error, ConnectionError) else "cut short"
 
 

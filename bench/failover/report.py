@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.failover.goals import goal_for
+from bench.failover.notes import NOTES
 from bench.failover.reading import Figure
 from bench.failover.results import FailoverRun, Outcome
 from bench.figures import number, spread
@@ -13,43 +14,32 @@ from bench.report import table
 
 _NONE = "–"
 
-_NOTES = (
-    "A node, a switch and three apiservers, each in a network namespace of its own; 30 keep-alive TLS clients on the "
-    "node, each with a request 100 ms after the last reply, and a new TLS connection every 50 ms, timed from connect "
-    "to reply. Killed is SIGKILL; powered off is packets vanishing unanswered; a graceful shutdown is 10 s of 500 on "
-    "/readyz while all else is served, then an end that closes each connection with its last reply. All killed: for "
-    "3 s. A new connection counts if it was begun once the harm was done. Requests wait for ever, new connections "
-    "35 s; ≥ marks what was still going on when the measurement ended. Sessions are idle connections that redial "
-    "when cut; one server is killed for 3 s.",
-    'kubelb runs with its defaults (and, for the long-lived sessions, `rebalance = { every = "1s", threshold = 0.1, '
-    "at_most = 1 }`), nginx and HAProxy with the files that RKE and kubespray write, the tuned HAProxy with kubelb's "
-    "probes (/readyz each 1 s, fall 2, rise 1), a connect timeout of 250 ms, redispatch at each retry and "
-    "`on-marked-down shutdown-sessions`.",
-)
-
 
 def markdown(run: FailoverRun) -> str:
     """The whole report: table, what went wrong, how it was made."""
-    first, *others = run.peers
-    header = ["", run.peers[first], "goal", "reached", *(run.peers[peer] for peer in others)]
-    rows = [_row(outcome, figure, first, others) for outcome in run.outcomes for figure in outcome.figures]
+    header = ["", "goal", *run.peers.values()]
+    rows = [_row(outcome, figure, run.peers) for outcome in run.outcomes for figure in outcome.figures]
     made = (
         f"Median of {run.rounds} interleaved rounds{' (quick: shorter looks)' if run.quick else ''}, "
-        f"[lowest..highest]. Made by `{run.command}` on {run.machine}, HAProxy {run.haproxy}."
+        f"[lowest..highest]. Made by `{run.command}` on {run.machine}, HAProxy {run.haproxy}, Envoy {run.envoy}."
     )
-    return "\n\n".join([table(header, rows), *_troubles(run), made, *_NOTES]) + "\n"
+    return "\n\n".join([table(header, rows), *_troubles(run), made, *NOTES]) + "\n"
 
 
-def _row(outcome: Outcome, figure: str, first: str, others: Sequence[str]) -> list[str]:
-    mine = _figures(outcome, first, figure)
-    goal = goal_for(outcome.name, figure, first)
+def _row(outcome: Outcome, figure: str, peers: Iterable[str]) -> list[str]:
+    goals = {peer: goal for peer in peers if (goal := goal_for(outcome.name, figure, peer))}
+    bounds = dict.fromkeys(map(str, goals.values()))
     return [
         f"{outcome.title}: {figure}",
-        cell(mine),
-        str(goal) if goal else "",
-        verdict(goal, mine),
-        *(cell(_figures(outcome, peer, figure)) for peer in others),
+        ", ".join(bounds),
+        *(judged(goals.get(peer), _figures(outcome, peer, figure)) for peer in peers),
     ]
+
+
+def judged(goal: Goal | None, figures: Sequence[Figure]) -> str:
+    """The cell, and whether the goal was missed, where there is one; a figure that lacks reaches none."""
+    text = cell(figures)
+    return text if goal is None or _reached(goal, figures) else f"{text} **missed**"
 
 
 def cell(figures: Sequence[Figure]) -> str:
@@ -61,15 +51,11 @@ def cell(figures: Sequence[Figure]) -> str:
     return median if low == high else f"{median} [{low}..{high}]"
 
 
-def verdict(goal: Goal | None, figures: Sequence[Figure]) -> str:
-    """Whether the goal is reached; a figure missing reaches none."""
-    if goal is None:
-        return ""
+def _reached(goal: Goal, figures: Sequence[Figure]) -> bool:
     if not figures:
-        return "**no**"
+        return False
     values = spread([figure.value for figure in figures])
-    reached = goal.reached(None, values.high if goal.of == "highest" else values.median)
-    return "yes" if reached else "**no**"
+    return goal.reached(None, values.high if goal.of == "highest" else values.median)
 
 
 def _at_least(figures: Sequence[Figure], value: float) -> str:

@@ -26,9 +26,10 @@ class FailoverRun(msgspec.Struct, frozen=True):
     machine: Machine
     haproxy: str
     """Its version."""
+    envoy: str
     command: str
     rounds: int
     quick: bool
     peers: dict[str, str]
-    """Titles by name, the one with the goals first."""
+    """Titles by name."""
     outcomes: list[Outcome]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bench.failover.machines import clients, machines
 from bench.failover.network import Network, network
-from bench.failover.peers import Peer, Place
-from bench.failover.reading import Figure
+from bench.failover.peers.peer import Peer, Place
+from bench.failover.reading import Figure, read
 from bench.failover.results import Outcome
 from bench.failover.scenarios import Scenario
 from bench.failover.terms import NAMES
@@ -69,7 +69,7 @@ class Rounds:
                     record = load.stop()
                 if program.ended():
                     raise BenchFault(f"it ended: {program.log_tail()}")
-        return scenario.read(record, harm)
+        return read(scenario.figures, record, harm)
 
 
 @contextmanager

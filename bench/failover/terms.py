@@ -14,3 +14,7 @@ DRAIN_SECONDS: Final = 10.0
 """So long a server in graceful shutdown serves as before, but for its readiness."""
 HANG_SECONDS: Final = 35.0
 """So long a client waits for a connection or its first reply."""
+TRANSFER_PATH: Final = "/list"
+"""What a client asks for to have a transfer."""
+TRANSFER_SECONDS: Final = 12.0
+"""So long a transfer takes."""

@@ -26,7 +26,8 @@ STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
 PROVIDED = {
     "chromium": ("chromium",),
     "chromium-driver": ("chromedriver",),
-    "iproute2": ("ip", "ss"),
+    "haproxy": ("haproxy",),
+    "iproute2": ("ip", "ss", "tc"),
     "libnginx-mod-stream": (STREAM_MODULE,),
     "nginx": ("nginx", NGINX_UNIT),
     "systemd": ("systemd-analyze", "systemd-socket-activate"),

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.failover import reading
-from bench.failover.reading import Figure, first_reply, longest_gap, percentile, share_of, unevenness
-from bench.failover.records import Harm, Record, Try
+from bench.failover.reading import FIGURES, Figure, first_reply, longest_gap, percentile, read, share_of, unevenness
+from bench.failover.records import UNANSWERED, End, Harm, Record, Try
 from bench.failover.scenarios import SCENARIOS, Scenario
 
 AT, STOPPED = 100.0, 110.0
@@ -14,9 +14,24 @@ HARM = Harm(AT, AT + 0.5)
 
 
 def record(
-    *requests: Try, connections: tuple[Try, ...] = (), sessions: tuple[str, ...] = (), stopped: float = STOPPED
+    *requests: Try,
+    connections: tuple[Try, ...] = (),
+    transfers: tuple[Try, ...] = (),
+    ends: tuple[End, ...] = (),
+    sessions: tuple[str, ...] = (),
 ) -> Record:
-    return Record(stopped=stopped, requests=list(requests), connections=list(connections), sessions=list(sessions))
+    return Record(
+        stopped=STOPPED,
+        requests=list(requests),
+        connections=list(connections),
+        transfers=list(transfers),
+        ends=list(ends),
+        sessions=list(sessions),
+    )
+
+
+def taken(name: str, record: Record) -> Figure:
+    return FIGURES[name](record, HARM)
 
 
 def replies(client: int, *moments: float) -> list[Try]:
@@ -55,18 +70,18 @@ def test_a_request_that_failed_after_the_harm_began_counts() -> None:
         Try(1, 101, 101.1, "a"),
         Try(1, 101, 102, fault="cut short"),
     ]
-    assert reading.kill(record(*tries), HARM)[reading.FAILED] == Figure(2)
+    assert taken(reading.FAILED, record(*tries)) == Figure(2)
 
 
 def test_a_new_connection_counts_that_was_begun_once_the_harm_was_done() -> None:
     under_way, later = Try(0, 100.4, 100.6, fault="reset"), Try(0, 100.5, 100.6, fault="reset")
-    assert reading.kill(record(connections=(under_way, later)), HARM)[reading.REFUSED] == Figure(1)
+    assert taken(reading.REFUSED, record(connections=(under_way, later))) == Figure(1)
 
 
 def test_connections_are_timed_from_the_harm_on() -> None:
     before, after = Try(0, 99, 109, "a"), tuple(Try(0, 101.0, 101 + n / 1000, "b") for n in range(1, 101))
-    figures = reading.power_off(record(connections=(before, *after)), HARM)
-    assert [round(figures[name].value) for name in (reading.P50, reading.P99, reading.MAX)] == [50, 99, 100]
+    figures = read((reading.P50, reading.P99, reading.MAX), record(connections=(before, *after)), HARM)
+    assert [round(figure.value) for figure in figures.values()] == [50, 99, 100]
 
 
 @given(st.lists(st.floats(0, 10), min_size=1), st.floats(0.01, 1))
@@ -104,10 +119,42 @@ def test_served_again_is_the_first_answer_after_the_return() -> None:
 
 
 def test_a_hanging_connection_is_told_as_hanging() -> None:
-    ended = reading.error(record(connections=(Try(0, 101, 103, fault="reset"),)), HARM)
-    assert ended == {reading.ERROR: Figure(2.0)}
-    hanging = reading.error(record(connections=(Try(0, 101, 136.1, fault="no answer"),)), HARM)
-    assert hanging[reading.ERROR].open
+    ended = record(connections=(Try(0, 101, 103, fault="reset"),))
+    assert taken(reading.ERROR, ended) == Figure(2.0)
+    assert taken(reading.MAX, ended) == Figure(2000)
+    hanging = record(connections=(Try(0, 101, 136.1, fault=UNANSWERED), Try(0, 102, 103, "b")))
+    assert taken(reading.ERROR, hanging).open
+    assert taken(reading.MAX, hanging).open
+
+
+def test_sessions_that_ended_after_the_harm_began_were_cut() -> None:
+    ended = record(ends=(End(99.9, "a"), End(100, "a"), End(101, "b"), End(109, "c")))
+    assert taken(reading.CUT, ended) == Figure(3)
+    assert taken(reading.CUT_OTHERS, ended) == Figure(2)
+
+
+def test_a_transfer_is_cut_that_was_under_way_when_the_harm_was_done() -> None:
+    transfers = (
+        Try(0, 95, 99, "a", "reset"),
+        Try(0, 95, 101, "a", "reset"),
+        Try(0, 95, 107, "b"),
+        Try(0, 96, 107, "b", "cut short"),
+        Try(0, 100.4, 100.5, fault="reset"),
+        Try(0, 101, 102, "b", "reset"),
+    )
+    assert taken(reading.TRANSFERS_CUT, record(transfers=transfers)) == Figure(2)
+
+
+def test_what_was_forbidden_or_sent_there_is_counted_once_the_harm_was_done() -> None:
+    connections = (
+        Try(0, 100, 100.1, "a", status=403),
+        Try(0, 101, 101.1, "a", status=403),
+        Try(0, 106, 106.1, "a", status=200),
+        Try(0, 107, 107.1, "a", status=200),
+        Try(0, 108, 108.1, "b", status=200),
+    )
+    assert taken(reading.FORBIDDEN, record(connections=connections)) == Figure(1)
+    assert taken(reading.SENT_LATE, record(connections=connections)) == Figure(1)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +167,16 @@ def test_unevenness_is_that_of_the_farthest_server(counts: tuple[int, int, int],
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_a_scenario_gives_the_figures_it_names(scenario: Scenario) -> None:
+def test_a_scenario_has_the_load_its_figures_are_taken_of(scenario: Scenario) -> None:
     little = record(*replies(1, 100.5), connections=(Try(0, 100, 101, "a"),), sessions=("a", "b", "c"))
-    assert tuple(scenario.read(little, HARM)) == scenario.figures
+    assert tuple(read(scenario.figures, little, HARM)) == scenario.figures
+    load, figures = scenario.load, set(scenario.figures)
+    assert load.every or not figures & {reading.REFUSED, reading.MAX, reading.SENT_LATE, reading.FORBIDDEN}
+    assert load.clients or not figures & {reading.GAP, reading.SERVED_AGAIN, reading.FAILED}
+    assert load.sessions or not figures & {reading.CUT, reading.CUT_OTHERS, reading.UNEVEN}
+    assert load.transfers or reading.TRANSFERS_CUT not in figures
+    assert scenario.quick_seconds <= scenario.seconds
+
+
+def test_every_figure_is_taken_somewhere() -> None:
+    assert {name for scenario in SCENARIOS for name in scenario.figures} == FIGURES.keys()
