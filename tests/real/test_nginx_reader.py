@@ -208,7 +208,7 @@ def test_the_command_line_comes_before_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigFault) as caught:
         read_nginx(str(conf), NginxOptions(globals="frob; user b;"))
     assert [str(fault) for fault in caught.value.faults] == [
-        "command line: frob: unknown directive, or one kubelb has no part for",
+        "command line: frob: unknown directive",
         f"{conf}:1: user: directive is duplicate; write it once",
         f'{conf}: no "events" section in configuration; write events {{}}',
     ]

@@ -130,6 +130,30 @@ REFUSED: Mapping[str, str] = {
 }
 """Why well-known directives are refused, wherever they are not harmless."""
 
+_FAMILIES: Mapping[str, str] = {
+    "ssl_": _TLS,
+    "proxy_ssl_": _TLS_OUT,
+    "js_": "kubelb runs no scripts",
+}
+"""The same of all that nginx has whose names begin like this."""
+
+
+def refusal(name: str, context: str, known: bool) -> tuple[str, str | None]:
+    """What is wrong with a directive that kubelb has no part for in that context, and what would be right. Of one
+    that nginx does not know either it is what nginx says."""
+    if name in REFUSED:
+        return REFUSED[name], None
+    if not known:
+        return "unknown directive", None
+    for prefix, why in _FAMILIES.items():
+        if name.startswith(prefix):
+            return why, None
+    what = "nginx has this directive, kubelb does not"
+    if context in ("http", "http server", "location"):
+        what += ": its http {} answers health checks only"
+    return what, "leave it out if nothing depends on it"
+
+
 _REPEATABLE = (
     "access_log add_header allow debug_connection deny env error_log error_page geo if limit_conn limit_conn_zone "
     "listen load_module location log_format map return rewrite server server_name set set_real_ip_from "

@@ -16,7 +16,7 @@ from kubelb.config.faults import ConfigFault, Fault
 from kubelb.config.files import MAX_BYTES, read_bytes
 from kubelb.config.model.config import Loaded
 from kubelb.config.nginx.syntax import COMMAND_LINE, Directive, NginxOptions
-from kubelb.config.nginx.table import misplaced, within
+from kubelb.config.nginx.table import is_known, misplaced, within
 from kubelb.config.nginx.translate import translate
 from kubelb.config.nginx.words import Statement, TextFault, statements
 
@@ -96,7 +96,7 @@ class _Reader:
                 return
             self._count(file, statement.line)
             name, *args = statement.words
-            directive = Directive(name, tuple(args), file, _line(file, statement.line))
+            directive = Directive(name, tuple(args), file, _line(file, statement.line), known=is_known(name))
             may_stand = self._analyzed(directive, statement.end, context)
             if statement.end == "{":
                 if depth == _MAX_DEPTH or file == COMMAND_LINE:

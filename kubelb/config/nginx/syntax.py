@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from kubelb.config.faults import Fault, Key, Place, fault_of
-from kubelb.config.nginx.directives import HARMLESS, REFUSED, REPEATABLE, RIGHT
+from kubelb.config.nginx.directives import HARMLESS, REPEATABLE, RIGHT, refusal
 from kubelb.config.values import Address, Duration, is_unix, parse_address
 from kubelb.config.variables import Worker
 from kubelb.reasons import ValueFault
@@ -48,6 +48,8 @@ class Directive(msgspec.Struct, frozen=True):
     line: int | None = None
     """Where it ends, as nginx has it; None on the command line."""
     block: tuple[Directive, ...] | None = None
+    known: bool = False
+    """Whether nginx has a directive of that name."""
 
     def place(self) -> Place:
         return Place(self.file, self.line, self.name)
@@ -105,7 +107,7 @@ def _without_handler(directive: Directive, context: str, notes: Notes) -> None:
     if why := HARMLESS[context].get(directive.name):
         notes.warn(directive, why)
     else:
-        notes.refuse(directive, REFUSED.get(directive.name, "unknown directive, or one kubelb has no part for"))
+        notes.refuse(directive, *refusal(directive.name, context, directive.known))
 
 
 def only_argument(directive: Directive) -> str:

@@ -49,7 +49,7 @@ def test_all_faults_are_told() -> None:
         'F:6: proxy_timeout: not a time: "soon"; write for example 30s or 10m',
         'F:7: listen: "run/a.sock" is not the path of a unix socket; begin it with /, without control characters',
         'F:8: listen: invalid port range in "2-1"; write for example 8000-8003',
-        "F:9: frobnicate: unknown directive, or one kubelb has no part for",
+        "F:9: frobnicate: unknown directive",
         "F:10: listen: ssl: TLS is passed through, not ended here",
     ]
 
