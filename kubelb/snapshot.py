@@ -41,6 +41,14 @@ State = Literal["unknown", "up", "suspect", "down", "draining", "disabled"]
 - disabled: configured as down; never picked.
 """
 
+Spares = Literal["nobody", "heard", "acknowledged"]
+"""Whom a reset passes over.
+
+- nobody: the operator wants the server empty, or it wants that itself.
+- heard: sessions to which bytes have come since the evidence was seen; the server was thought to hang.
+- acknowledged: those, and sessions on which any packet has come since; the server was thought to be gone.
+"""
+
 GOOD: tuple[State, ...] = ("unknown", "up")
 """The states of servers that are used without reservation."""
 
@@ -87,6 +95,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """It is no member any more: it is draining, never picked, and gone with its last session."""
     cut_at: float | None = None
     """When its sessions are to be reset; None: they may stay."""
+    cut_spares: Spares = "nobody"
+    """Which of its sessions are not reset all the same."""
+    cut_against: float = 0.0
+    """When the last evidence against it was seen, on which ``cut_at`` rests."""
     ramp_from: float | None = None
     """When it came back; its share of new sessions grows from then on. None: it has its full share."""
     probe: Probe | None = None

@@ -134,6 +134,10 @@ class Count:
     """In slot 0: when the row's thread last said that it does its work."""
     INTERNAL = 67
     """Sessions, and in slot 0 clients without one, that ended by a limit or a fault of our own."""
+    HEARD_AT = 69
+    """When bytes last came from the server to any session; how exactly: :mod:`kubelb.worker.stalls`."""
+    ACKED_AT = 70
+    """When the kernel last had a packet from the server, on any session that was looked at."""
     SNAPSHOT = 66
     """In the row of a relay thread that accepts clients: the version of the snapshot it goes by."""
 

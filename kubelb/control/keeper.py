@@ -25,7 +25,7 @@ from kubelb.health.machine import Condition, Evidence, Kind, Rules, after
 from kubelb.health.probes import Prober
 from kubelb.snapshot import Probe, Server, Snapshot
 from kubelb.stats import SLOTS, Count, Row, Table
-from kubelb.wire.messages import Sighting
+from kubelb.wire.messages import Sighting, Stalled
 
 _SWEEPING = 1.0
 """Seconds between two looks whether servers that have left are empty."""
@@ -190,10 +190,10 @@ class Keeper:
         if self._sweeping is not None:
             self._sweeping.cancel()
 
-    def sighted(self, sighting: Sighting) -> None:
+    def sighted(self, sighting: Sighting | Stalled) -> None:
         """A worker has met something; servers that nobody probes are the workers' own affair."""
         if sighting.slot in self._watches:
-            if sighting.fault:
+            if isinstance(sighting, Sighting) and sighting.fault:
                 self._consider(sighting.slot, Evidence(Kind.DOUBT, sighting.at, sighting.fault))
             self._watches[sighting.slot].hurry()
 

@@ -55,6 +55,7 @@ from kubelb.wire.messages import (
     Retire,
     SessionList,
     Sighting,
+    Stalled,
     Stop,
     Upgrade,
     Upgraded,
@@ -182,7 +183,7 @@ class _Control:
 
     def _told(self) -> None:
         message = self._channel.receive()
-        if isinstance(message, Sighting):
+        if isinstance(message, Sighting | Stalled):
             self._keeper.sighted(message)
         elif isinstance(message, SessionList):
             self._census.told(message)

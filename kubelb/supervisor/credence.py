@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kubelb.snapshot import Snapshot
 from kubelb.supervisor.plan import Place
 from kubelb.wire.message_sets import FromControl, FromWorker
-from kubelb.wire.messages import PoolsChanged, ReadAnew, Ready, SessionList, Sighting
+from kubelb.wire.messages import PoolsChanged, ReadAnew, Ready, SessionList, Sighting, Stalled
 
 _AHEAD = 1.0
 """Seconds that a child's clock may be ahead of ours; all read the same one."""
@@ -34,7 +34,7 @@ def fault_in(message: FromWorker | FromControl, place: Place, known: Known) -> s
     """Why the child in that place cannot have said that; None: it can."""
     if isinstance(message, Ready) and place.ready:
         return "ready twice"
-    if isinstance(message, Sighting) and message.at > known.now + _AHEAD:
+    if isinstance(message, Sighting | Stalled) and message.at > known.now + _AHEAD:
         return "has seen what is still to come"
     if isinstance(message, SessionList) and message.row not in place.rows:
         return f"speaks for the relay thread of row {message.row}"

@@ -44,6 +44,7 @@ from kubelb.wire.messages import (
     SessionList,
     Sighting,
     SnapshotChanged,
+    Stalled,
     Stop,
     Taken,
     TakeOver,
@@ -105,11 +106,21 @@ class MessageSet(Generic[M]):
         return f"{tag}: {misfit(value, kind) or 'not as it is known'}"
 
 
-FromWorker = Ready | Sighting | SessionList
+FromWorker = Ready | Sighting | Stalled | SessionList
 ToWorker = SnapshotChanged | Release | AskSessions | Listen | Unlisten | HandOver | Receive | Reopen | Stop
 FromControl = Ready | PoolsChanged | Release | AskSessions | Reloading | ReadAnew | GiveUp | Quit | Upgrade
 ToControl = (
-    Sighting | SessionList | Configuration | NoConfiguration | Upgrade | Upgraded | Retire | Reopen | Reload | Stop
+    Sighting
+    | Stalled
+    | SessionList
+    | Configuration
+    | NoConfiguration
+    | Upgrade
+    | Upgraded
+    | Retire
+    | Reopen
+    | Reload
+    | Stop
 )
 FromReader = Read | Refused
 ToReader = Reopen | Stop
@@ -151,7 +162,7 @@ FROM_TAKER: MessageSet[FromTaker] = MessageSet(msgspec.msgpack.Decoder(FromTaker
 
 TO_ALL_WORKERS = (Release, AskSessions)
 """What control says to them through the supervisor."""
-TO_CONTROL_FROM_WORKERS = (Sighting, SessionList)
+TO_CONTROL_FROM_WORKERS = (Sighting, Stalled, SessionList)
 """The same the other way."""
 
 _encoder = msgspec.msgpack.Encoder()

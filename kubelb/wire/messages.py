@@ -62,6 +62,20 @@ class Sighting(_Message, frozen=True, tag=True):
     """What went wrong; empty: a server that is not up has accepted a connection."""
 
 
+class Stalled(_Message, frozen=True, tag=True):
+    """A session waits for its server: worker to supervisor to control. Times are on the monotonic clock."""
+
+    slot: Slot
+    at: Seconds
+    """When it was looked at."""
+    since: Seconds
+    """It has heard nothing from the server since then, although it has asked."""
+    acknowledged: bool
+    """The server's kernel has acknowledged all that was sent."""
+    retransmissions: Size
+    """So often what is not acknowledged has been sent again, or TCP has asked in vain whether the server is there."""
+
+
 class Release(_Message, frozen=True, tag=True):
     """Close idle sessions of a server, cleanly: control to supervisor to every worker."""
 

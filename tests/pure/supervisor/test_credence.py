@@ -18,6 +18,7 @@ from kubelb.wire.messages import (
     Release,
     SessionList,
     Sighting,
+    Stalled,
     Upgrade,
 )
 
@@ -41,6 +42,7 @@ def fault(message: FromWorker | FromControl, place: Place = WORKER, known: Known
     [
         Ready(),
         Sighting(1, NOW, "connection refused"),
+        Stalled(1, NOW, NOW - 1, acknowledged=False, retransmissions=2),
         SessionList(1, 3, 0, (), last=True),
         changed(6, 2, 1, 255),
         changed(7),
@@ -69,6 +71,7 @@ def test_it_does_not_ask_again_before_it_is_answered() -> None:
 @given(st.floats(NOW + 2, 1e12))
 def test_nobody_has_seen_what_is_still_to_come(at: float) -> None:
     assert fault(Sighting(1, at, ""))
+    assert fault(Stalled(1, at, NOW, acknowledged=True, retransmissions=0))
 
 
 @given(st.integers(0, 197).filter(lambda row: row not in WORKER.rows))

@@ -39,6 +39,7 @@ from kubelb.wire.messages import (
     SessionSeen,
     Sighting,
     SnapshotChanged,
+    Stalled,
     Stop,
     Unlisten,
     Upgrade,
@@ -104,6 +105,14 @@ seen = st.builds(
     bytes_down=counts,
 )
 sightings = st.builds(Sighting, slot=st.integers(1, 255), at=seconds, fault=texts)
+stalls = st.builds(
+    Stalled,
+    slot=st.integers(1, 255),
+    at=seconds,
+    since=seconds,
+    acknowledged=st.booleans(),
+    retransmissions=st.integers(0, 255),
+)
 releases = st.builds(
     Release,
     slot=st.integers(1, 255),
@@ -123,10 +132,10 @@ lists = st.builds(
 )
 pictures = st.builds(SnapshotChanged, snapshots)
 changed = st.builds(PoolsChanged, generation=counts, version=counts, pools=st.lists(pools, max_size=3).map(tuple))
-from_worker = st.just(Ready()) | sightings | lists
+from_worker = st.just(Ready()) | sightings | stalls | lists
 to_worker = pictures | releases | questions | st.just(Stop())
 from_control = st.just(Ready()) | changed | releases | questions | st.builds(Quit, gracefully=st.booleans())
-to_control = sightings | lists | st.just(Stop())
+to_control = sightings | stalls | lists | st.just(Stop())
 SETS: dict[str, MessageSet[Any]] = {
     name: found for name, found in vars(message_sets).items() if isinstance(found, MessageSet)
 }
