@@ -7,6 +7,7 @@ stays with it as long as it is a member.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import msgspec
@@ -51,6 +52,66 @@ Spares = Literal["nobody", "heard", "acknowledged"]
 
 GOOD: tuple[State, ...] = ("unknown", "up")
 """The states of servers that are used without reservation."""
+
+
+Finding = Literal[
+    "unknown", "alive", "late", "not told", "not ready", "forbidden", "silent", "broken", "closed", "gone"
+]
+"""What the evidence about a server comes to; each is explained in :mod:`kubelb.health.machine`."""
+Door = Literal["", "open", "refused", "unanswered"]
+"""What became of the newest connect to a server; empty: there has been none."""
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """What control knows of one server. Times are seconds of the monotonic clock."""
+
+    state: State = "unknown"
+    since: float = 0.0
+    """When it got into its state."""
+    reason: str = ""
+    finding: Finding = "unknown"
+    found_at: float = 0.0
+    """When the finding began."""
+    passes: int = 0
+    """In a row."""
+    fails: int = 0
+    """In a row."""
+    proven: bool = False
+    """Whether it ever passed a probe."""
+    seen_at: float = -math.inf
+    """When the newest evidence was seen."""
+    downs: tuple[float, ...] = ()
+    """When it went down, within the last minute before it last did."""
+    back_at: float | None = None
+    """When it last came up after having been down."""
+    harm_from: float | None = None
+    """When the first of the evidence against it began; None: nothing speaks against it."""
+    good_at: float = -math.inf
+    """When the newest look that found it good was begun."""
+    good_since: float = -math.inf
+    """When it was last found good after something had spoken against it."""
+    readiness_visible: bool | None = None
+    """Whether it tells us whether it is ready; None: it has not been asked, or has not answered."""
+    answered_in: float | None = None
+    """How long its last answer took, in seconds."""
+    door: Door = ""
+    door_at: float = -math.inf
+    """When the connect that :attr:`door` tells of was begun."""
+    unacked_since: float | None = None
+    """Since when it has not acknowledged what a session has sent; None: it acknowledges."""
+    retransmissions: int = 0
+    """So often that has been sent again."""
+    unheard_since: float | None = None
+    """Since when a session has had no answer, although all is acknowledged."""
+    heard_at: float = -math.inf
+    """When bytes last came from it to any session."""
+    acked_at: float = -math.inf
+    """When any packet last came from it, as far as that was looked at."""
+
+    @property
+    def alive_at(self) -> float:
+        """When it last gave a sign of life on a session."""
+        return max(self.heard_at, self.acked_at)
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -101,7 +162,11 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """When the last evidence against it was seen, on which ``cut_at`` rests."""
     ramp_from: float | None = None
     """When it came back; its share of new sessions grows from then on. None: it has its full share."""
+    late: bool = False
+    """It answers, but later than it should: it gets a smaller share of new sessions."""
     probe: Probe | None = None
+    known: Condition | None = None
+    """What this picture rests on, for the control process that comes next; None: nobody has looked."""
 
     @property
     def may_be_picked(self) -> bool:

@@ -74,7 +74,7 @@ PURE = {
             "sparkline status tally web"
         ),
         "discovery": "loops members message targets",
-        "health": "http machine schedule",
+        "health": "http machine schedule words",
         "relay": "flow rate wheel",
         "standin": "kubeconfig",
         "supervisor": "changes credence listenfds plan pulse",

@@ -59,6 +59,7 @@ def _table(pool: Pool, now: float) -> Table:
     for heading in ("server", "state", "since"):
         drawn.add_column(heading, no_wrap=True)
     drawn.add_column("reason", overflow="fold")
+    drawn.add_column("evidence", overflow="fold")
     for heading in ("sessions", "opened", "failed", "resets"):
         drawn.add_column(heading, justify="right", no_wrap=True)
     drawn.add_column("last probe", overflow="fold")
@@ -69,6 +70,7 @@ def _table(pool: Pool, now: float) -> Table:
             Text(server.state, STYLES[server.state]),
             length(now - server.since),
             Text(printable(server.reason)),
+            Text(printable(server.evidence)),
             *(str(count) for count in (server.active, server.opened, server.dial_failures, server.resets)),
             _probe(server.probe, now),
             ", ".join(marks(server)),

@@ -1,22 +1,35 @@
-"""From what is known of the servers to the next snapshot, and what of it is news to an operator; pure."""
+"""From what is known of the servers to the next snapshot, and what of it is news to an operator; pure.
+
+Evidence about a server alone never ends a session (:mod:`kubelb.health.machine`): its clients need somewhere to go,
+a *refuge*. That is another server that was seen good by a look begun after the harm, or by bytes that came from it
+since. A refuge that has itself been away is a sign of an outage that all shared; the others then get a few intervals
+of probes to return as well, and every deadline counts from the refuge's return. So the server that returns first does
+not make the old deadlines of the others due.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from kubelb.config.model import pools as configured
 from kubelb.config.values import Address
-from kubelb.health.machine import Condition
-from kubelb.snapshot import GOOD, Pool, Server, Snapshot, State
+from kubelb.health.machine import is_behind
+from kubelb.snapshot import GOOD, Condition, Pool, Server, Snapshot, Spares, State
 
 DRAINED = "the operator wants it empty"
 REMOVED = "it is no member any more"
 
 _DRAIN_TIMEOUT = configured.Pool(servers=()).drain_timeout
 """Of a pool whose own is not known."""
+
+_GRACE_INTERVALS = 3
+"""Intervals of probes in which servers may return from an outage that all shared."""
+_LEAST_GRACE = 2.0
+"""Seconds."""
 
 Level = Literal["debug", "info", "warning"]
 _LEVELS: dict[State, Level] = {"suspect": "debug", "draining": "warning", "down": "warning"}
@@ -47,33 +60,29 @@ def decide(
 def _working(pool: Pool) -> list[tuple[object, ...]]:
     """What workers go by."""
     return [
-        (server.slot, server.state, server.drained, server.removed, server.cut_at, server.ramp_from)
+        (server.slot, server.state, server.drained, server.removed, server.cut_at, server.ramp_from, server.late)
         for server in pool.servers
     ]
 
 
 def _pool(pool: Pool, conditions: Mapping[int, Condition], settings: configured.Pool | None, now: float) -> Pool:
     judged = [_judged(server, conditions.get(server.slot), now) for server in pool.servers]
-    good = {server.slot for server in judged if server.state in GOOD}
-    servers = tuple(
-        msgspec.structs.replace(server, cut_at=_cut_at(server, settings, bool(good - {server.slot})))
-        for server in judged
-    )
-    return msgspec.structs.replace(pool, servers=servers)
+    return msgspec.structs.replace(pool, servers=tuple(_with_cut(server, judged, settings) for server in judged))
 
 
 def _judged(server: Server, condition: Condition | None, now: float) -> Server:
     if server.state == "disabled" and not server.removed:
-        return server
+        return msgspec.structs.replace(server, known=None)
     if server.removed or server.drained:
         reason = REMOVED if server.removed else DRAINED
         since = server.since if server.reason == reason else now
-        return msgspec.structs.replace(server, state="draining", since=since, reason=reason, ramp_from=None)
+        return msgspec.structs.replace(
+            server, state="draining", since=since, reason=reason, ramp_from=None, late=False, known=condition
+        )
     if condition is None:
         # Nobody probes it: without the operator's word there is nothing to say against it.
-        if server.state == "unknown":
-            return server
-        return msgspec.structs.replace(server, state="unknown", since=now, reason="")
+        since = server.since if server.state == "unknown" else now
+        return msgspec.structs.replace(server, state="unknown", since=since, reason="", late=False, known=None)
     return msgspec.structs.replace(
         server,
         state=condition.state,
@@ -81,35 +90,121 @@ def _judged(server: Server, condition: Condition | None, now: float) -> Server:
         reason=condition.reason,
         proven=condition.proven,
         ramp_from=condition.back_at if condition.state == "up" else None,
+        late=condition.state == "up" and condition.finding == "late",
+        known=condition,
     )
 
 
-def _cut_at(server: Server, settings: configured.Pool | None, others: bool) -> float | None:
-    """When its sessions are to be reset; ``others``: they have somewhere else to go.
+class _Cut(NamedTuple):
+    """When sessions are to be reset, and which are passed over."""
 
-    Where nothing else is up nobody's session is cut, it may be the probes that are broken: unless the server has been
-    removed, which is no matter of probes.
-    """
+    at: float | None
+    spares: Spares = "nobody"
+    against: float = 0.0
+
+
+_STAY = _Cut(None)
+
+
+def _with_cut(server: Server, pool: Sequence[Server], settings: configured.Pool | None) -> Server:
+    cut = _cut(server, pool, settings)
+    return msgspec.structs.replace(server, cut_at=cut.at, cut_spares=cut.spares, cut_against=cut.against)
+
+
+def _cut(server: Server, pool: Sequence[Server], settings: configured.Pool | None) -> _Cut:
+    """What becomes of the sessions of a server; ``pool`` are all, as they are judged now."""
     if settings is None:
-        return server.since + _DRAIN_TIMEOUT if server.cut_at is None else server.cut_at
+        return _Cut(server.since + _DRAIN_TIMEOUT if server.cut_at is None else server.cut_at)
     if server.removed:
-        return server.since + settings.drain_timeout
-    on_down = settings.health.on_down
-    if not others:
-        return None
-    if server.state == "draining" or (server.state == "down" and on_down == "drain"):
-        return server.since + settings.drain_timeout
-    return server.since if server.state == "down" and on_down == "reset" else None
+        return _Cut(server.since + settings.drain_timeout)
+    others = [other for other in pool if other.slot != server.slot and other.state in GOOD]
+    if server.drained and server.state == "draining":
+        return _Cut(server.since + settings.drain_timeout) if others else _STAY
+    known = server.known
+    if known is None or known.harm_from is None:
+        return _STAY
+    if server.state == "draining":
+        refuge = _refuge_since(others, known.harm_from)
+        return _STAY if refuge is None else _Cut(max(server.since, refuge) + settings.drain_timeout)
+    if server.state == "down" and settings.health.on_down != "keep":
+        return _cut_of_dead(known, others, sum(one.may_be_picked for one in pool), settings)
+    return _STAY
+
+
+def _cut_of_dead(known: Condition, others: Sequence[Server], size: int, settings: configured.Pool) -> _Cut:
+    """Of one that is down; ``others`` are those in use, ``size`` is how many servers the pool has."""
+    assert known.harm_from is not None
+    refuge = _refuge_since(others, known.harm_from)
+    if refuge is None:
+        return _STAY
+    wait = settings.drain_timeout if settings.health.on_down == "drain" else 0.0
+    if known.finding == "gone" and known.alive_at <= known.found_at:
+        shared = refuge > known.harm_from
+        from_when = max(known.found_at, refuge + _grace(settings.health)) if shared else known.found_at
+        return _Cut(from_when + wait, "acknowledged", known.found_at)
+    if known.finding == "silent":
+        majority = _most_in_time_since(others, size)
+        silent_from = max(known.harm_from, known.heard_at, refuge, majority)
+        if silent_from < math.inf:
+            return _Cut(silent_from + settings.health.hang_timeout + wait, "heard", silent_from)
+    return _STAY
+
+
+def _refuge_since(others: Sequence[Server], harm_from: float) -> float | None:
+    """Since when sessions have had somewhere to go; None: they have not been shown a place."""
+    since = [
+        other.known.good_since
+        for other in others
+        if other.known is not None and max(other.known.good_at, other.known.heard_at) >= harm_from
+    ]
+    return min(since, default=None)
+
+
+def _most_in_time_since(others: Sequence[Server], size: int) -> float:
+    """Since when at least half of the pool has answered in time; infinity: it does not."""
+    since = sorted(
+        other.known.good_since for other in others if other.known is not None and not is_behind(other.known)
+    )
+    needed = (size + 1) // 2
+    return since[needed - 1] if needed <= len(since) else math.inf
+
+
+def _grace(health: configured.Health) -> float:
+    return max(_GRACE_INTERVALS * health.interval, _LEAST_GRACE)
+
+
+def _is_behind(pool: Pool) -> bool:
+    """Whether most of its servers do not answer in time."""
+    behind = sum(server.known is not None and is_behind(server.known) for server in pool.servers)
+    return behind * 2 > len(pool.servers)
 
 
 def news(before: Snapshot, after: Snapshot) -> Iterator[Event]:
-    """A line for each server whose state is another one, with what it means for its sessions."""
+    """A line for each server whose state is another one, with what it means for its sessions, and one for a pool that
+    has become slow."""
     old = {server.slot: server for pool in before.pools for server in pool.servers}
     for pool in after.pools:
         for server in pool.servers:
             known = old.get(server.slot)
             if known is not None and server.state != known.state:
                 yield _event(pool, server, known)
+        yield from _unseen(pool, old)
+        if _is_behind(pool) and not any(_is_behind(one) for one in before.pools if one.name == pool.name):
+            yield Event("warning", "pool_slow", {"pool": pool.name, "effect": "no session is cut for that"})
+
+
+def _unseen(pool: Pool, old: Mapping[int, Server]) -> Iterator[Event]:
+    """A line for each server that has ceased to tell whether it is ready, or never did."""
+    for server in pool.servers:
+        before = old.get(server.slot)
+        if _hides_readiness(server) and not (before and _hides_readiness(before)):
+            effect = "it is used like one that is ready"
+            fields = {"pool": pool.name, "server": server.name, "reason": server.reason, "effect": effect}
+            yield Event("warning", "readiness_not_visible", fields)
+
+
+def _hides_readiness(server: Server) -> bool:
+    return server.known is not None and server.known.readiness_visible is False
 
 
 def _event(pool: Pool, server: Server, before: Server) -> Event:
@@ -123,6 +218,8 @@ def _event(pool: Pool, server: Server, before: Server) -> Event:
     elif server.state == "up" and before.state == "suspect":
         level = "debug"
     elif server.cut_at is not None:
-        wait = server.cut_at - server.since
-        fields["sessions"] = f"are reset after {wait:g} s" if wait else "are reset"
+        wait = max(0.0, server.cut_at - server.since)
+        fields["sessions"] = f"are reset after {wait:.3g} s" if wait else "are reset"
+    elif server.state == "down":
+        fields["sessions"] = "stay"
     return Event(level, f"server_{server.state}", fields)

@@ -7,6 +7,7 @@ it meets the clock, the probes and the channel.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -21,9 +22,9 @@ from kubelb.control.watch import Watch
 from kubelb.discovery.local import is_local
 from kubelb.discovery.members import TooManyServers, changes, found, left_out, merge, sweep
 from kubelb.discovery.targets import Target
-from kubelb.health.machine import Condition, Evidence, Kind, Rules, after
+from kubelb.health.machine import Evidence, Kind, Rules, Signs, after, is_crowd, noted
 from kubelb.health.probes import Prober
-from kubelb.snapshot import Probe, Server, Snapshot
+from kubelb.snapshot import Condition, Probe, Server, Snapshot
 from kubelb.stats import SLOTS, Count, Row, Table
 from kubelb.wire.messages import Sighting, Stalled
 
@@ -32,9 +33,20 @@ _SWEEPING = 1.0
 
 _RESULTS: Final[Mapping[Kind, int]] = {
     Kind.PASSED: Count.PROBES_PASSED,
+    Kind.NOT_TOLD: Count.PROBES_PASSED,
+    Kind.FORBIDDEN: Count.PROBES_UNREADY,
     Kind.UNREADY: Count.PROBES_UNREADY,
-    Kind.FAILED: Count.PROBES_FAILED,
+    Kind.REFUSED: Count.PROBES_FAILED,
+    Kind.UNANSWERED: Count.PROBES_FAILED,
+    Kind.SILENT: Count.PROBES_FAILED,
+    Kind.BROKEN: Count.PROBES_FAILED,
 }
+_ASKING = ("https", "http")
+"""Probes that ask whether a server is ready."""
+_GOOD_ANSWERS = (Kind.PASSED, Kind.NOT_TOLD)
+_RARELY = 2
+"""Intervals of probes between two looks for which there is no other reason than that a session waits: long requests
+are normal, and a server with much to do is not to be asked more often for that."""
 
 Publish = Callable[[Snapshot], None]
 """Takes a snapshot that workers have to know."""
@@ -76,6 +88,10 @@ class Keeper:
         self._watches: dict[int, Watch] = {}
         self._left_out: dict[tuple[str, str], tuple[str, ...]] = {}
         """By pool and name: why addresses that the name leads to are no servers."""
+        self._look_again: dict[int, float] = {}
+        """By slot: when a session that waits may have the server looked at again."""
+        self._readiness_seen: set[str] = set()
+        """The pools of which a server has answered that it is ready."""
         self._sweeping: Timer | None = None
         self._first_version = snapshot.version
         """What has left before is in no snapshot from this one on."""
@@ -167,7 +183,7 @@ class Keeper:
                 return self._not_asked(subject, probe.fault)
             self._count(slot, evidence.kind, probe.seconds)
             self._not_asked_slots.discard(slot)
-            if evidence.kind is Kind.PASSED:
+            if evidence.kind in _GOOD_ANSWERS:
                 self._row.put(slot, Count.PASSED_AT, int((probe.ended_at - probe.seconds) * 1e9))
             return self._consider(slot, evidence)
 
@@ -191,25 +207,75 @@ class Keeper:
             self._sweeping.cancel()
 
     def sighted(self, sighting: Sighting | Stalled) -> None:
-        """A worker has met something; servers that nobody probes are the workers' own affair."""
-        if sighting.slot in self._watches:
-            if isinstance(sighting, Sighting) and sighting.fault:
+        """A worker has met something; the dials to servers that nobody probes are the workers' own affair."""
+        if sighting.slot not in self._watches:
+            return
+        subject = self._subjects[sighting.slot]
+        if isinstance(sighting, Stalled):
+            self._stalled(subject, sighting)
+        elif subject.health.probe != "off":
+            if sighting.fault:
                 self._consider(sighting.slot, Evidence(Kind.DOUBT, sighting.at, sighting.fault))
             self._watches[sighting.slot].hurry()
+
+    def _stalled(self, subject: _Subject, stalled: Stalled) -> None:
+        slot, now = stalled.slot, time.monotonic()
+        if not stalled.acknowledged:
+            what = f"nothing acknowledged, sent {stalled.retransmissions} times again"
+            kind = Kind.UNACKNOWLEDGED
+            self._consider(slot, Evidence(kind, stalled.at, what, stalled.since, stalled.retransmissions))
+            self._watches[slot].hurry()
+        elif now >= self._look_again.get(slot, now):
+            self._look_again[slot] = now + _RARELY * subject.health.interval
+            self._consider(slot, Evidence(Kind.UNHEARD, stalled.at, "a session waits", stalled.since))
+            self._watches[slot].hurry()
 
     def drain(self, slots: Collection[int], wanted: bool) -> None:
         """The operator wants these servers empty, or not any more."""
         self._decide(_changed(self.snapshot, slots, drained=wanted))
 
     def _decide(self, snapshot: Snapshot) -> None:
+        self._conditions = {slot: noted(known, self._signs(slot)) for slot, known in self._conditions.items()}
         self._show(decide(snapshot, self._conditions, self._settings, time.monotonic()))
 
     def _consider(self, slot: int, evidence: Evidence) -> Condition:
-        health = self._subjects[slot].health
-        rules = Rules(health.rise, health.fall)
-        condition = self._conditions[slot] = after(self._conditions[slot], evidence, rules)
+        subject = self._subjects[slot]
+        before = self._conditions[slot] = noted(self._conditions[slot], self._signs(slot))
+        condition = self._conditions[slot] = after(before, evidence, self._rules(subject))
+        if evidence.kind is Kind.PASSED and subject.health.probe in _ASKING:
+            self._readiness_seen.add(subject.pool)
         self._decide(self.snapshot)
+        if _is_in_trouble(before) != _is_in_trouble(condition):
+            self._look_at_others(subject)
         return condition
+
+    def _look_at_others(self, subject: _Subject) -> None:
+        """One has got into trouble, or out of it: whether the others have is what decides over sessions."""
+        for slot in self._others(subject):
+            if (watch := self._watches.get(slot)) is not None:
+                watch.hurry()
+
+    def _others(self, subject: _Subject) -> Iterator[int]:
+        """The slots of the other servers of its pool."""
+        own = subject.server.slot
+        return (slot for slot, other in self._subjects.items() if other.pool == subject.pool and slot != own)
+
+    def _rules(self, subject: _Subject) -> Rules:
+        health = subject.health
+        others = [self._conditions[slot] for slot in self._others(subject)]
+        return Rules(
+            rise=health.rise,
+            fall=health.fall,
+            timeout=health.timeout,
+            crowd=is_crowd(others),
+            asks_readiness=health.probe in _ASKING,
+            readiness_seen=subject.pool in self._readiness_seen,
+        )
+
+    def _signs(self, slot: int) -> Signs:
+        """Of life, on the sessions that workers have."""
+        heard, acked = (self._table.latest(slot, word) for word in (Count.HEARD_AT, Count.ACKED_AT))
+        return Signs(heard / 1e9 or -math.inf, acked / 1e9 or -math.inf)
 
     def _note(self, slot: int, probe: Probe) -> None:
         """How the last probe went is for whoever asks; it alone is not worth a message to the workers."""
@@ -236,11 +302,15 @@ def _subjects(snapshot: Snapshot, settings: Mapping[str, configured.Pool]) -> It
                     yield _Subject(pool.name, server, health)
 
 
+def _is_in_trouble(condition: Condition) -> bool:
+    return condition.harm_from is not None or condition.unacked_since is not None
+
+
 def _inherited(server: Server) -> Condition:
     """What a control process before this one knew: it has died, the servers have not."""
     if server.drained:
         return Condition(proven=server.proven)
-    return Condition(
+    return server.known or Condition(
         state=server.state,
         since=server.since,
         reason=server.reason,

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from kubelb.control.status import Server, Status
 from kubelb.control.tally import ServerTally, Tally, Times
-from kubelb.snapshot import State
+from kubelb.snapshot import Finding, State
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,14 @@ def _states(server: Server) -> _Values:
     return {(state,): float(state == server.state) for state in get_args(State)}
 
 
+def _findings(server: Server) -> _Values:
+    return {(finding,): float(finding == server.finding) for finding in get_args(Finding)}
+
+
+def _readiness_visible(server: Server) -> _Values:
+    return {} if server.readiness_visible is None else {(): float(server.readiness_visible)}
+
+
 def _probe_seconds(server: Server) -> _Values:
     return {} if server.probe is None else {(): server.probe.seconds}
 
@@ -202,6 +210,17 @@ _OF_SERVERS: Final[Sequence[_Figure[Server]]] = (
         "kubelb_server_state_since_seconds",
         "When the server got into its state, in Unix seconds.",
         _one(lambda server: server.since),
+    ),
+    _Figure(
+        "kubelb_server_finding",
+        "1 for what the evidence about the server comes to, 0 for the rest.",
+        _findings,
+        ("finding",),
+    ),
+    _Figure(
+        "kubelb_readiness_visible",
+        "1: the server tells us whether it is ready, 0: it does not (401, 403); absent: it was not asked.",
+        _readiness_visible,
     ),
     _Figure("kubelb_server_drained", "1: the operator wants it empty.", _one(lambda server: server.drained)),
     _Figure("kubelb_probe_seconds", "How long the last probe took; absent: never probed.", _probe_seconds),

@@ -107,7 +107,7 @@ def _state(server: Server, now: float) -> Html:
     return join(
         tag("span", server.state, class_=f"state {server.state}"),
         tag("span", "for ", _time(server.since, figures.length(now - server.since)), class_="since"),
-        *([tag("bdi", server.reason, class_="more")] if server.reason else []),
+        *(tag("bdi", text, class_="more") for text in (server.reason, server.evidence) if text),
     )
 
 

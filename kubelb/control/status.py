@@ -16,6 +16,7 @@ from kubelb.balance.passive import Streak, failing
 from kubelb.balance.ramp import ramps
 from kubelb.config.model.pools import Balance
 from kubelb.config.values import Address
+from kubelb.health.words import described
 from kubelb.stats import Count
 
 
@@ -73,6 +74,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """It came back a moment ago, and its share of new sessions still grows."""
     probe: Probe | None
     """The last one; null: it was never probed."""
+    finding: snapshots.Finding = "unknown"
+    """What the evidence comes to."""
+    evidence: str = ""
+    """What is known of it, in words."""
+    readiness_visible: bool | None = None
+    """Whether it tells us whether it is ready; null: it has not been asked, or has not answered."""
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +138,7 @@ def _server(server: snapshots.Server, pool: snapshots.Pool, counters: Counters, 
     def total(count: int) -> int:
         return counters.total(server.slot, count)
 
+    known = server.known or snapshots.Condition()
     return Server(
         name=server.name,
         address=str(Address(*server.address)),
@@ -149,6 +157,9 @@ def _server(server: snapshots.Server, pool: snapshots.Pool, counters: Counters, 
         failing=_failing(server, counters, now),
         ramping=ramps(server, pool.slow_start, now / 1e9),
         probe=_probe(server.probe, began),
+        finding=known.finding,
+        evidence=described(known, now / 1e9),
+        readiness_visible=known.readiness_visible,
     )
 
 

@@ -13,16 +13,20 @@ from collections.abc import Callable
 from kubelb.config.model.pools import Health
 from kubelb.control.look import Look
 from kubelb.control.loop import Loop, Timer
-from kubelb.health.machine import Condition, Evidence, Kind
-from kubelb.health.probes import ANSWERED, FAULTS, Outcome, Prober, Result
+from kubelb.health.machine import Evidence, Kind
+from kubelb.health.probes import ANSWERED, Outcome, Prober, Result
 from kubelb.health.schedule import QUICK, pause
-from kubelb.snapshot import Probe
+from kubelb.snapshot import Condition, Probe
 
 _KINDS = {
     Outcome.PASSED: Kind.PASSED,
-    Outcome.NOT_TOLD: Kind.PASSED,
+    Outcome.NOT_TOLD: Kind.NOT_TOLD,
+    Outcome.FORBIDDEN: Kind.FORBIDDEN,
     Outcome.UNREADY: Kind.UNREADY,
-    **dict.fromkeys(FAULTS, Kind.FAILED),
+    Outcome.REFUSED: Kind.REFUSED,
+    Outcome.UNANSWERED: Kind.UNANSWERED,
+    Outcome.SILENT: Kind.SILENT,
+    Outcome.BROKEN: Kind.BROKEN,
 }
 """What each outcome says about the server; one that is missing says nothing."""
 
@@ -74,9 +78,9 @@ class Watch:
                 other.abandon()
             self._looks = []
         kind = _KINDS.get(result.outcome)
-        fault = "" if kind is Kind.PASSED else result.reason
+        fault = "" if kind in (Kind.PASSED, Kind.NOT_TOLD) else result.reason
         probe = Probe(ended_at=now, seconds=now - look.begun_at, fault=fault)
-        condition = self._told(Evidence(kind, now, result.reason) if kind else None, probe)
+        condition = self._told(Evidence(kind, now, result.reason, look.begun_at) if kind else None, probe)
         if not self._looks:
             wait = pause(condition, self._health.interval, self._health.fall, now, self._rng.random())
             self._set_timer(max(now, self._begun_at + wait), anew=False)

@@ -37,7 +37,9 @@ _MAX_DETAIL = 90
 class Outcome(Enum):
     PASSED = auto()
     NOT_TOLD = auto()
-    """It answered that it does not tell us (401 or 403): it is alive, and whether it is ready cannot be seen."""
+    """It answered that it does not tell us (401): it is alive, and whether it is ready cannot be seen."""
+    FORBIDDEN = auto()
+    """It answered 403: the same, unless it has just started."""
     UNREADY = auto()
     """It answered properly, with a status that is not an expected one: it serves, but wants no new sessions."""
     REFUSED = auto()
@@ -52,7 +54,7 @@ class Outcome(Enum):
     """The fault is this machine's own and says nothing about the server: an unreadable file, used-up descriptors."""
 
 
-ANSWERED: Final = frozenset({Outcome.PASSED, Outcome.NOT_TOLD, Outcome.UNREADY})
+ANSWERED: Final = frozenset({Outcome.PASSED, Outcome.NOT_TOLD, Outcome.FORBIDDEN, Outcome.UNREADY})
 """The server has answered what it was asked."""
 FAULTS: Final = frozenset({Outcome.REFUSED, Outcome.UNANSWERED, Outcome.SILENT, Outcome.BROKEN})
 """It has not."""
@@ -239,7 +241,7 @@ def _judged(health: Health, answer: http.Answer) -> Result:
     if answer.status in (health.expect or (200,)):
         return Result(Outcome.PASSED, _line(text))
     if health.probe == "https" and not health.expect and answer.status in (401, 403):
-        return Result(Outcome.NOT_TOLD, _line(text))
+        return Result(Outcome.NOT_TOLD if answer.status == 401 else Outcome.FORBIDDEN, _line(text))
     detail = _detail(answer.body)
     return Result(Outcome.UNREADY, _line(f"{text}: {detail}" if detail else text))
 

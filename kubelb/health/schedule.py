@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubelb.health.machine import Condition
+from kubelb.snapshot import Condition
 
 QUICK = 0.1
 """Seconds between two looks where there is doubt; no two begin closer to each other."""

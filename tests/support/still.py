@@ -47,15 +47,15 @@ _PROBED: Final = Probe(ended_at=0.0, seconds=0.0)
 _LONG: Final = 10000.0
 """Seconds; nothing that is configured takes so long."""
 _OFTEN: Final = 20
-_NOT_OF_PROBES: Final = ("rise", "fall", "on_down", "reset_spread", "slow_start")
+_NOT_OF_PROBES: Final = ("rise", "fall", "hang_timeout", "on_down", "reset_spread", "slow_start")
 _TRIALS: Final[Sequence[tuple[Kind, State]]] = (
     (Kind.PASSED, "up"),
-    (Kind.FAILED, "down"),
+    (Kind.SILENT, "down"),
     (Kind.PASSED, "up"),
     (Kind.UNREADY, "draining"),
     (Kind.PASSED, "up"),
 )
-"""What is told of each server in turn, until it is so."""
+"""What is told of each server in turn, until it is so; the others are well meanwhile."""
 
 T = TypeVar("T")
 
@@ -181,6 +181,9 @@ class StillWatch:
     def start(self) -> None:
         self._watches.append(self)
 
+    def hurry(self) -> None:
+        """Nobody is looked at here."""
+
     def stop(self) -> None:
         self._watches.remove(self)
 
@@ -288,19 +291,29 @@ class Control:
             yield pool, server.address, now().state, _cut(now())
             self._keeper.drain({server.slot}, False)
             if (watch := watches.get(server.address)) is not None:
+                others = [other for other in self._loop.watches if other is not watch]
                 for kind, state in _TRIALS:
-                    yield server.address, kind.name, self._told(watch, kind, state, now), _cut(now())
+                    yield server.address, kind.name, self._told(watch, others, kind, state, now), _cut(now())
 
     def _server(self, slot: int) -> Server:
         return next(server for _, server in self._servers() if server.slot == slot)
 
-    def _told(self, watch: StillWatch, kind: Kind, state: State, server: Callable[[], Server]) -> int:
+    def _told(
+        self,
+        watch: StillWatch,
+        others: Sequence[StillWatch],
+        kind: Kind,
+        state: State,
+        server: Callable[[], Server],
+    ) -> int:
         """How often that has to be told of the server, so that it gets into that state."""
         for count in range(_OFTEN):
             if server().state == state:
                 return count
             self._stage.now += 1
             watch.told(Evidence(kind, self._stage.now, ""), _PROBED)
+            for other in others:
+                other.told(Evidence(Kind.PASSED, self._stage.now, ""), _PROBED)
         return _OFTEN
 
     def _levelled(self) -> list[tuple[str, Release]]:
@@ -335,4 +348,4 @@ def _plain(snapshot: Snapshot) -> Snapshot:
 
 
 def _plain_server(server: Server) -> Server:
-    return msgspec.structs.replace(server, slot=0, since=0.0, probe=None)
+    return msgspec.structs.replace(server, slot=0, since=0.0, probe=None, known=None)

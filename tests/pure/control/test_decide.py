@@ -1,19 +1,19 @@
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
-from dataclasses import replace
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from kubelb.config.model import pools as configured
 from kubelb.config.model.pools import OnDown
 from kubelb.config.values import Duration
 from kubelb.control.decide import Event, Level, decide, news
-from kubelb.health.machine import Condition
-from kubelb.snapshot import Listener, Pool, Server, Snapshot, State
+from kubelb.snapshot import Condition, Finding, Listener, Pool, Server, Snapshot, State
 
 NOW = 1000.0
 DRAINED = "the operator wants it empty"
@@ -38,14 +38,29 @@ def a_server(slot: int, **fields: object) -> Server:
     return msgspec.structs.replace(server, **fields)
 
 
+_FINDINGS: dict[State, Finding] = {"up": "alive", "suspect": "silent", "draining": "not ready", "down": "gone"}
+
+
 def a_condition(state: State, since: float = 900.0, **fields: object) -> Condition:
-    return replace(Condition(state=state, since=since, reason="because", proven=True), **fields)  # type: ignore[arg-type]
+    """One that is up has been seen so just now; what speaks against another began when it got into its state."""
+    good = state == "up"
+    condition = Condition(
+        state=state,
+        since=since,
+        reason="because",
+        finding=_FINDINGS.get(state, "unknown"),
+        found_at=since,
+        proven=True,
+        harm_from=None if good else since,
+        good_at=NOW if good else since,
+    )
+    return replace(condition, **fields)
 
 
 def decided(
     *states: State | None, on_down: OnDown = "reset", drained: tuple[int, ...] = (), drain_timeout: float = 60.0
 ) -> tuple[Server, ...]:
-    """The servers of a pool whose conditions are these; None: nobody probes it."""
+    """The servers of a pool whose conditions are these; None: nobody looks at it."""
     servers = [a_server(i, drained=i in drained) for i in range(1, len(states) + 1)]
     conditions = {i: a_condition(state) for i, state in enumerate(states, 1) if state is not None}
     after = decide(a_snapshot(*servers), conditions, settings(on_down, drain_timeout), NOW)
@@ -85,7 +100,7 @@ def test_nobody_is_cut_who_has_nowhere_to_go() -> None:
     assert cuts("down", "down", "down") == [None, None, None]
     assert cuts("down", "suspect", "draining") == [None, None, None]
     assert cuts("up", drained=(1,)) == [None]
-    assert cuts("down", None) == [900.0, None]
+    assert cuts("down", None) == [None, None], "nobody has seen the other"
 
 
 def test_the_operators_word_goes_before_the_probes() -> None:
@@ -126,15 +141,21 @@ def test_a_server_that_came_back_ramps() -> None:
     assert down.pools[0].servers[0].ramp_from is None
 
 
-states: st.SearchStrategy[State] = st.sampled_from(["unknown", "up", "suspect", "down", "draining"])
 times = st.floats(0, NOW)
 conditions = st.builds(
     Condition,
-    state=states,
+    state=st.sampled_from(["unknown", "up", "suspect", "down", "draining"]),
     since=times,
     reason=st.sampled_from(["one", "other"]),
+    finding=st.sampled_from(typing.get_args(Finding)),
+    found_at=times,
     proven=st.booleans(),
     back_at=st.none() | times,
+    harm_from=st.none() | times,
+    good_at=times,
+    good_since=times,
+    heard_at=times,
+    acked_at=times,
 )
 
 
@@ -167,6 +188,7 @@ def test_no_server_is_lost_and_a_decision_stands(
         assert not server.removed or (server.state, server.cut_at) == ("draining", server.since + 60)
         good = {other.slot for other in after.pools[0].servers if other.state in ("unknown", "up")}
         assert server.cut_at is None or server.removed or good - {server.slot}
+        assert server.cut_at is None or server.drained or server.removed or server.known is not None
         assert server.cut_at is None or server.state in ("down", "draining")
 
 
@@ -176,7 +198,7 @@ def test_the_version_grows_when_workers_have_to_know(situation: tuple[Snapshot, 
     after = decide(snapshot, known, settings(), NOW)
 
     def working(one: Snapshot) -> list[object]:
-        return [(s.state, s.drained, s.removed, s.cut_at, s.ramp_from) for s in one.pools[0].servers]
+        return [(s.state, s.drained, s.removed, s.cut_at, s.ramp_from, s.late) for s in one.pools[0].servers]
 
     assert after.version == snapshot.version + (working(after) != working(snapshot))
     talk = {slot: replace(condition, reason="said differently") for slot, condition in known.items()}
@@ -204,12 +226,12 @@ def test_news_is_one_line_a_change() -> None:
     [
         ("unknown", "up", "info", {}),
         ("unknown", "suspect", "warning", {"effect": "it is picked last until a probe passes"}),
-        ("unknown", "down", "warning", {}),
+        ("unknown", "down", "warning", {"sessions": "stay"}),
         ("up", "unknown", "info", {}),
         ("up", "suspect", "debug", {}),
         ("up", "disabled", "info", {}),
         ("suspect", "up", "debug", {}),
-        ("suspect", "down", "warning", {}),
+        ("suspect", "down", "warning", {"sessions": "stay"}),
         ("suspect", "draining", "warning", {}),
         ("draining", "up", "info", {}),
         ("down", "up", "info", {}),
@@ -249,3 +271,92 @@ def test_the_version_grows_once_with_any_of_the_pools() -> None:
         decide(snapshot, {slot: a_condition("up") for slot in slots}, rules, NOW).version
         for slots in ((), (1,), (2,), (1, 2))
     ] == [7, 8, 8, 8]
+
+
+# What becomes of sessions, by what is known.
+
+
+def cut_of(known: Condition, *others: Condition, **health: object) -> Server:
+    """How the first server of a pool is decided upon, the others being as they are."""
+    servers = [a_server(slot) for slot in range(1, len(others) + 2)]
+    pool = configured.Pool(servers=(), health=configured.Health(**health))  # type: ignore[arg-type]
+    snapshot = decide(a_snapshot(*servers), dict(enumerate((known, *others), 1)), {"api": pool}, NOW)
+    return snapshot.pools[0].servers[0]
+
+
+GONE = a_condition("down", 990.0, harm_from=989.0)
+SILENT = a_condition("down", 990.0, harm_from=985.0, finding="silent")
+UP = a_condition("up")
+
+
+def test_a_server_that_is_gone_is_cut_at_once_but_for_who_hears_of_it() -> None:
+    cut = cut_of(GONE, UP)
+    assert (cut.cut_at, cut.cut_spares, cut.cut_against) == (990.0, "acknowledged", 990.0)
+
+
+@pytest.mark.parametrize("finding", ["closed", "broken", "forbidden", "late", "not told"])
+def test_what_is_no_death_cuts_nobody(finding: Finding) -> None:
+    for state in ("down", "suspect", "up"):
+        assert cut_of(a_condition(state, 990.0, finding=finding, harm_from=1.0), UP, UP).cut_at is None
+
+
+def test_bytes_after_the_evidence_are_against_it() -> None:
+    assert cut_of(replace(GONE, acked_at=990.1), UP).cut_at is None
+    assert cut_of(replace(GONE, heard_at=990.1), UP).cut_at is None
+    assert cut_of(replace(GONE, heard_at=988.0, acked_at=989.5), UP).cut_at == 990.0
+
+
+def test_a_refuge_was_seen_after_the_harm() -> None:
+    assert cut_of(GONE, a_condition("up", good_at=988.9)).cut_at is None
+    assert cut_of(GONE, a_condition("up", good_at=989.0)).cut_at == 990.0
+    assert cut_of(GONE, a_condition("unknown", good_at=0.0, heard_at=989.1, harm_from=None)).cut_at == 990.0
+    assert cut_of(GONE, a_condition("draining"), a_condition("down"), a_condition("suspect")).cut_at is None
+
+
+def test_after_an_outage_that_all_shared_the_others_have_time_to_return() -> None:
+    """The deadline counts from the first return, which was long after the harm."""
+    back = a_condition("up", good_since=995.0)
+    assert cut_of(GONE, back, interval=Duration(5)).cut_at == 995.0 + 15
+    assert cut_of(GONE, back, interval=Duration(0.1)).cut_at == 995.0 + 2
+    assert cut_of(GONE, back, UP, interval=Duration(5)).cut_at == 990.0, "one never was away"
+    assert cut_of(a_condition("draining", 100.0), back).cut_at == 995.0 + 60
+    assert cut_of(SILENT, back).cut_at == 995.0 + 5
+
+
+def test_a_silent_server_is_cut_once_nothing_has_come_for_long() -> None:
+    cut = cut_of(SILENT, UP, UP)
+    assert (cut.cut_at, cut.cut_spares, cut.cut_against) == (985.0 + 5, "heard", 985.0)
+    heard = cut_of(replace(SILENT, heard_at=993.0), UP, UP, hang_timeout=Duration(7))
+    assert (heard.cut_at, heard.cut_against) == (1000.0, 993.0)
+    assert cut_of(replace(SILENT, acked_at=999.0), UP, UP).cut_at == 990.0, "its kernel acknowledges all the time"
+
+
+def test_a_silent_server_is_cut_only_while_most_of_the_pool_answers_in_time() -> None:
+    late, back = a_condition("up", finding="late"), a_condition("up", good_since=996.0)
+    assert cut_of(SILENT, UP, late).cut_at is None
+    assert cut_of(SILENT, UP, back).cut_at == 996.0 + 5
+    assert cut_of(SILENT, UP).cut_at == 990.0
+    assert cut_of(SILENT, UP, UP, late, late).cut_at is None
+    assert cut_of(SILENT, UP, UP, back, late).cut_at == 996.0 + 5
+
+
+def test_the_operator_says_what_a_dead_server_means() -> None:
+    for known, since in ((GONE, 990.0), (SILENT, 990.0)):
+        assert cut_of(known, UP, UP, on_down="keep").cut_at is None
+        assert cut_of(known, UP, UP, on_down="drain").cut_at == since + 60
+
+
+def test_a_late_server_gets_less() -> None:
+    assert cut_of(a_condition("up", finding="late"), UP).late
+    assert not cut_of(a_condition("down", finding="late"), UP).late
+    assert not cut_of(UP, UP).late
+
+
+def test_a_slow_pool_is_said_once() -> None:
+    def snapshot(*findings: Finding) -> Snapshot:
+        return a_snapshot(*(a_server(i, known=Condition(finding=one)) for i, one in enumerate(findings, 1)))
+
+    well, slow = snapshot("alive", "late", "alive"), snapshot("silent", "late", "alive")
+    assert [event.name for event in news(well, slow)] == ["pool_slow"]
+    assert list(news(slow, snapshot("late", "late", "late"))) == []
+    assert list(news(well, snapshot("alive", "silent", "alive"))) == []

@@ -27,7 +27,7 @@ from kubelb.control.tally import (
     Tally,
     Times,
 )
-from kubelb.snapshot import State
+from kubelb.snapshot import Finding, State
 
 Labels = frozenset[tuple[str, str]]
 
@@ -151,6 +151,8 @@ def expected(picture: tuple[Status, Tally], used: list[Usage]) -> dict[tuple[str
             values |= {(name, labels): value for name, value in _of_server(server).items()}
             for state in STATES:
                 values["kubelb_server_state", labels | {("state", state)}] = state == server.state
+            for finding in typing.get_args(Finding):
+                values["kubelb_server_finding", labels | {("finding", finding)}] = finding == server.finding
             values["kubelb_bytes_total", labels | {("direction", "up")}] = server.bytes_up
             values["kubelb_bytes_total", labels | {("direction", "down")}] = server.bytes_down
             values |= by("kubelb_dial_failures_total", labels, "reason", counted.dial_failures)
@@ -192,6 +194,8 @@ def _of_server(server: Server) -> dict[str, float]:
     if server.probe is not None:
         values["kubelb_probe_seconds"] = server.probe.seconds
         values["kubelb_probe_ok"] = server.probe.fault == ""
+    if server.readiness_visible is not None:
+        values["kubelb_readiness_visible"] = server.readiness_visible
     return values
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from kubelb import __version__
 from kubelb.control.status import Status, status
-from kubelb.snapshot import Pool, Probe, Server, Snapshot
+from kubelb.snapshot import Condition, Pool, Probe, Server, Snapshot
 from kubelb.stats import Count
 
 SECOND = 10**9
@@ -52,6 +52,7 @@ def test_the_document() -> None:
             reason="the operator wants it empty",
             drained=True,
             probe=Probe(ended_at=999.5, seconds=0.0123, fault="connection refused"),
+            known=Condition(finding="closed", door="refused", heard_at=998.0, readiness_visible=True),
         ),
         Server(slot=6, name="[2001:db8::2]:6443", address=("2001:db8::2", 6443), backup=True, tier=2),
     )
@@ -86,6 +87,9 @@ def test_the_document() -> None:
                         "failing": False,
                         "ramping": False,
                         "probe": {"at": NOON - 0.5, "seconds": 0.0123, "fault": "connection refused"},
+                        "finding": "closed",
+                        "evidence": "acknowledges, refuses: closed",
+                        "readiness_visible": True,
                     },
                     {
                         "name": "[2001:db8::2]:6443",
@@ -100,6 +104,9 @@ def test_the_document() -> None:
                         "failing": False,
                         "ramping": False,
                         "probe": None,
+                        "finding": "unknown",
+                        "evidence": "",
+                        "readiness_visible": None,
                     },
                 ],
             }

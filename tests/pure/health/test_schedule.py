@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelb.health.machine import Condition
 from kubelb.health.schedule import QUICK, pause
-from kubelb.snapshot import State
+from kubelb.snapshot import Condition, State
 
 states: st.SearchStrategy[State] = st.sampled_from(["unknown", "up", "suspect", "down", "draining"])
 conditions = st.builds(Condition, state=states, since=st.floats(0, 1e4), fails=st.integers(0, 100))

@@ -15,9 +15,9 @@ from kubelb.config.model.pools import Health, ProbeKind
 from kubelb.config.values import Duration
 from kubelb.control.loop import Loop
 from kubelb.control.watch import Told, Watch
-from kubelb.health.machine import Condition, Evidence, Kind, Rules, after
+from kubelb.health.machine import Evidence, Kind, Rules, after
 from kubelb.health.probes import Prober
-from kubelb.snapshot import Probe, SocketAddress
+from kubelb.snapshot import Condition, Probe, SocketAddress
 from tests.support.identity import refusing
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -134,7 +134,7 @@ def test_a_failure_is_looked_into_at_once() -> None:
     """The interval would never end; fall says how many looks it takes."""
     with refusing(["127.0.0.1"]) as (address,), observing(address, fall=3) as observer:
         observer.run_until(lambda: len(observer.evidence) == 3)
-        assert observer.kinds() == [Kind.FAILED] * 3
+        assert observer.kinds() == [Kind.REFUSED] * 3
         assert observer.probes[-1].fault == "connection refused"
 
 
@@ -142,7 +142,7 @@ def test_a_server_that_does_not_answer_fails_by_the_clock() -> None:
     """Again the interval never ends: the second look is begun beside the first."""
     with black_hole() as address, observing(address, timeout=0.2) as observer:
         observer.run_until(lambda: len(observer.evidence) == 2)
-        assert observer.kinds() == [Kind.FAILED] * 2
+        assert observer.kinds() == [Kind.UNANSWERED] * 2
         assert observer.evidence[0].reason == "no answer within 0.2 s"
         first, second = (probe.ended_at - probe.seconds for probe in observer.probes)
         assert first < second < observer.probes[0].ended_at
@@ -186,7 +186,7 @@ def test_one_that_hears_and_never_answers_fails() -> None:
 
     with serving(listen_only) as address, observing(address, "http", timeout=0.2) as observer:
         observer.run_until(lambda: len(observer.evidence) == 2)
-        assert observer.kinds() == [Kind.FAILED] * 2
+        assert observer.kinds() == [Kind.SILENT] * 2
 
 
 def test_many_servers_one_of_them_silent() -> None:
