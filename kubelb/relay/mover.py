@@ -44,6 +44,16 @@ Handler = Callable[[int, int], None]
 """Takes a descriptor and what epoll reports of it."""
 
 
+def register(epoll: select.epoll, fd: int, mask: int) -> None:
+    """Have epoll report ``mask`` of a descriptor. Raises :class:`OSError`, and nothing is reported then."""
+    try:
+        epoll.register(fd, mask)
+    except FileExistsError:
+        # There was no memory to forget it by. It cannot be modified where it is watched exclusively: epoll_ctl(2).
+        epoll.unregister(fd)
+        epoll.register(fd, mask)
+
+
 class Mover:
     """``now``, in seconds of the monotonic clock, is set by the driver before it hands on the events of a poll."""
 
@@ -79,7 +89,7 @@ class Mover:
         try:
             self._begin(session)
         except Exception as error:
-            self._break_off(session, error)
+            self.break_off(session, error)
 
     def _begin(self, session: Session) -> None:
         up, down = session.up, session.down
@@ -100,11 +110,16 @@ class Mover:
                 self._rest(flow)
 
     def release(self, session: Session) -> None:
-        """Let go of the session, bytes it holds and all; the caller owns it then."""
+        """Let go of the session, bytes it holds and all; the caller owns it then.
+
+        Raises :class:`OSError` where epoll does not forget its sockets: it is held still, and has to be ended.
+        """
         for flow in (session.up, session.down):
-            del self.flows[flow.src]
             if flow.watched >= 0:
                 self.epoll.unregister(flow.src)
+                flow.watched = -1
+        for flow in (session.up, session.down):
+            del self.flows[flow.src]
 
     def handle(self, events: list[tuple[int, int]], other: Handler) -> None:
         """The events of one poll; those of descriptors that are no session's go to ``other``.
@@ -139,9 +154,9 @@ class Mover:
                 if flow is None:
                     log.limited().exception("internal_error", fd=fd)
                 else:
-                    self._break_off(flow.session, error)
+                    self.break_off(flow.session, error)
 
-    def _break_off(self, session: Session, error: Exception) -> None:
+    def break_off(self, session: Session, error: Exception) -> None:
         """End a session that a limit or a fault of our own has struck, unless it has ended already."""
         if isinstance(error, MemoryError):
             self._tell_broken_off("out of memory")
@@ -241,7 +256,7 @@ class Mover:
         try:
             self._become(flow, Event.DUE)
         except OSError as error:
-            self._break_off(flow.session, error)
+            self.break_off(flow.session, error)
 
     def _step(self, flow: Flow) -> int | None:
         """Bytes moved, 0 where the conduit says that the source has ended; None: nothing to read, or it failed."""
@@ -315,7 +330,7 @@ class Mover:
         if flow.limited and flow.state is _OPEN:
             wanted |= _LIMITED
         if flow.watched < 0:
-            self.epoll.register(flow.src, wanted)
+            register(self.epoll, flow.src, wanted)
         elif wanted != flow.watched:
             self.epoll.modify(flow.src, wanted)
         flow.watched = wanted
@@ -368,7 +383,7 @@ class Mover:
     def _socket_failed(self, flow: Flow, error: OSError) -> None:
         """The flow's source has: it was reset, unless the node itself lacks something."""
         if error.errno in EXHAUSTED:
-            self._break_off(flow.session, error)
+            self.break_off(flow.session, error)
         else:
             self._reset_by(flow)
 

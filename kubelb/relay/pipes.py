@@ -11,7 +11,7 @@ from typing import NamedTuple
 from kubelb.own_limits import EXHAUSTED
 from kubelb.relay.conduit import Conduit
 from kubelb.relay.copy import CopyBuffer
-from kubelb.relay.splice import SplicePipe
+from kubelb.relay.splice import REFUSALS, SplicePipe
 
 _SPARE = 4
 
@@ -49,7 +49,7 @@ class Pool:
         self._spare: list[Conduit] = []
 
     def take(self) -> Conduit:
-        """An empty one, the taker's until :meth:`give`. When descriptors run out, one that needs none.
+        """An empty one, the taker's until :meth:`give`. Where no pipe can be had, one that needs no descriptor.
 
         Raises :class:`MemoryError` where there is no memory for that either.
         """
@@ -59,7 +59,7 @@ class Pool:
             try:
                 return SplicePipe(*self._sizing)
             except OSError as error:
-                if error.errno not in EXHAUSTED:
+                if error.errno not in EXHAUSTED | REFUSALS:
                     raise
         return CopyBuffer(self._sizing.step)
 

@@ -18,8 +18,9 @@ from typing import Protocol
 from kubelb import log
 from kubelb.deadlines import BEAT
 from kubelb.inbox import Inbox, contained
+from kubelb.own_limits import EXHAUSTED
 from kubelb.relay.alone import Alone
-from kubelb.relay.mover import Mover
+from kubelb.relay.mover import Mover, register
 from kubelb.relay.pipes import SHARED, Pool
 from kubelb.relay.session import Condition, End, Ledger, LimitedFlow, Session, always
 from kubelb.relay.wheel import Wheel
@@ -140,7 +141,11 @@ class RelayThread:
         """Whether the session is still there; it is the caller's then, and what it moved here is in the books."""
         if not self._mover.holds(session.up):
             return False
-        self._mover.release(session)
+        try:
+            self._mover.release(session)
+        except OSError as error:
+            self._mover.break_off(session, error)
+            return False
         self._drop_deadlines(session)
         self._ledger.moved(session)
         return True
@@ -169,13 +174,22 @@ class RelayThread:
 
         Raises :class:`OSError` where the kernel has no room for that, and nothing is watched then.
         """
-        self._mover.epoll.register(fd, mask)
+        register(self._mover.epoll, fd, mask)
         self._handlers[fd] = handler
 
     def unwatch(self, fd: int) -> None:
-        """Nothing, where it is not watched."""
-        if self._handlers.pop(fd, None) is not None:
+        """Nothing, where it is not watched.
+
+        Where the kernel has no memory to forget it, what it reports is passed over until ``fd`` is closed, or
+        watched anew.
+        """
+        if self._handlers.pop(fd, None) is None:
+            return
+        try:
             self._mover.epoll.unregister(fd)
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
 
     def set_deadline(self, entry: Waiting, seconds: float) -> None:
         """In place of the one that it has, if any."""
@@ -298,8 +312,12 @@ class RelayThread:
             thread.close()
             return False
         held = self._mover.holds(session.up)
-        if held:
-            self._mover.release(session)
+        try:
+            if held:
+                self._mover.release(session)
+        except OSError:
+            thread.close()
+            raise
         try:
             thread.start(self._taken_back, self._lent_ended, self.post, self._alone_cpus)
         except (RuntimeError, MemoryError):

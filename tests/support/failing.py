@@ -26,8 +26,9 @@ _MEMORY: Final = (errno.ENOMEM,)
 _BUFFERS: Final = (errno.ENOBUFS, errno.ENOMEM)
 _DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ERRNOS: Final[Mapping[str, tuple[int, ...]]] = {
-    "pipe2": _DESCRIPTORS,
+    "pipe2": (*_DESCRIPTORS, errno.EPERM),
     "F_SETPIPE_SZ": (errno.ENOMEM, errno.EPERM, errno.EBUSY),
+    "F_GETPIPE_SZ": (errno.EPERM, errno.ENOMEM),
     "splice": _MEMORY,
     "readv": _MEMORY,
     "write": _BUFFERS,
@@ -47,6 +48,7 @@ ERRNOS: Final[Mapping[str, tuple[int, ...]]] = {
     "close": (errno.EINTR, errno.EIO),
     "clone": (errno.EAGAIN,),
 }
+_PIPE_SIZES: Final = {fcntl.F_SETPIPE_SZ: "F_SETPIPE_SZ", fcntl.F_GETPIPE_SZ: "F_GETPIPE_SZ"}
 
 
 class Failing:
@@ -98,7 +100,8 @@ class Failing:
     def widening(self, call: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(call)
         def failing(fd: int, command: int, *argument: int) -> int:
-            if command == fcntl.F_SETPIPE_SZ and (code := self.fails("F_SETPIPE_SZ")):
+            name = _PIPE_SIZES.get(command)
+            if name is not None and (code := self.fails(name)):
                 raise OSError(code, "made to fail")
             return call(fd, command, *argument)
 
@@ -136,10 +139,10 @@ class _Epoll:
     def __init__(self, failing: Failing, real: Callable[[], select.epoll]) -> None:
         self._epoll = failing.instead("epoll_create", real)()
         self.poll = self._epoll.poll
-        self.unregister = self._epoll.unregister
         self.close = self._epoll.close
         self.register = failing.instead("epoll_ctl", self._epoll.register)
         self.modify = failing.instead("epoll_ctl", self._epoll.modify)
+        self.unregister = failing.instead("epoll_ctl", self._epoll.unregister)
 
 
 @contextmanager
