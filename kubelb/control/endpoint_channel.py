@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.parser import ParsingError
 from waitress.task import WSGITask
 from waitress.utilities import RequestHeaderFieldsTooLarge, build_http_date
 
@@ -24,7 +24,7 @@ from kubelb.config.http_variables import Given
 from kubelb.config.model.http import HttpServer
 from kubelb.config.variables import Client
 from kubelb.control.endpoint import Answer, Request
-from kubelb.control.timed_channel import Patience, TimedChannel
+from kubelb.control.timed_channel import Parser, Patience, TimedChannel
 
 REQUEST: Final = "kubelb.request"
 """In the environment of a request: the :class:`Request`."""
@@ -35,7 +35,7 @@ _numbers: Final = itertools.count(1)
 _OF_THE_BODY: Final = (b"content_length", b"transfer_encoding", b"expect")
 
 
-class _Parser(HTTPRequestParser):  # type: ignore[misc]
+class _Parser(Parser):
     """waitress judges the body, and finds where it ends; the head is read as nginx does."""
 
     head = Head(b"", 0)
@@ -171,7 +171,6 @@ class EndpointChannel(TimedChannel):
         super().__init__(*arguments, **options)
 
     def parser_class(self, settings: Any) -> _Parser:
-        """waitress makes one for each request."""
         parser = _Parser(settings)
         parser.is_pipelined = bool(self.requests)
         return parser

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 
 
 class Patience(NamedTuple):
@@ -30,6 +31,12 @@ PATIENCE: Final = Patience(header=5.0, body=10.0, send=10.0, keepalive=75.0)
 """The admin side's: those who use it are programs, and near."""
 
 
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """waitress reports the path of a request that it could not answer, also where none has been read."""
+
+    path = ""
+
+
 class TimedChannel(HTTPChannel):  # type: ignore[misc]
     patience = PATIENCE
 
@@ -38,6 +45,10 @@ class TimedChannel(HTTPChannel):  # type: ignore[misc]
         """Requests so far."""
         self.connected_at = self._begun = self._moved = time.monotonic()
         super().__init__(*arguments, **options)
+
+    def parser_class(self, settings: Any) -> Parser:
+        """waitress makes one for each request."""
+        return Parser(settings)
 
     def received(self, data: bytes) -> bool:
         before = self.request
