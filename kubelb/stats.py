@@ -14,7 +14,7 @@ import mmap
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from kubelb.reasons import ValueFault
@@ -303,18 +303,13 @@ class Table:
         first = slot * _WORDS + count
         return list(self._words[first : first + self.rows * _STRIDE : _STRIDE])
 
-    def held(self, since: Callable[[int], int]) -> set[int]:
-        """The slots in which somebody may still count for a server that has left it.
+    def is_held(self, slot: int, since: int) -> bool:
+        """Whether somebody may still count in the slot for a server that has left it.
 
         There are sessions, or a relay thread that accepts clients goes by a snapshot from before ``since``: the first
         version without that server.
         """
-        oldest = min((seen for seen in self.each(0, Count.SNAPSHOT) if seen), default=None)
-        return {
-            slot
-            for slot in range(1, SLOTS)
-            if self.total(slot, Count.ACTIVE) or (oldest is not None and oldest < since(slot))
-        }
+        return bool(self.total(slot, Count.ACTIVE)) or any(0 < seen < since for seen in self.each(0, Count.SNAPSHOT))
 
     def close(self) -> None:
         self._unmap()

@@ -112,7 +112,7 @@ class Keeper:
 
     def reload(self, wanted: Snapshot, settings: Mapping[str, configured.Pool]) -> None:
         """Go on with these members and settings. Raises :class:`~kubelb.discovery.members.TooManyServers`."""
-        snapshot = merge(self.snapshot, wanted, SLOTS - 1, self._held(), is_local)
+        snapshot = merge(self.snapshot, wanted, SLOTS - 1, self._is_held, is_local)
         self._settings |= settings
         self._go_on_with(snapshot)
 
@@ -121,7 +121,7 @@ class Keeper:
         before = self.snapshot
         self._tell_left_out(pool, name, left_out(before, pool, name, targets, is_local))
         try:
-            snapshot = found(before, pool, name, targets, SLOTS - 1, time.monotonic(), self._held(), is_local)
+            snapshot = found(before, pool, name, targets, SLOTS - 1, time.monotonic(), self._is_held, is_local)
         except TooManyServers:
             what = "too many servers, with those that have not left yet"
             count = sum(len(target.hosts) for target in targets)
@@ -140,9 +140,9 @@ class Keeper:
             for reason in reasons:
                 log.get().warning("server_left_out", pool=pool, server=name, reason=reason)
 
-    def _held(self) -> set[int]:
-        """The slots that are nobody's yet: a worker may count there that has not heard who has left."""
-        return self._table.held(lambda slot: self._left_in.get(slot, self._first_version))
+    def _is_held(self, slot: int) -> bool:
+        """Whether the slot is nobody's yet: a worker may count there that has not heard which server has left."""
+        return self._table.is_held(slot, self._left_in.get(slot, self._first_version))
 
     def _go_on_with(self, snapshot: Snapshot) -> None:
         for slot in snapshot.slots - self.snapshot.slots:

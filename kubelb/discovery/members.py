@@ -7,7 +7,7 @@ member any more stays in the snapshot, draining, until its last session has gone
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -17,6 +17,8 @@ from kubelb.discovery.loops import ways_between
 from kubelb.discovery.targets import Target, servers_of, targets_of
 from kubelb.snapshot import Pool, Server, Snapshot, SocketAddress
 
+IsHeld = Callable[[int], bool]
+"""Takes a slot."""
 _Identity = tuple[str, str, tuple[str, int]]
 _JUDGED = ("slot", "since", "reason", "proven", "drained", "cut_at", "ramp_from", "probe")
 """What a server is, apart from its settings."""
@@ -30,17 +32,18 @@ def merge(
     running: Snapshot,
     wanted: Snapshot,
     slots: int,
-    held: Collection[int] = (),
+    is_held: IsHeld = lambda slot: False,
     is_local: IsLocal = is_loopback,
 ) -> Snapshot:
-    """``wanted``, as just resolved, with what is known of the servers that run. Slots are 1 to ``slots`` in all, and
-    those that are ``held`` are for nobody: somebody may still count there for a server that has left.
+    """``wanted``, as just resolved, with what is known of the servers that run. Slots are 1 to ``slots`` in all.
+    One that ``is_held`` is for nobody: somebody may still count there for a server that has left. It is asked only
+    where a server is new.
 
     Of names that are looked up while the proxy runs those addresses stay that are known, unless one is a listener
     now that leads back to its pool; ``is_local`` says which are this machine's. Pools and servers that are gone are
     at the end of their list. Raises :class:`TooManyServers`.
     """
-    return _merged(running, _with_known(running, wanted, is_local), slots, held)
+    return _merged(running, _with_known(running, wanted, is_local), slots, is_held)
 
 
 def found(
@@ -50,7 +53,7 @@ def found(
     targets: Sequence[Target],
     slots: int,
     now: float,
-    held: Collection[int] = (),
+    is_held: IsHeld = lambda slot: False,
     is_local: IsLocal = is_loopback,
 ) -> Snapshot:
     """The servers of that name in the pool are those from ``now`` on that this leads to, without those that
@@ -63,7 +66,7 @@ def found(
     pools = tuple(_refilled(one, name, targets, now, ways) if one.name == pool else one for one in wanted.pools)
     if pools == wanted.pools:
         return running
-    return _merged(running, msgspec.structs.replace(wanted, pools=pools), slots, held)
+    return _merged(running, msgspec.structs.replace(wanted, pools=pools), slots, is_held)
 
 
 def left_out(
@@ -160,10 +163,11 @@ def _with_known(running: Snapshot, wanted: Snapshot, is_local: IsLocal) -> Snaps
     return msgspec.structs.replace(wanted, pools=tuple(pools.values()))
 
 
-def _merged(running: Snapshot, wanted: Snapshot, slots: int, held: Collection[int]) -> Snapshot:
+def _merged(running: Snapshot, wanted: Snapshot, slots: int, is_held: IsHeld) -> Snapshot:
     known = {_identity(pool, server): server for pool in running.pools for server in pool.servers}
     members = {_identity(pool, server) for pool in wanted.pools for server in pool.servers}
-    free = _free_slots({*held, *(server.slot for server in known.values())}, slots)
+    taken = {server.slot for server in known.values()}
+    free = (slot for slot in range(1, slots + 1) if slot not in taken and not is_held(slot))
     leaving = {pool.name: _leaving(pool, members) for pool in running.pools}
     pools = []
     for pool in wanted.pools:
@@ -191,10 +195,6 @@ def sweep(snapshot: Snapshot, sessions: Callable[[int], int]) -> Snapshot:
 
 def _identity(pool: Pool, server: Server) -> _Identity:
     return pool.name, server.name, server.address
-
-
-def _free_slots(taken: Collection[int], slots: int) -> Iterator[int]:
-    return (slot for slot in range(1, slots + 1) if slot not in taken)
 
 
 def _leaving(pool: Pool, members: set[_Identity]) -> tuple[Server, ...]:

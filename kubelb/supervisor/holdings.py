@@ -70,10 +70,13 @@ def from_predecessor(config: Config, snapshot: Snapshot, predecessor: Predecesso
     if table is None:
         reason = "the kubelb before counts in another way, or does not seal what it counts in"
         log.get().warning("counters_begin_anew", reason=reason)
+    legacy = inheritance.legacy.snapshot
+
+    def is_held(slot: int) -> bool:
+        return table is not None and table.is_held(slot, legacy.version)
+
     try:
-        legacy = inheritance.legacy.snapshot
-        held = () if table is None else table.held(lambda slot: legacy.version)
-        snapshot = merge(legacy, snapshot, SLOTS - 1, held, is_local)
+        snapshot = merge(legacy, snapshot, SLOTS - 1, is_held, is_local)
     except TooManyServers:
         raise ConfigFault(
             Fault(what="too many servers, with those that have not left yet", instead="try again later")

@@ -106,6 +106,23 @@ def test_a_pool_goes_with_its_last_session() -> None:
     assert members(merge(gone, a_snapshot({"p": ["a:1", "d:1"]}), SLOTS))["p", "d:1"].slot == 2
 
 
+def test_a_slot_that_is_held_is_for_nobody_and_none_is_asked_for_where_no_server_is_new() -> None:
+    asked: list[int] = []
+
+    def is_held(slot: int) -> bool:
+        asked.append(slot)
+        return slot == 2
+
+    running = a_snapshot({"p": ["a:1"]})
+    merge(running, a_snapshot({"p": ["a:1"]}), SLOTS, is_held)
+    assert found(running, "p", "a:1", (), SLOTS, 0, is_held) is running
+    assert not asked
+    assert members(merge(running, a_snapshot({"p": ["a:1", "b:1"]}), SLOTS, is_held))["p", "b:1"].slot == 3
+    assert asked == [2, 3]
+    with pytest.raises(TooManyServers):
+        merge(running, a_snapshot({"p": ["a:1", "b:1"]}), 2, is_held)
+
+
 def test_too_many() -> None:
     with pytest.raises(TooManyServers):
         merge(a_snapshot({"p": ["a:1", "b:1"]}), a_snapshot({"p": ["c:1", "d:1"]}), 3)
