@@ -14,9 +14,8 @@ import pytest
 
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
-from kubelb.config.model.pools import Health, Rebalance, Server
-from kubelb.config.values import Address, Duration
-from kubelb.control.commands import Undrain
+from kubelb.config.model.pools import Server
+from kubelb.config.values import Address
 from kubelb.wire.message_sets import ToControl, ToWorker
 from kubelb.wire.messages import (
     AskSessions,
@@ -40,13 +39,9 @@ from kubelb.wire.messages import (
 from tests.support.eventually import eventually
 from tests.support.identity import ask, keep, leave, name_of
 from tests.support.last_words import Rig, a_rig, fails
-from tests.support.program import OURS
 from tests.support.proxy import echoes, gone, lives, refuses, sessions_by_thread
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
-
-PROBED = Health(probe="tcp", interval=Duration(0.05), slow_start=Duration(0))
-AT_ONCE = Rebalance(every=Duration(0.05), quiet=Duration(0))
 
 
 def reopen(rig: Rig) -> None:
@@ -68,29 +63,22 @@ def sessions_are_asked_for(rig: Rig) -> None:
 
 
 def an_address_is_bound(rig: Rig) -> None:
-    rig.write(*rig.members(), more=True)
-    fails(rig.reload)
-    eventually(rig.proxy.answer, "another control answers")
-    eventually(lambda: refuses(rig.more), "it is not listened there any more")
+    rig.lose_an_address()
 
 
 def a_file_is_refused(rig: Rig) -> None:
     """Whoever is asked dies before it answers."""
-    rig.write(*rig.members(), *rig.members(), more=True)
-    fails(rig.reload)
-    eventually(rig.proxy.answer, "another control answers")
-    assert refuses(rig.more)
-    rig.write(*rig.members())
+    rig.lose_a_refusal()
 
 
 def an_upgrade(rig: Rig) -> None:
     """Who asked for it may not be told how it went."""
-    rig.program.write_text(OURS)
-    old = rig.proxy.supervisor
-    with suppress(AdminFault):
-        rig.proxy.upgrade()
-    eventually(lambda: gone(old), "another supervisor is in its place")
-    assert rig.proxy.pid != old.pid
+
+    def upgrade() -> None:
+        with suppress(AdminFault):
+            rig.proxy.upgrade()
+
+    rig.be_succeeded(upgrade)
 
 
 def a_reload_by_signal(rig: Rig) -> None:
@@ -136,14 +124,9 @@ def a_server_is_drained(rig: Rig) -> None:
 
 def sessions_go_back(rig: Rig) -> None:
     """To a better server, as soon as it may be used."""
-    first, second = rig.members()
-    better = msgspec.structs.replace(first, tier=0), msgspec.structs.replace(second, tier=1)
-    rig.write(*better, health=PROBED, rebalance=AT_ONCE)
-    rig.reload()
-    eventually(lambda: {server.state for server in rig.proxy.servers()} == {"up"}, "both are up")
-    rig.drain(rig.servers[0])
+    rig.drain_the_better()
     with keep(rig.proxy.address)[0] as client:
-        adminclient.command(rig.proxy.runtime_dir, Undrain(name_of(rig.servers[0])))
+        rig.undrain(rig.servers[0])
         with suppress(ConnectionResetError):  # It may have been the dead one's.
             assert client.recv(1) == b""
 

@@ -12,9 +12,8 @@ import pytest
 
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
-from kubelb.config.model.pools import Health, Rebalance, Server
+from kubelb.config.model.pools import Server
 from kubelb.config.values import Address, Duration
-from kubelb.control.commands import Undrain
 from kubelb.wire.message_sets import FromControl, FromWorker
 from kubelb.wire.messages import (
     AskSessions,
@@ -34,14 +33,11 @@ from kubelb.wire.messages import (
 )
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, ask, keep, leave, name_of
-from tests.support.last_words import Rig, a_rig, fails
-from tests.support.program import OURS
+from tests.support.last_words import PROBED, Rig, a_rig, fails
 from tests.support.proxy import echoes, gone, lives, refuses, sessions_by_thread, suspended
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
-PROBED = Health(probe="tcp", interval=Duration(0.05), slow_start=Duration(0))
-AT_ONCE = Rebalance(every=Duration(0.05), quiet=Duration(0))
 AN_HOUR = Duration(3600)
 
 
@@ -55,66 +51,47 @@ def said_ready(rig: Rig) -> None:
 
 
 def said_pools(rig: Rig) -> None:
-    fails(lambda: rig.drain(rig.servers[0]))
-    eventually(rig.proxy.answer, "another control answers")
+    rig.lose_control(lambda: rig.drain(rig.servers[0]))
     assert [server.drained for server in rig.proxy.servers()] == [True, False]
     assert rig.reached() == {name_of(rig.servers[1])}
 
 
 def said_release(rig: Rig) -> None:
     """Those that were to go back to a better server do so in the end."""
-    first, second = rig.members()
-    better = msgspec.structs.replace(first, tier=0), msgspec.structs.replace(second, tier=1)
-    rig.write(*better, health=PROBED, rebalance=AT_ONCE)
-    rig.reload()
-    eventually(lambda: {server.state for server in rig.proxy.servers()} == {"up"}, "both are up")
-    rig.drain(rig.servers[0])
+    rig.drain_the_better()
     with ExitStack() as stack:
         clients = [stack.enter_context(keep(rig.proxy.address)[0]) for _ in range(4)]
         with suppress(AdminFault):  # It may have no time to answer.
-            adminclient.command(rig.proxy.runtime_dir, Undrain(name_of(rig.servers[0])))
+            rig.undrain(rig.servers[0])
         assert [client.recv(1) for client in clients] == [b""] * 4
 
 
 def said_ask_sessions(rig: Rig) -> None:
-    fails(lambda: adminclient.sessions(rig.proxy.runtime_dir))
-    eventually(rig.proxy.answer, "another control answers")
+    rig.lose_control(lambda: adminclient.sessions(rig.proxy.runtime_dir))
     eventually(lambda: len(adminclient.sessions(rig.proxy.runtime_dir).sessions) == 1, "the session is told of")
 
 
 def said_reloading(rig: Rig) -> None:
     """It has not begun."""
     rig.write(rig.members()[0])
-    fails(rig.reload)
-    eventually(rig.proxy.answer, "another control answers")
+    rig.lose_control(rig.reload)
     assert len(rig.proxy.servers()) == 2
 
 
 def said_read_anew(rig: Rig) -> None:
     """Whoever connected there would be held for ever."""
-    rig.write(*rig.members(), more=True)
-    fails(rig.reload)
-    eventually(rig.proxy.answer, "another control answers")
-    eventually(lambda: refuses(rig.more), "it is not listened there any more")
+    rig.lose_an_address()
     rig.reload()
     assert ask(rig.more)
 
 
 def said_give_up(rig: Rig) -> None:
     """Something is wrong with the file."""
-    rig.write(*rig.members(), *rig.members(), more=True)
-    fails(rig.reload)
-    eventually(rig.proxy.answer, "another control answers")
-    assert refuses(rig.more)
-    rig.write(*rig.members())
+    rig.lose_a_refusal()
 
 
 def said_upgrade(rig: Rig) -> None:
-    rig.program.write_text(OURS)
-    old = rig.proxy.supervisor
-    fails(rig.proxy.upgrade)
-    eventually(lambda: gone(old), "another supervisor is in its place")
-    assert rig.proxy.pid != old.pid
+    rig.be_succeeded(lambda: fails(rig.proxy.upgrade))
 
 
 OF_CONTROL: dict[type[msgspec.Struct], Callable[[Rig], None]] = {
@@ -171,11 +148,10 @@ def test_a_reload_is_gone_by_as_a_whole_or_not_at_all(tmp_path: Path, count: int
     with a_rig(tmp_path, "TO_CONTROL", *OF_CONTROL, count=count) as rig, keep(rig.proxy.address)[0] as client:
         rig.write(*rig.members(), health=PROBED, name="other", more=True)
         rig.trap.arm()
-        fails(rig.reload)
-        eventually(rig.proxy.answer, "another control answers")
+        rig.lose_control(rig.reload)
         pool = rig.proxy.status().pools[0]
         if pool.name == "other":
-            eventually(lambda: {server.state for server in rig.proxy.servers()} == {"up"}, "it probes as configured")
+            rig.wait_all_up()
             assert ask(rig.more)
         else:
             assert [(server.state, server.probe) for server in pool.servers] == [("unknown", None)] * 2
@@ -226,7 +202,7 @@ def worker_said_sighting(rig: Rig) -> None:
             health=msgspec.structs.replace(PROBED, interval=AN_HOUR),
         )
         rig.reload()
-        eventually(lambda: {server.state for server in rig.proxy.servers()} == {"up"}, "both are up")
+        rig.wait_all_up()
     with suppress(ConnectionError):
         ask(rig.proxy.address)
     eventually(lambda: rig.proxy.servers()[0].state in ("suspect", "down"), "it has been looked at")

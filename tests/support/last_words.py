@@ -13,16 +13,19 @@ import pytest
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
 from kubelb.config.model.config import Config
-from kubelb.config.model.pools import PASSIVE, Pool, Server
+from kubelb.config.model.pools import PASSIVE, Health, Pool, Rebalance, Server
 from kubelb.config.toml.reader import read_toml
 from kubelb.config.toml.writer import write_toml
-from kubelb.config.values import Address
-from kubelb.control.commands import Drain
+from kubelb.config.values import Address, Duration
+from kubelb.control.commands import Drain, Undrain
 from kubelb.snapshot import SocketAddress
+from tests.support.eventually import eventually
 from tests.support.identity import ask, name_of
 from tests.support.program import OURS, a_program
-from tests.support.proxy import EchoServers, Proxy, reserved
+from tests.support.proxy import EchoServers, Proxy, gone, refuses, reserved
 
+PROBED = Health(probe="tcp", interval=Duration(0.05), slow_start=Duration(0))
+_AT_ONCE = Rebalance(every=Duration(0.05), quiet=Duration(0))
 _CODE = """\
 import os, signal
 from kubelb.wire import message_sets
@@ -135,6 +138,48 @@ class Rig:
 
     def drain(self, server: SocketAddress) -> None:
         adminclient.command(self.proxy.runtime_dir, Drain(name_of(server)))
+
+    def undrain(self, server: SocketAddress) -> None:
+        adminclient.command(self.proxy.runtime_dir, Undrain(name_of(server)))
+
+    def wait_all_up(self) -> None:
+        eventually(lambda: {server.state for server in self.proxy.servers()} == {"up"}, "all are up")
+
+    def drain_the_better(self) -> None:
+        """From now on the first server is better than the second, and drained: sessions go back to it once it is
+        not drained any more."""
+        first, second = self.members()
+        better = msgspec.structs.replace(first, tier=0), msgspec.structs.replace(second, tier=1)
+        self.write(*better, health=PROBED, rebalance=_AT_ONCE)
+        self.reload()
+        self.wait_all_up()
+        self.drain(self.servers[0])
+
+    def lose_control(self, deed: Callable[[], object]) -> None:
+        """Control dies of the deed before it answers, and another one is in its place."""
+        fails(deed)
+        eventually(self.proxy.answer, "another control answers")
+
+    def lose_an_address(self) -> None:
+        """Control dies while it is about to listen at one address more, where nobody listens then."""
+        self.write(*self.members(), more=True)
+        self.lose_control(self.reload)
+        eventually(lambda: refuses(self.more), "it is not listened there any more")
+
+    def lose_a_refusal(self) -> None:
+        """Control dies while it is about to tell what is wrong with a file."""
+        self.write(*self.members(), *self.members(), more=True)
+        self.lose_control(self.reload)
+        assert refuses(self.more)
+        self.write(*self.members())
+
+    def be_succeeded(self, upgrade: Callable[[], object]) -> None:
+        """Another supervisor takes its place."""
+        self.program.write_text(OURS)
+        old = self.proxy.supervisor
+        upgrade()
+        eventually(lambda: gone(old), "another supervisor is in its place")
+        assert self.proxy.pid != old.pid
 
     def all_answer(self) -> bool:
         """Whether all workers tell which sessions they have; one that has just begun may not be that far."""
