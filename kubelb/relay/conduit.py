@@ -12,6 +12,8 @@ class Conduit(Protocol):
     """Bytes that one step moves at most."""
     held: int
     """Bytes read and not yet written."""
+    foreign: bool
+    """Whether another process may have it, too, and write into it: no second session may use it."""
 
     def step(self, src: int, dst: int) -> int:
         """Move what ``src`` has to ``dst``: bytes read, 0 at the end of file. Only while nothing is held.

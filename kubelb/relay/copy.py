@@ -9,6 +9,7 @@ class CopyBuffer:
     """A :class:`~kubelb.relay.conduit.Conduit`. Owns no descriptor."""
 
     __slots__ = ("_buffer", "_first", "held", "size")
+    foreign = False
 
     def __init__(self, size: int, data: bytes = b"") -> None:
         """``size`` bytes of room; ``data`` is held from the start."""

@@ -19,8 +19,8 @@ from socket import SocketType
 from typing import Final
 
 from kubelb import log
-from kubelb.own_limits import EXHAUSTED
-from kubelb.reasons import reason_of
+from kubelb.own_limits import EXHAUSTED, own_reason
+from kubelb.reasons import number_of
 from kubelb.relay import flow as states
 from kubelb.relay.copy import CopyBuffer
 from kubelb.relay.flow import Event, State
@@ -161,7 +161,7 @@ class Mover:
         if isinstance(error, MemoryError):
             self._tell_broken_off("out of memory")
         elif isinstance(error, OSError) and error.errno in EXHAUSTED:
-            self._tell_broken_off(reason_of(error))
+            self._tell_broken_off(own_reason(number_of(error)))
         else:
             log.limited().exception("internal_error")
         self._empty()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from kubelb.own_limits import EXHAUSTED
 from kubelb.relay.conduit import Conduit
 from kubelb.relay.copy import CopyBuffer
-from kubelb.relay.splice import REFUSALS, SplicePipe
+from kubelb.relay.splice import REFUSALS, ForeignPipe, SplicePipe
 
 _SPARE = 4
 
@@ -22,7 +22,7 @@ def borrowed(fds: list[int], held: int) -> Conduit:
     The descriptors are this function's from now on.
     """
     if len(fds) == 2:
-        return SplicePipe.of(fds[0], fds[1], held)
+        return ForeignPipe(fds[0], fds[1], held)
     with os.fdopen(fds[0], "rb", buffering=0) as file:
         return CopyBuffer(held, os.pread(file.fileno(), held, 0))
 
@@ -68,9 +68,9 @@ class Pool:
         return conduit.size >= self._sizing.step and isinstance(conduit, SplicePipe) is self.zero_copy
 
     def give(self, conduit: Conduit) -> None:
-        """Take back an emptied conduit. It is thrown away where bytes are in it, or where it is for other steps:
-        limits may have made it small that are not reached any more."""
-        fits = not conduit.held and conduit.size == self._sizing.step
+        """Take back an emptied conduit. It is thrown away where bytes are in it or may come into it, or where it is
+        for other steps: limits may have made it small that are not reached any more."""
+        fits = not conduit.held and not conduit.foreign and conduit.size == self._sizing.step
         if fits and len(self._spare) < _SPARE and self.is_full_sized(conduit):
             self._spare.append(conduit)
         else:

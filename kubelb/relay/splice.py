@@ -24,6 +24,7 @@ class SplicePipe:
     """A :class:`~kubelb.relay.conduit.Conduit`. Owns both ends of its pipe."""
 
     __slots__ = ("_read", "_write", "held", "size")
+    foreign = False
 
     def __init__(self, room: int, size: int) -> None:
         """A pipe of ``room`` bytes, or what limits and memory allow (fs.pipe-max-size, fs.pipe-user-pages-soft)."""
@@ -34,18 +35,6 @@ class SplicePipe:
         except OSError:
             self.close()
             raise
-
-    @classmethod
-    def of(cls, read: int, write: int, held: int) -> SplicePipe:
-        """The pipe of another process, which holds bytes; its ends are this object's from now on."""
-        pipe = cls.__new__(cls)
-        pipe._read, pipe._write, pipe.held = read, write, held
-        try:
-            pipe.size = fcntl.fcntl(write, fcntl.F_GETPIPE_SZ)
-        except OSError:
-            pipe.close()
-            raise
-        return pipe
 
     def step(self, src: int, dst: int) -> int:
         count = splice(src, self._write, self.size, None, None, _FLAGS)
@@ -92,6 +81,22 @@ class SplicePipe:
         for fd in (self._read, self._write):
             with suppress(OSError):  # It is closed all the same: close(2).
                 os.close(fd)
+
+
+class ForeignPipe(SplicePipe):
+    """The pipe of another process, which holds bytes."""
+
+    __slots__ = ()
+    foreign = True
+
+    def __init__(self, read: int, write: int, held: int) -> None:
+        """Its ends are this object's from now on."""
+        self._read, self._write, self.held = read, write, held
+        try:
+            self.size = fcntl.fcntl(write, fcntl.F_GETPIPE_SZ)
+        except OSError:
+            self.close()
+            raise
 
 
 def _widen(pipe: int, room: int) -> int:

@@ -99,6 +99,10 @@ class Books:
         for kind in _counted_as(session):
             self._crowds.add(kind)
 
+    def refused(self, slot: int) -> None:
+        """One of that server has come from elsewhere that cannot be gone on with."""
+        self._row.add(slot, Count.INTERNAL)
+
     def moved(self, session: Session) -> None:
         self._row.moved(session.slot, *session.uncounted())
 

@@ -9,23 +9,22 @@ relay threads; each end of a channel is its relay thread's.
 
 from __future__ import annotations
 
+import errno
 import select
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from itertools import cycle
-from socket import SocketType
 
 from kubelb import log
-from kubelb.reasons import reason_of
-from kubelb.relay.flow import State
-from kubelb.relay.pipes import borrowed
+from kubelb.own_limits import own_reason
+from kubelb.reasons import number_of
 from kubelb.relay.session import Flow, LimitedFlow, Session, close
 from kubelb.relay.thread import RelayThread
 from kubelb.wire.channel import Channel, close_all
 from kubelb.wire.message_sets import FromGiver, FromTaker
 from kubelb.wire.messages import FlowHanded, Handed, Taken
 from kubelb.worker.books import Books, Visit
+from kubelb.worker.handed import WrongSession, descriptors_of, session_of
 
 _UNDER_WAY = 16
 """Sessions given to one taker and not yet acknowledged: each of them stands still for that moment."""
@@ -49,8 +48,7 @@ class Giver:
         """
         takers = [taker for taker in map(_Taker, channels) if self._listens(taker)]
         if not takers:
-            reason = "out of file descriptors; raise max_open_files"
-            log.get().warning("sessions_not_handed_over", reason=reason, count=self._books.clients)
+            log.get().warning("sessions_not_handed_over", reason=own_reason(errno.EMFILE), count=self._books.clients)
             return
         before, self._takers = self._takers, takers
         self._turns = cycle(self._takers)
@@ -240,13 +238,19 @@ class Taking:
             self._take(message, fds)
 
     def _take(self, message: Handed, fds: list[int]) -> None:
-        if len(fds) < _descriptors(message):
+        if len(fds) < descriptors_of(message):
             close_all(fds)
-            log.limited().warning("session_not_taken", reason="out of file descriptors; raise max_open_files")
+            log.limited().warning("session_not_taken", reason=own_reason(errno.EMFILE))
             self._acknowledge(message.number, taken=False)
             return
         try:
-            session = _session(message, fds)
+            session = session_of(message, fds)
+        except WrongSession as fault:
+            # The giver is to let go of it, too: nobody can say whose bytes these are.
+            log.limited().error("session_broken_off", reason=f"it was handed over wrongly: {fault}")
+            self._books.refused(message.slot)
+            self._acknowledge(message.number, taken=True)
+            return
         except (OSError, MemoryError) as error:
             log.limited().warning("session_not_taken", reason=_reason(error))
             self._acknowledge(message.number, taken=False)
@@ -277,59 +281,4 @@ class Taking:
 
 
 def _reason(error: OSError | MemoryError) -> str:
-    return reason_of(error) if isinstance(error, OSError) else "out of memory"
-
-
-def _descriptors(message: Handed) -> int:
-    """How many belong to it."""
-    return 2 + sum((2 if flow.in_pipe else 1) for flow in (message.up, message.down) if flow.held)
-
-
-def _session(message: Handed, fds: list[int]) -> Session:
-    """The descriptors are its own from now on, and none is left open where it raises anything."""
-    rest = deque(fds)
-    with ExitStack() as undo:
-        undo.callback(close_all, rest)
-        client, server = (_socket(rest, undo) for _ in range(2))
-        session = _unmoved(message, client, server)
-        for flow, handed in ((session.up, message.up), (session.down, message.down)):
-            _continue(flow, handed)
-            if handed.held:
-                flow.held = borrowed([rest.popleft() for _ in range(2 if handed.in_pipe else 1)], handed.held)
-                undo.callback(flow.held.close)
-        undo.pop_all()
-    session.counted = (session.up.moved, session.down.moved)
-    return session
-
-
-def _socket(rest: deque[int], undo: ExitStack) -> SocketType:
-    """That of the first descriptor, which is taken out."""
-    sock = SocketType(fileno=rest[0])
-    rest.popleft()
-    undo.callback(close, sock)
-    return sock
-
-
-def _unmoved(message: Handed, client: SocketType, server: SocketType) -> Session:
-    visit = Visit(
-        message.client, message.listener, message.server, message.opened_at, message.opening, message.counted_as
-    )
-    rates, listener = (message.up.rate, message.down.rate), message.listener
-    return Session(
-        client,
-        server,
-        message.slot,
-        0.0,
-        message.idle_timeout,
-        visit,
-        rates=rates,
-        half_close=listener.half_close,
-        half_close_timeout=listener.half_close_timeout,
-    )
-
-
-def _continue(flow: Flow, handed: FlowHanded) -> None:
-    flow.state, flow.moved, flow.moved_at = State(handed.state), handed.moved, handed.moved_at
-    flow.first_at = handed.first_at
-    if isinstance(flow, LimitedFlow):
-        flow.due = handed.due
+    return own_reason(number_of(error)) if isinstance(error, OSError) else "out of memory"

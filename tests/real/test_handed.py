@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +26,8 @@ from kubelb.wire.channel import Channel, close_all
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER
 from kubelb.wire.messages import FlowHanded, Handed
 from kubelb.worker.books import Visit
-from kubelb.worker.handover import _let_go, _record, _session
+from kubelb.worker.handed import WrongSession, session_of
+from kubelb.worker.handover import _let_go, _record
 from tests.support.leaks import Holdings
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -74,8 +78,6 @@ HELD: Final[dict[str, Callable[[bytes], Conduit | None]]] = {
 }
 NEEDED: Final = 6
 """Descriptors of a session that holds back bytes in both directions, in pipes."""
-READING: Final = (2, 4)
-"""The places of those pipes' ends among them that are read."""
 GONE: Final = b"the destination has taken these"
 flows = st.fixed_dictionaries(
     {
@@ -160,7 +162,7 @@ def received(session: Session, number: int) -> tuple[Handed, list[int]]:
 def handed_over(session: Session, number: int) -> tuple[Handed, Session]:
     """The record as it arrives, and what a taker makes of it and of the descriptors that come along."""
     message, came = received(session, number)
-    return message, _session(message, came)
+    return message, session_of(message, came)
 
 
 def kept(session: Session) -> dict[str, Any]:
@@ -239,23 +241,142 @@ def held(kind: str) -> dict[str, Any]:
     return {**fields, "first_at": 1.0, "rate": 0, "due": 0.0}
 
 
-@pytest.mark.parametrize("position", range(NEEDED))
-def test_descriptors_that_are_none_of_a_session_leave_none_open(position: int) -> None:
-    """There is no session of them; those that are left, and what has been made of others, are closed."""
+def a_visit() -> Visit:
     server = Server(slot=1, name="a", address=("127.0.0.1", 1))
-    visit = Visit(("127.0.0.1", 2), Listener(address="x", pool="p", connect_timeout=1.0), server, 1.0)
-    with a_session(visit, 1, None, up=held("pipe"), down=held("pipe")) as session:
+    return Visit(("127.0.0.1", 2), Listener(address="x", pool="p", connect_timeout=1.0), server, 1.0)
+
+
+def replaced(fds: list[int], position: int, wrong: int) -> None:
+    os.close(fds[position])
+    fds[position] = wrong
+
+
+def a_socket(kind: int, listens: bool = False) -> int:
+    sock = socket.socket(socket.AF_INET, kind)
+    if listens:
+        sock.listen()
+    return sock.detach()
+
+
+def an_end(which: int) -> int:
+    """Of a pipe with the bytes that are to be there."""
+    ends = os.pipe2(os.O_NONBLOCK)
+    os.write(ends[1], b"held back")
+    os.close(ends[1 - which])
+    return ends[which]
+
+
+KINDS: Final[dict[str, Callable[[], int]]] = {
+    "device": lambda: os.open(os.devnull, os.O_RDWR),
+    "directory": lambda: os.open("/", os.O_RDONLY),
+    "path": lambda: os.open("/", os.O_PATH),
+    "event": lambda: os.eventfd(0),
+    "datagrams": lambda: a_socket(socket.SOCK_DGRAM),
+    "listener": lambda: a_socket(socket.SOCK_STREAM, listens=True),
+    "another pipe read": lambda: an_end(0),
+    "another pipe written": lambda: an_end(1),
+    "memory": lambda: os.memfd_create("wrong"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("position", range(NEEDED))
+def test_descriptors_that_are_none_of_a_session_leave_none_open(position: int, kind: str) -> None:
+    """There is no session of them; all are closed, and what is left of it ends by a reset."""
+    with a_session(a_visit(), 1, None, up=held("pipe"), down=held("pipe")) as session:
         before = Holdings.now().fds
         message, came = received(session, 1)
         assert len(came) == NEEDED
-        os.close(came[position])
-        came[position] = os.open(os.devnull, os.O_RDWR)
-        try:
-            _let_go(_session(message, came))
-        except OSError:
-            refused = True
-        else:
-            refused = False
-        assert refused or position in READING, "the ends that are read are not looked at"
+        replaced(came, position, KINDS[kind]())
+        with pytest.raises(WrongSession):
+            session_of(message, came)
         assert Holdings.now().fds == before
+        for place, sock in enumerate((session.client, session.server)):
+            if place != position:
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == struct.pack("ii", 1, 0)
+        _let_go(session)
+
+
+def a_byte_more(fds: list[int]) -> None:
+    os.write(fds[3], b"x")
+
+
+def a_byte_less(fds: list[int]) -> None:
+    os.read(fds[2], 1)
+
+
+def the_other_ones_pipe(fds: list[int]) -> None:
+    fds[2:6] = fds[4], fds[3], fds[2], fds[5]
+
+
+def ends_swapped(fds: list[int]) -> None:
+    fds[2:4] = fds[3], fds[2]
+
+
+def one_too_many(fds: list[int]) -> None:
+    fds.append(os.eventfd(0))
+
+
+@pytest.mark.parametrize("spoil", [a_byte_more, a_byte_less, the_other_ones_pipe, ends_swapped, one_too_many])
+def test_pipes_that_do_not_hold_what_is_said(spoil: Callable[[list[int]], None]) -> None:
+    with a_session(a_visit(), 1, None, up=held("pipe"), down=held("pipe")) as session:
+        before = Holdings.now().fds
+        message, came = received(session, 1)
+        spoil(came)
+        with pytest.raises(WrongSession):
+            session_of(message, came)
+        assert Holdings.now().fds == before
+        _let_go(session)
+
+
+@pytest.mark.parametrize("size", [0, 8, 10])
+def test_a_file_that_does_not_hold_what_is_said(tmp_path: Path, size: int) -> None:
+    with a_session(a_visit(), 1, None, up=held("buffer"), down=held("nothing")) as session:
+        before = Holdings.now().fds
+        message, came = received(session, 1)
+        os.ftruncate(came[2], size)
+        with pytest.raises(WrongSession):
+            session_of(message, came)
+        message, came = received(session, 1)
+        (tmp_path / "file").write_bytes(b"held back")
+        replaced(came, 2, os.open(tmp_path / "file", os.O_RDONLY))
+        with pytest.raises(WrongSession):
+            session_of(message, came)
+        assert Holdings.now().fds == before
+        _let_go(session)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "right"),
+    [
+        ("pipe", State.BLOCKED, True),
+        ("pipe", State.OPEN, False),
+        ("pipe", State.SHUT, False),
+        ("nothing", State.OPEN, True),
+        ("nothing", State.BLOCKED, False),
+        ("nothing", State.RESTING, False),
+    ],
+)
+def test_states_that_no_session_is_in(kind: str, state: State, right: bool) -> None:
+    with a_session(a_visit(), 1, None, up=held(kind), down=held("nothing")) as session:
+        message, came = received(session, 1)
+        message = msgspec.structs.replace(message, up=msgspec.structs.replace(message.up, state=int(state)))
+        if right:
+            _let_go(session_of(message, came))
+        else:
+            with pytest.raises(WrongSession):
+                session_of(message, came)
+        _let_go(session)
+
+
+def test_connections_that_block_do_not_any_more() -> None:
+    with a_session(a_visit(), 1, None, up=held("pipe"), down=held("nothing")) as session:
+        message, came = received(session, 1)
+        for fd in came:
+            os.set_blocking(fd, True)
+        after = session_of(message, came)
+        assert isinstance(after.up.held, SplicePipe)
+        ends = (after.client.fileno(), after.server.fileno(), after.up.held._read, after.up.held._write)
+        assert not any(map(os.get_blocking, ends))
+        _let_go(after)
         _let_go(session)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from kubelb.relay.session import Flow, Session
 from kubelb.snapshot import SocketAddress
 from kubelb.stats import Count
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER, FROM_WORKER, TO_WORKER
-from kubelb.wire.messages import Ready, Stop, Taken
+from kubelb.wire.messages import FlowHanded, Handed, Ready, Stop, Taken
 from kubelb.worker.handover import _UNDER_WAY
 from tests.real.relay.rig import SMALL, digest, fill, read_to_the_end
 from tests.support.descriptors import descriptors_left
@@ -310,3 +313,45 @@ def test_a_giver_that_has_too_few_descriptors_left_keeps_what_it_has(deaf: socke
         blocked.assert_whole()
         giver.run(lambda: giver.lane.thread.unwatch(ours.fileno()))
         ours.close()
+
+
+def test_a_session_that_is_handed_over_wrongly_ends_and_no_other(servers: list[SocketAddress]) -> None:
+    """Its giver may be in a stranger's hands."""
+    with a_giver_and_a_taker(servers, 1) as (giver, taker, _), ExitStack() as stack:
+        ours, theirs = Channel.pair(FROM_TAKER, FROM_GIVER)
+        taker.run(lambda: taker.lane.receive(theirs))
+        client, far = connected(stack)
+        record = Handed(
+            number=7,
+            slot=1,
+            up=FlowHanded(0, 0, 0.0, 0, False),
+            down=FlowHanded(0, 0, 0.0, 0, False),
+            idle_timeout=None,
+            client=("127.0.0.1", 1),
+            listener=taker.lane._snapshot.listeners[0],
+            server=taker.lane._snapshot.pools[0].servers[0],
+            opened_at=0.0,
+        )
+        with Path(os.devnull).open("rb") as wrong, capture_logs() as said:
+            assert ours.offer(record, [client.fileno(), wrong.fileno()])
+            client.close()
+            with pytest.raises(ConnectionResetError):
+                far.recv(1)
+            ours.settimeout(DEADLINE)
+            assert ours.receive() == Taken(7, taken=True)
+        assert [(one["event"], one["reason"]) for one in said] == [
+            ("session_broken_off", "it was handed over wrongly: a descriptor is of another kind")
+        ]
+        assert taker.count(Count.INTERNAL)[0] == 1
+        assert (taker.clients, taker.count(Count.ACTIVE)[0]) == (0, 0)
+        giver.run(lambda: giver.lane.hand_over([ours]))
+        eventually(lambda: (giver.clients, taker.clients) == (0, 1), "the next one is taken")
+        giver.run(lambda: giver.lane.thread.unwatch(ours.fileno()))
+        ours.close()
+
+
+def connected(stack: ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Both ends of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        far = stack.enter_context(socket.create_connection(listener.getsockname(), timeout=DEADLINE))
+        return stack.enter_context(listener.accept()[0]), far

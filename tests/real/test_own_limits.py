@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from kubelb.config.model.listeners import Limit
 from kubelb.relay.pipes import SHARED
@@ -281,6 +282,20 @@ def test_every_call_of_a_hand_over_may_fail(server: Server, block: int) -> None:
             return calls
 
     play_all(block, play)
+
+
+def test_what_a_session_was_broken_off_by_is_told_with_what_to_do(server: Server) -> None:
+    watches = ERRNOS["epoll_ctl"].index(errno.ENOSPC)
+    with (
+        a_failing_lane(a_snapshot([server.address], connect_timeout=10.0)) as (lane, failing),
+        capture_logs() as said,
+    ):
+        for number in range(1, 10):
+            failing.arm(number, watches, only="epoll_ctl")
+            guest = Guest(lane, b"a", b"e")
+            guest.finish()
+    reasons = {one["reason"] for one in said if one["event"] == "session_broken_off"}
+    assert reasons == {"the user is out of epoll watches; raise fs.epoll.max_user_watches"}
 
 
 def test_a_pipe_that_a_limit_has_made_small_is_replaced_once_there_is_room(server: Server) -> None:

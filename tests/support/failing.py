@@ -20,7 +20,7 @@ from typing import Any, Final
 import pytest
 
 from kubelb.relay import splice
-from kubelb.worker import handover, sockets
+from kubelb.worker import handed, sockets
 
 _MEMORY: Final = (errno.ENOMEM,)
 _BUFFERS: Final = (errno.ENOBUFS, errno.ENOMEM)
@@ -159,7 +159,7 @@ def failing_calls() -> Iterator[Failing]:
         for name, call in (("_accept", "accept"), ("sendmsg", "sendmsg"), ("sendall", "sendall")):
             patch.setattr(socket.socket, name, failing.instead(call, getattr(socket.socket, name)), raising=False)
         patch.setattr(sockets, "SocketType", failing.socket_type())
-        patch.setattr(handover, "SocketType", failing.socket_type())
+        patch.setattr(handed, "SocketType", failing.socket_type())
         patch.setattr(threading.Thread, "start", _starting(failing, threading.Thread.start))
         yield failing
 

@@ -12,7 +12,7 @@ import pytest
 
 from kubelb.relay.conduit import Conduit
 from kubelb.relay.copy import CopyBuffer
-from kubelb.relay.pipes import BULK, SHARED, Pool, Sizing
+from kubelb.relay.pipes import BULK, SHARED, Pool, Sizing, borrowed
 from kubelb.relay.splice import SplicePipe
 from tests.real.relay.rig import BLOB, SMALL, connection, digest, read_to_the_end
 from tests.support.eventually import eventually
@@ -99,6 +99,27 @@ def test_a_pool_keeps_a_few_pipes_and_closes_them_at_the_end() -> None:
     assert len(os.listdir("/proc/self/fd")) == before + 2 * 4  # noqa: PTH208
     pool.close()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_pipe_of_another_process_is_used_up_and_not_again() -> None:
+    """Whoever has lent it may write into it still."""
+    with closing(Pool(Sizing(room=4096, step=4096))) as pool:
+        own = pool.take()
+        assert isinstance(own, SplicePipe)
+        os.write(own._write, b"held")
+        own.held = 4
+        lent = borrowed(own.lend(), own.held)
+        assert lent.size == own.size == 4096
+        assert lent.salvage() == b"held"
+        own.held = 0
+        pool.give(lent)
+        os.write(own._write, b"somebody's")
+        fresh = pool.take()
+        assert isinstance(fresh, SplicePipe)
+        with pytest.raises(BlockingIOError):
+            os.read(fresh._read, 1)
+        own.close()
+        fresh.close()
 
 
 def test_a_pool_that_falls_back_gives_up_its_pipes_and_loses_nothing() -> None:
