@@ -161,7 +161,8 @@ class Player:
             return other.ended()
         return self._half_close or one.closed or one.hung_up
 
-    @_do.register
+    @_do.register(Leave)
+    @_do.register(Break)
     def _leave(self, step: Leave | Break) -> None:
         sides = self._sides(step)
         if sides is None:

@@ -163,8 +163,8 @@ def test_what_is_somebody_elses_stays(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    nowhere = tmp_path / "nowhere" / "front.sock"
-    assert "no such file or directory; make its directory" in _refused(tmp_path, a_unix_config(nowhere, nowhere))
+    nowhere, back = tmp_path / "nowhere" / "front.sock", tmp_path / "back.sock"
+    assert "no such file or directory; make its directory" in _refused(tmp_path, a_unix_config(nowhere, back))
 
 
 def test_who_cannot_start_leaves_no_file(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def _faults(config: Config) -> list[str]:
 
 
 def test_both_sides() -> None:
-    assert _faults(_config(_A, _B, Address("::1", 1), binding=Binding(backlog=5, receive_buffer=9))) == []
+    listen = Address("unix:/c", 0), Address("unix:/d", 0), Address("::1", 1)
+    assert _faults(_config(*listen, binding=Binding(backlog=5, receive_buffer=9))) == []
 
 
 def test_each_once() -> None:
