@@ -27,7 +27,9 @@ class Deadlines:
     """A worker that has not done its work for so long is replaced, and its sessions are lost; so is any child that
     does not get ready."""
     stop: float = 5.0
-    """A child that has not ended so long after a fast stop is killed."""
+    """A child that has not ended so long after a fast stop is killed; so long after that nobody waits for it."""
+    last_lines: float = 1.0
+    """The last lines of the log may take so long to be written at the supervisor's end."""
 
 
 USUAL: Final = Deadlines()

@@ -1,12 +1,13 @@
 """Logs are events with fields, through structlog, on standard error, in files or to syslog servers.
 
-JSON, one object a line, unless it goes to a terminal. Set up once a process, before any thread; a child goes on with
-its parent's files, whose descriptors it has inherited, and opens them anew for itself.
+JSON, one object a line, unless it goes to a terminal. Set up once a process, before any thread. A process without
+children writes itself; else all put their events into a queue, and one of them writes (:mod:`kubelb.logwriter`).
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -14,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubelb.imports import later, missing
+from kubelb.logqueue import LONGEST, LogQueue
 from kubelb.outlets import LEVELS as LEVELS
-from kubelb.outlets import Event, Outlets, Render, Target
-from kubelb.outlets import wait_for_room as wait_for_room
+from kubelb.outlets import Event, Line, Outlets, Render, Target
 
 # structlog loads rich, where that is installed, to colour tracebacks, and asyncio to log from coroutines: together
 # 6 MB for what kubelb never does.
@@ -45,9 +46,16 @@ class _State:
 
     def __init__(self) -> None:
         self.outlets: Outlets | None = None
+        self.queue: LogQueue | None = None
+        """Through which the process that writes the log is told; None: this one writes itself."""
+
+
+class _Thread(threading.local):
+    may_wait = False
 
 
 _state = _State()
+_thread = _Thread()
 
 
 def write_to(*targets: Target) -> None:
@@ -65,11 +73,7 @@ def set_up(process: str) -> None:
         event["process"] = process
         return event
 
-    if _state.outlets is None:
-        write_to(Target())
-    outlets = _state.outlets
-    assert outlets is not None
-    outlets.disown()
+    outlets().disown()
     structlog.configure(
         processors=[
             name_process,
@@ -78,10 +82,32 @@ def set_up(process: str) -> None:
             Repeats(time.monotonic),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(outlets.level),
-        logger_factory=lambda *_: outlets,
+        wrapper_class=structlog.make_filtering_bound_logger(outlets().level),
+        logger_factory=_Logger,
         cache_logger_on_first_use=False,
     )
+
+
+def outlets() -> Outlets:
+    """All that there are of this process, for whoever is to write the log."""
+    if _state.outlets is None:
+        write_to(Target())
+    assert _state.outlets is not None
+    return _state.outlets
+
+
+def go_through(queue: LogQueue | None) -> None:
+    """From now on events of this process, and of those that it forks, are put into the queue; None: this process
+    writes them itself. What Python would write to standard error, and wait there, is an event, too."""
+    _state.queue = queue
+    threading.excepthook = _note_failure
+    sys.unraisablehook = _note_failure
+
+
+def _note_failure(failure: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+    """A fault of ours that has ended a thread, or that nobody could be told of."""
+    if failure.exc_value is not None:
+        limited().error("internal_error", exc_info=failure.exc_value)
 
 
 def set_levels(levels: Sequence[str]) -> None:
@@ -93,14 +119,51 @@ def set_levels(levels: Sequence[str]) -> None:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_state.outlets.level))
 
 
-def reopen() -> None:
-    """From any thread: files may have been renamed, and what comes from now on goes to whatever has their names now.
+def wait_for_room() -> None:
+    """Have the calling thread wait where there is no room for its events, from now on: it has nothing else to do."""
+    _thread.may_wait = True
 
-    Other processes have them open for themselves.
-    """
-    if _state.outlets is not None:
-        for path, reason in _state.outlets.reopen():
-            get().error("log_not_reopened", file=path, reason=reason)
+
+class _Logger:
+    """What structlog passes events to, at whichever level."""
+
+    def __init__(self, *_: object) -> None:
+        """It is told nothing."""
+
+    def write(self, **event: Any) -> None:
+        """From any thread, which is not held up unless it may be."""
+        queue, wanted = _state.queue, outlets().wanted_at(event["level"])
+        if queue is None:
+            outlets().write(**event)
+        elif wanted:
+            if _thread.may_wait:
+                queue.wait_for_room()
+            queue.put(encode(event, wanted))
+
+    debug = info = warning = error = critical = write
+
+
+def encode(event: Event, wanted: int, longest: int = LONGEST) -> bytes:
+    """The event as it goes through the queue, and which outlets want it: what :func:`decode` gives. Of one that is
+    too long the longest texts are cut in the middle: the end of a traceback says what it is about."""
+    head, most = b"%x " % wanted, longest
+    while len(head) + len(line := outlets().render(event)) > longest:
+        most //= 2
+        event = {name: _cut(value, most) for name, value in event.items()}
+    return head + line
+
+
+def decode(line: bytes) -> tuple[Line, int]:
+    """Raises :class:`ValueError` for what is no such line; whether it has an event is seen later."""
+    wanted, _, json = line.partition(b" ")
+    return Line(json), int(wanted, 16)
+
+
+def _cut(value: Any, most: int) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    text = value if isinstance(value, str) else str(value)
+    return value if len(text) <= most else f"{text[: most // 2]} ... {text[len(text) - most // 2 :]}"
 
 
 _json = structlog.processors.JSONRenderer()
@@ -110,10 +173,10 @@ def _as_json(event: Event) -> str:
     return str(_json(None, "", dict(event)))
 
 
-def _renderer(fd: int) -> Render:
-    """Of the lines that go there."""
+def _renderer(fd: int) -> Render | None:
+    """Of the lines that go there; None: JSON."""
     if not os.isatty(fd):
-        return _as_json
+        return None
     console = structlog.dev.ConsoleRenderer()
     return lambda event: str(console(None, "", dict(event)))
 

@@ -1,23 +1,25 @@
-"""Where this process's events go: standard error, files, syslog servers, each with the least level that is written.
+"""Where events go: standard error, files, syslog servers, each with the least level that is written.
 
-Used by whichever thread has an event, and owns the descriptors of the files. A child goes on with those that it has
-inherited, and with a socket of its own to each syslog server.
+Used by the one thread that writes the log, or, in a process that has no children, by whichever has an event. Owns the
+descriptors of the files. The supervisor opens them; the process that writes the log has inherited them, with a socket
+of its own to each syslog server.
 """
 
 from __future__ import annotations
 
+import errno
+import json
 import logging
 import os
 import select
 import stat
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from kubelb.opening import open_to_append
-from kubelb.reasons import reason_of
 from kubelb.syslog.message import OF_LEVEL, Peer
 from kubelb.syslog.sender import Sender
 
@@ -49,11 +51,33 @@ class Target(NamedTuple):
     syslog: Peer | None = None
 
 
+def has_room(fd: int) -> bool:
+    """Whether a write of up to PIPE_BUF bytes is done at once."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+class Line:
+    """An event on its way to the outlets: whole as JSON, and its fields for an outlet that has a form of its own."""
+
+    def __init__(self, json: bytes) -> None:
+        self.json = json
+
+    @cached_property
+    def event(self) -> Event:
+        """Raises :class:`ValueError` or :class:`RecursionError` for what is no event."""
+        event = json.loads(self.json)
+        if not isinstance(event, dict):
+            raise ValueError
+        return event
+
+
 class Outlets:
     """All that there are."""
 
-    def __init__(self, targets: Sequence[Target], renderer: Callable[[int], Render], as_json: Render) -> None:
-        """``renderer`` knows how a descriptor wants its lines. Raises :class:`OSError` for a file."""
+    def __init__(self, targets: Sequence[Target], renderer: Callable[[int], Render | None], as_json: Render) -> None:
+        """``renderer`` knows how a descriptor wants its lines; None: as JSON. Raises :class:`OSError` for a file."""
         self._as_json = as_json
         self._streams: list[_Stream] = []
         self._all: list[_Stream | _Syslog] = []
@@ -64,7 +88,7 @@ class Outlets:
                 self._stream(target, renderer) if target.syslog is None else _Syslog(target, target.syslog)
             )
 
-    def _stream(self, target: Target, renderer: Callable[[int], Render]) -> _Stream:
+    def _stream(self, target: Target, renderer: Callable[[int], Render | None]) -> _Stream:
         stream = _Stream(target, renderer)
         self._streams.append(stream)
         return stream
@@ -79,26 +103,47 @@ class Outlets:
         for outlet, level in zip(self._all, levels, strict=False):
             outlet.level = LEVELS[level]
 
+    def wanted_at(self, level: str) -> int:
+        """Which of them want an event of that level: a bit for each, in the targets' order."""
+        harm = _HARM[level]
+        return sum(1 << number for number, outlet in enumerate(self._all) if harm >= outlet.level)
+
     def write(self, **event: Any) -> None:
-        level = _HARM[event["level"]]
-        for outlet in self._all:
-            if level < outlet.level:
+        """Where it is wanted; nobody is waited for."""
+        self.put(Line(self.render(event)), self.wanted_at(event["level"]))
+
+    def render(self, event: Event) -> bytes:
+        """As JSON."""
+        return self._as_json(event).encode(errors="backslashreplace")
+
+    def put(self, line: Line, wanted: int, has_room: Callable[[int], bool] = has_room) -> None:
+        """To those that are ``wanted``. ``has_room`` says of a descriptor whether a write of up to PIPE_BUF bytes is
+        done at once; it may wait until that is so. Raises as :attr:`Line.event`."""
+        for number, outlet in enumerate(self._all):
+            if not wanted >> number & 1:
                 continue
             if isinstance(outlet, _Stream):
-                outlet.write(event)
-            elif (loss := outlet.write(event, self._as_json)) is not None:
+                outlet.write(line, has_room)
+            elif (loss := outlet.write(line, self._as_json)) is not None:
                 for stream in self._streams or [self._last]:
-                    stream.write(loss)
+                    stream.write(Line(self.render(loss)), has_room)
 
-    debug = info = warning = error = critical = write
+    def only_one(self) -> int | None:
+        """The descriptor of the only one, where that may have to be waited for and nobody else is kept waiting."""
+        if len(self._all) > 1 or not self._streams or self._streams[0].is_regular:
+            return None
+        return self._streams[0].fd
 
-    def reopen(self) -> Iterator[tuple[str, str]]:
-        """Each file: it may have been renamed. Those that cannot be opened, and why."""
-        for stream in self._streams:
-            try:
-                stream.reopen()
-            except OSError as error:
-                yield stream.path or "", reason_of(error)
+    def files(self) -> list[str]:
+        """The paths of those that are files."""
+        return [stream.path for stream in self._streams if stream.path is not None]
+
+    def replace(self, index: int, fd: int) -> None:
+        """The file of that number among :meth:`files` has been opened anew; ``fd`` is closed."""
+        try:
+            [stream for stream in self._streams if stream.path is not None][index].replace(fd)
+        finally:
+            os.close(fd)
 
     def disown(self) -> None:
         """In a child: its messages have a socket of their own."""
@@ -107,57 +152,67 @@ class Outlets:
                 outlet.disown()
 
     def close(self) -> None:
+        """Nothing is written by this process any more."""
         self.disown()
         for stream in self._streams:
             stream.close()
 
 
 class _Stream:
-    """Standard error, or a file that is appended to. Who reads the other end of a pipe is not waited for."""
+    """Standard error, or a file that is appended to."""
 
-    def __init__(self, target: Target, renderer: Callable[[int], Render]) -> None:
+    def __init__(self, target: Target, renderer: Callable[[int], Render | None]) -> None:
         self.level = LEVELS[target.level]
         self.path = target.file
-        self._fd = 2 if target.file is None else open_to_append(target.file).fd
-        self._render = renderer(self._fd)
+        self.fd = 2 if target.file is None else open_to_append(target.file).fd
+        self._look()
+        self._render = renderer(self.fd)
         self._lost = 0
         self._start = b""
         """Of the next line: it ends one of which only the beginning was written."""
 
-    def write(self, event: Event) -> None:
-        """At once; what cannot be written is lost: the proxy outlives whoever reads it, and a full disk."""
-        if self._lost and self._put(_loss(event, {"reason": "it was not read, or could not be written"}, self._lost)):
-            self._lost = 0
-        if not self._put(event):
+    def _look(self) -> None:
+        try:
+            self.is_regular = stat.S_ISREG(os.fstat(self.fd).st_mode)
+        except OSError as error:
+            if error.errno != errno.EBADF:  # Standard error may be closed.
+                raise
+            self.is_regular = False
+
+    def write(self, line: Line, has_room: Callable[[int], bool]) -> None:
+        """What cannot be written is lost: the proxy outlives whoever reads it, and a full disk."""
+        if self._lost:
+            loss = loss_before(line.event, {"reason": "it was not read, or could not be written"}, self._lost)
+            if self._put(Line(json.dumps(loss).encode()), has_room):
+                self._lost = 0
+        if not self._put(line, has_room):
             self._lost += 1
 
-    def _put(self, event: Event) -> bool:
+    def _put(self, line: Line, has_room: Callable[[int], bool]) -> bool:
         """Whether it was written, whole; in one piece where pipe(7) takes it as one, and always into a file."""
-        line = self._start + f"{self._render(event)}\n".encode(errors="backslashreplace")
+        text = line.json if self._render is None else self._render(line.event).encode(errors="backslashreplace")
+        data = b"%b%b\n" % (self._start, text)
         written = 0
         try:
-            size = len(line) if stat.S_ISREG(os.fstat(self._fd).st_mode) else select.PIPE_BUF
-            while written < len(line) and _has_room(self._fd):
-                written += os.write(self._fd, line[written : written + size])
-        except OSError:
+            if self.is_regular:
+                written = os.write(self.fd, data)
+            while written < len(data) and not self.is_regular and has_room(self.fd):
+                written += os.write(self.fd, data[written : written + select.PIPE_BUF])
+        except OSError:  # Of a disk, or of whatever standard error is.
             pass
         if written:
-            self._start = b"" if written == len(line) else b"\n"
-        return written == len(line)
+            self._start = b"" if written == len(data) else b"\n"
+        return written == len(data)
 
-    def reopen(self) -> None:
-        """Raises :class:`OSError`."""
-        if self.path is None:
-            return
-        fd = open_to_append(self.path).fd
-        # The descriptor keeps its number, so that threads in the middle of a line need not know.
-        os.dup2(fd, self._fd, inheritable=False)
-        os.close(fd)
+    def replace(self, fd: int) -> None:
+        """The descriptor keeps its number."""
+        os.dup2(fd, self.fd, inheritable=False)
+        self._look()
         self._start = b""
 
     def close(self) -> None:
         if self.path is not None:
-            os.close(self._fd)
+            os.close(self.fd)
 
 
 class _Syslog:
@@ -173,13 +228,14 @@ class _Syslog:
         """Since the server has heard of it."""
         self._tell_at = 0.0
 
-    def write(self, event: Event, render: Render) -> Event | None:
+    def write(self, line: Line, render: Render) -> Event | None:
         """What is to be told elsewhere, from time to time, of events that are lost."""
+        event = line.event
         reason = self._send(event, render)
         if reason is None:
             if self._unheard:
                 count, self._unheard = self._unheard, 0
-                self._send(_loss(event, self._why("it did not take them"), count), render)
+                self._send(loss_before(event, self._why("it did not take them"), count), render)
             return None
         self._lost += 1
         self._unheard += 1
@@ -188,7 +244,7 @@ class _Syslog:
             return None
         self._tell_at = now + _TELLING
         count, self._lost = self._lost, 0
-        return _loss(event, self._why(reason), count)
+        return loss_before(event, self._why(reason), count)
 
     def disown(self) -> None:
         self._sender.close()
@@ -202,26 +258,7 @@ class _Syslog:
         return {"syslog": str(self._peer), "reason": reason}
 
 
-def _loss(event: Event, why: Event, count: int) -> Event:
+def loss_before(event: Event, why: Event, count: int) -> Event:
     """Told with the next event: that so many before it are lost."""
     told = {**why, "events": count, "event": "log_lost", "level": "error"}
     return {**told, "process": event.get("process"), "timestamp": event.get("timestamp")}
-
-
-class _Thread(threading.local):
-    may_wait = False
-
-
-_thread = _Thread()
-
-
-def wait_for_room() -> None:
-    """Have the calling thread wait where there is no room for its events, from now on: it has nothing else to do."""
-    _thread.may_wait = True
-
-
-def _has_room(fd: int) -> bool:
-    """Whether a write of up to PIPE_BUF bytes is done at once."""
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(None if _thread.may_wait else 0))

@@ -33,6 +33,7 @@ from kubelb.control.discoverer import Discoverer
 from kubelb.control.following import await_workers
 from kubelb.control.keeper import Keeper
 from kubelb.control.leveller import Leveller
+from kubelb.control.logthread import LogThread
 from kubelb.control.loop import BusyFault, Loop
 from kubelb.control.reloads import Reloads
 from kubelb.control.sessions import EVERYBODYS, Inquiry, Sessions
@@ -40,12 +41,14 @@ from kubelb.control.upgrades import UNDER_WAY, Upgrades
 from kubelb.control.web import Views
 from kubelb.deadlines import BEAT, USUAL, Deadlines
 from kubelb.discovery.targets import Target
+from kubelb.logqueue import LogQueue
 from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
-from kubelb.wire.channel import Channel
+from kubelb.wire.channel import Channel, close_all
 from kubelb.wire.message_sets import FromControl, ToControl
 from kubelb.wire.messages import (
     Configuration,
+    LogOpened,
     NoConfiguration,
     PoolsChanged,
     Quit,
@@ -90,17 +93,34 @@ class Setup:
     """The supervisor's."""
     upgrade_under_way: bool
     """Another one is about to take its place."""
+    log_queue: LogQueue
+    """What is to be written to the log."""
+    terminated: SignalPipe | None
+    """Of SIGTERM; None: that ends the process by itself. Control's own."""
     deadlines: Deadlines = USUAL
 
 
 def run(setup: Setup) -> None:
     """Until the supervisor says so or is gone."""
-    _Control(setup).run()
+    log_thread = LogThread(setup.log_queue)
+    try:
+        control = _Control(setup, log_thread)
+        control.run()
+    except Exception:
+        log_thread.write_out()
+        raise
+    if control.orphaned:
+        log_thread.write_for_others()
+    else:
+        log_thread.stop()
 
 
 class _Control:
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, log_thread: LogThread) -> None:
+        self.orphaned = False
+        """The supervisor is gone."""
         self._setup = setup
+        self._log_thread = log_thread
         self._channel = setup.channel
         config = setup.config if setup.reloaded is None else parse_toml(setup.reloaded, "reloaded").config
         self._config = config
@@ -124,11 +144,12 @@ class _Control:
             setup.deadlines.read,
         )
         self._admin: Admin | None = None
-        self._signals: SignalPipe | None = None
 
     def run(self) -> None:
         setup = self._setup
         log.set_levels(setup.snapshot.log.levels)
+        if setup.terminated is not None:
+            self._loop.watch(setup.terminated.fileno(), selectors.EVENT_READ, self._end_at_once)
         self._loop.watch(self._channel.fileno(), selectors.EVENT_READ, self._told)
         clients = lambda: status.clients(setup.table)  # noqa: E731
         side = None if setup.web is None else (setup.web, self._views())
@@ -151,8 +172,8 @@ class _Control:
             self._loop.run()
         self._discoverer.stop()
         self._keeper.stop()
-        if self._signals is not None:
-            self._signals.close()
+        if setup.terminated is not None:
+            setup.terminated.close()
         self._loop.close()
 
     def _beat(self) -> None:
@@ -165,24 +186,25 @@ class _Control:
         """On the main thread: what of a configuration is the health endpoints' and may change."""
         if self._admin is not None:
             self._admin.see(config.http, snapshot.request_logs)
-        if snapshot.request_logs:
-            self._heed()
 
-    def _heed(self) -> None:
-        """From now on a SIGTERM has the process end once it has written what is still to be written."""
-        if self._signals is None:
-            self._signals = signals = SignalPipe([signal.SIGTERM])
-            self._loop.watch(signals.fileno(), selectors.EVENT_READ, lambda: self._end_at_once(signals))
-
-    def _end_at_once(self, signals: SignalPipe) -> None:
-        """By the signal that was sent, but for what is still to be written to the access logs."""
+    def _end_at_once(self) -> None:
+        """By the signal that was sent, but for what is still to be written to the access logs, and not amid a line of
+        the log."""
         if self._admin is not None:
             self._admin.write_out()
-        signals.close()
+        self._log_thread.stop()
+        if self._setup.terminated is not None:
+            self._setup.terminated.close()
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _told(self) -> None:
-        message = self._channel.receive()
+        message, fds = self._channel.receive_with_fds()
+        if isinstance(message, LogOpened) and fds:
+            self._log_thread.replace(message.index, fds.pop())
+        close_all(fds)
+        self._do(message)
+
+    def _do(self, message: ToControl | None) -> None:
         if isinstance(message, Sighting | Stalled):
             self._keeper.sighted(message)
         elif isinstance(message, SessionList):
@@ -200,11 +222,11 @@ class _Control:
         elif isinstance(message, Reload):
             threading.Thread(target=self._reloads.reload_quietly, name="reload", daemon=True).start()
         elif isinstance(message, Stop | None):
+            self.orphaned = message is None
             self._loop.unwatch(self._channel.fileno())
             self._leave(time.monotonic() + _LAST_WORDS)
 
     def _reopen(self) -> None:
-        log.reopen()
         if self._admin is not None:
             self._admin.reopen()
 

@@ -230,8 +230,8 @@ class Family:
         """When to :meth:`catch_up`, or look who hangs, again."""
         return min(now + _AGAIN if self._late else math.inf, self._look_at)
 
-    def send_control(self, message: Message) -> bool:
-        return CONTROL in self.places and self.send(self.places[CONTROL], message)
+    def send_control(self, message: Message, fds: Sequence[int] = ()) -> bool:
+        return CONTROL in self.places and self.send(self.places[CONTROL], message, fds)
 
     def send_all(self, message: Message) -> None:
         for place in self.all():

@@ -42,7 +42,6 @@ from kubelb.wire.messages import (
     Ready,
     Reload,
     Reloading,
-    Reopen,
     Upgrade,
 )
 
@@ -70,7 +69,8 @@ class Supervisor:
     def run(self) -> int:
         """The exit status."""
         service = self._service
-        while not plan.over(service.ending, service.family.all()):
+        while not plan.over(service.ending, service.family.all(), time.monotonic()):
+            service.look_after_log()
             service.spawn_due(time.monotonic())
             service.family.catch_up(time.monotonic())
             if service.family.end_hung(time.monotonic()):
@@ -86,6 +86,7 @@ class Supervisor:
             service.systemd.alive(time.monotonic())
         service.clean_up()
         log.get().info("stopped")
+        service.log.end()
         status = int(self._arrival is not None and self._arrival.failed)
         if not service.serving and os.getpid() == FIRST:
             status = Init(service.signals, service.held.pidfile.path).run()
@@ -199,7 +200,7 @@ class Supervisor:
             elif number == signals.RELOAD:
                 self._reload()
             elif number == signals.REOPEN:
-                self._reopen()
+                self._service.reopening.begin()
             elif number == signals.UPGRADE:
                 self._upgrade()
 
@@ -212,11 +213,6 @@ class Supervisor:
         """Control does it, and says how it went."""
         if not self._service.family.send_control(Reload()):
             log.get().error("reload_failed", fault="there is no control process at the moment; try again")
-
-    def _reopen(self) -> None:
-        self._service.make_log_files()
-        log.reopen()
-        self._service.family.send_all(Reopen())
 
     def _stop(self, gracefully: bool, both: bool = False) -> None:
         """``both``: of two, too, of which the newer does not serve yet, and only that one is told."""

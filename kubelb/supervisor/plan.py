@@ -29,6 +29,8 @@ class Phase(Enum):
     STOPPING = auto()
     """Children were told to end at once."""
     KILLING = auto()
+    """Children were killed. One that has not gone by the deadline is left behind: the kernel has it wait for a file
+    system that stands still."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,15 @@ def escalate(ending: Ending, places: Iterable[Place], now: float, within: float)
         return stop_fast(ending, now, within)
     if ending.deadline is None or now < ending.deadline:
         return ending
-    return stop_fast(ending, now, within) if ending.phase is Phase.DRAINING else Ending(Phase.KILLING)
+    if ending.phase is Phase.KILLING:
+        return ending
+    return stop_fast(ending, now, within) if ending.phase is Phase.DRAINING else Ending(Phase.KILLING, now + within)
 
 
-def over(ending: Ending, places: Iterable[Place]) -> bool:
-    """Whether the supervisor may end: a fast stop is under way and every child has gone."""
+def over(ending: Ending, places: Iterable[Place], now: float) -> bool:
+    """Whether the supervisor may end: a fast stop is under way, and every child has gone, or cannot be waited for."""
+    if ending.phase is Phase.KILLING and ending.deadline is not None and now >= ending.deadline:
+        return True
     return ending.phase in (Phase.STOPPING, Phase.KILLING) and all(place.pid is None for place in places)
 
 

@@ -18,7 +18,6 @@ import msgspec
 
 from kubelb import log
 from kubelb.config.faults import ConfigFault
-from kubelb.config.log_files import make_log_file
 from kubelb.config.model.config import Config, Process
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
@@ -34,26 +33,36 @@ from kubelb.supervisor.family import Family, Heard
 from kubelb.supervisor.holdings import Holdings
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.listeners import close_for_good, remove
+from kubelb.supervisor.logkeeping import LogKeeping
 from kubelb.supervisor.plan import CONTROL, Ending, Phase, Place
 from kubelb.supervisor.privileges import allowed, assume, identity
 from kubelb.supervisor.reading import Reading
+from kubelb.supervisor.reopening import Reopening, open_anew
 from kubelb.supervisor.signals import HEARD
 from kubelb.supervisor.systemd import Systemd
 from kubelb.supervisor.upgrade import Predecessor
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import (
     FROM_CONTROL,
+    FROM_LOG_WRITER,
+    FROM_OPENER,
     FROM_READER,
     FROM_WORKER,
     TO_CONTROL,
+    TO_LOG_WRITER,
+    TO_OPENER,
     TO_READER,
     TO_WORKER,
+    FromLogWriter,
+    FromOpener,
     FromReader,
     ToControl,
+    ToLogWriter,
+    ToOpener,
     ToReader,
     ToWorker,
 )
-from kubelb.wire.messages import AT_MOST, Listen, PoolsChanged, SnapshotChanged, Stop, Unlisten
+from kubelb.wire.messages import AT_MOST, Listen, LogOpened, PoolsChanged, Reopen, SnapshotChanged, Stop, Unlisten
 from kubelb.worker import main as worker
 
 
@@ -106,6 +115,8 @@ class Service:
         """Relay threads of a worker."""
         self._origin = origin
         self._hear = hear
+        self.log = LogKeeping(self._fork_log_writer, self.signals, deadlines.last_lines)
+        self.reopening = Reopening(self.selector, self._fork_opener, self._log_opened, self._reopen)
         self.reading = Reading(
             self.selector, self.sockets, self._fork_reader, self.family.send_control, deadlines.bind
         )
@@ -151,6 +162,8 @@ class Service:
             except OSError as error:
                 log.get().error("child_not_started", child=place.name, reason=reason_of(error))
                 self.family.not_started(place, now)
+                if place.name == CONTROL:
+                    self.log.write_here()
 
     def _spawn(self, place: Place, now: float) -> None:
         pid, channel = self._fork(place)
@@ -167,7 +180,7 @@ class Service:
                 FROM_CONTROL,
                 TO_CONTROL,
                 self.signals,
-                not_for_it=self._all_but(self.sockets.for_control()),
+                not_for_it=self._all_but([*self.sockets.for_control(), self.log]),
             )
         return children.spawn(
             self._worker(place), place.name, FROM_WORKER, TO_WORKER, self.signals, not_for_it=self._all_but(())
@@ -176,9 +189,11 @@ class Service:
     def _all_but(self, kept: Sequence[Closable]) -> Iterator[Closable]:
         """Of all that is open here."""
         yield self.selector
+        yield from [] if self.log in kept else [self.log]
         if self.upgrade is not None:
             yield self.upgrade
         channels: list[Closable] = [*self.family.channels(), *self.reading.channels()]
+        channels += [*self.reopening.channels(), *self.log.channels()]
         everything: list[Closable] = [self.held.pidfile, *self.sockets.everything(), *channels]
         yield from (thing for thing in everything if thing not in kept)
 
@@ -219,6 +234,8 @@ class Service:
                     pid=os.getppid(),
                     upgrade_under_way=self.upgrade_under_way,
                     deadlines=self.deadlines,
+                    log_queue=self.log.queue,
+                    terminated=SignalPipe([signal.SIGTERM]),
                 )
             )
 
@@ -232,6 +249,45 @@ class Service:
             channel.send(reader.read(self._origin.sources, self._origin.overrides, running))
 
         return children.spawn(run, "reader", FROM_READER, TO_READER, self.signals, not_for_it=self._all_but(()))
+
+    def _fork_opener(self) -> tuple[int, Channel[FromOpener]]:
+        files = list(self._log_files())
+
+        def run(channel: Channel[ToOpener]) -> None:
+            assume(Process(), None)
+            open_anew(channel, files, self.config.process.user)
+
+        return children.spawn(run, "opener", FROM_OPENER, TO_OPENER, self.signals, not_for_it=self._all_but(()))
+
+    def _log_files(self) -> Iterator[str]:
+        """Those of all logs."""
+        logs = [one for listener in self.snapshot.listeners for one in listener.access_logs]
+        files = {one.file for one in (*logs, *self.snapshot.request_logs)}
+        yield from filter(None, files | {target.file for target in self.config.log.targets})
+
+    def _log_opened(self, index: int, fd: int) -> None:
+        self.family.send_control(LogOpened(index), [fd])
+        self.log.replace(index, fd)
+
+    def _reopen(self) -> None:
+        self.family.send_all(Reopen())
+
+    def _fork_log_writer(self, write: Callable[[Channel[ToLogWriter]], None]) -> tuple[int, Channel[FromLogWriter]]:
+        def run(channel: Channel[ToLogWriter]) -> None:
+            assume(self.config.process, self._identity)
+            write(channel)
+
+        return children.spawn(
+            run, "log", FROM_LOG_WRITER, TO_LOG_WRITER, self.signals, not_for_it=self._all_but([self.log])
+        )
+
+    def look_after_log(self) -> None:
+        """Somebody writes it."""
+        control = self.family.places.get(CONTROL)
+        if self.ending.phase is Phase.RUNNING:
+            self.log.leave_it_to_control()
+        elif control is None or control.pid is None:
+            self.log.write_apart()
 
     def serve(self) -> None:
         """Be the one: from now on workers accept."""
@@ -305,6 +361,7 @@ class Service:
             self.family.hear_out(pid, self._hear)
             self.hang_up(pid)
             self.reading.died(pid, how)
+            self.log.died(pid)
             place = self.family.place_of(pid)
             if place is None:
                 continue
@@ -344,14 +401,6 @@ class Service:
             os.kill(pid, signal.SIGKILL)
         self.hang_up(pid)
 
-    def make_log_files(self) -> None:
-        """Where they have been renamed: children may not be able to. What is wrong they find, and say."""
-        logs = [one for listener in self.snapshot.listeners for one in listener.access_logs]
-        files = {one.file for one in (*logs, *self.snapshot.request_logs)}
-        for file in files | {target.file for target in self.config.log.targets}:
-            if file:
-                make_log_file(file, self.config.process.user)
-
     def show(self) -> None:
         """The status line follows what there is to see, unless a stop is under way: then it says that."""
         if self.ending.phase is Phase.RUNNING:
@@ -385,6 +434,11 @@ class Service:
         self.end_as(plan.stop_gracefully(self.ending, self.config.shutdown_timeout, time.monotonic()))
 
     def clean_up(self) -> None:
+        for place in self.family.all():
+            if place.pid is not None:
+                log.get().error("child_left", child=place.name, pid=place.pid, reason="it cannot be killed")
+        self.log.write_apart()
+        self.reopening.close()
         self.sockets.close(for_good=self.serving)
         if self.serving:
             self.held.second.remove()

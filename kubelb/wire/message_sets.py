@@ -27,6 +27,7 @@ from kubelb.wire.messages import (
     Inherit,
     Legacy,
     Listen,
+    LogOpened,
     NoConfiguration,
     PoolsChanged,
     Quit,
@@ -118,12 +119,17 @@ ToControl = (
     | Upgrade
     | Upgraded
     | Retire
+    | LogOpened
     | Reopen
     | Reload
     | Stop
 )
 FromReader = Read | Refused
 ToReader = Reopen | Stop
+FromOpener = LogOpened
+ToOpener = Reopen | Stop
+FromLogWriter = Ready | Stop
+ToLogWriter = Reopen | Stop
 FromSuccessor = Inherit | TakeOver | Failed | Quit
 FromPredecessor = Legacy | Descriptors | Serve | Drained | Stop
 FromGiver = Handed
@@ -135,6 +141,7 @@ Message = (
     | ToControl
     | FromReader
     | ToReader
+    | FromOpener
     | FromSuccessor
     | FromPredecessor
     | FromGiver
@@ -147,10 +154,16 @@ FROM_WORKER: MessageSet[FromWorker] = MessageSet(msgspec.msgpack.Decoder(FromWor
 TO_WORKER: MessageSet[ToWorker] = MessageSet(msgspec.msgpack.Decoder(ToWorker), _LARGE, AT_MOST)
 FROM_CONTROL: MessageSet[FromControl] = MessageSet(msgspec.msgpack.Decoder(FromControl), _POOLS)
 """What the supervisor hears from control. It speaks for the operator, whom it hears on admin.sock."""
-TO_CONTROL: MessageSet[ToControl] = MessageSet(msgspec.msgpack.Decoder(ToControl), _LARGE)
+TO_CONTROL: MessageSet[ToControl] = MessageSet(msgspec.msgpack.Decoder(ToControl), _LARGE, 1)
 FROM_READER: MessageSet[FromReader] = MessageSet(msgspec.msgpack.Decoder(FromReader), _LARGE)
 TO_READER: MessageSet[ToReader] = MessageSet(msgspec.msgpack.Decoder(ToReader))
 """It is told nothing: it ends by itself, or is ended."""
+FROM_OPENER: MessageSet[FromOpener] = MessageSet(msgspec.msgpack.Decoder(FromOpener), descriptors=1)
+TO_OPENER: MessageSet[ToOpener] = MessageSet(msgspec.msgpack.Decoder(ToOpener))
+"""It is told nothing, too."""
+FROM_LOG_WRITER: MessageSet[FromLogWriter] = MessageSet(msgspec.msgpack.Decoder(FromLogWriter))
+"""It says nothing."""
+TO_LOG_WRITER: MessageSet[ToLogWriter] = MessageSet(msgspec.msgpack.Decoder(ToLogWriter))
 FROM_SUCCESSOR: MessageSet[FromSuccessor] = MessageSet(msgspec.msgpack.Decoder(FromSuccessor), _LARGE, sealed=False)
 """What a supervisor hears from the one that is to take its place."""
 FROM_PREDECESSOR: MessageSet[FromPredecessor] = MessageSet(

@@ -285,6 +285,13 @@ class Quit(_Message, frozen=True, tag=True):
     gracefully: bool
 
 
+class LogOpened(_Message, frozen=True, tag=True):
+    """A file of the log has been opened anew, and its descriptor comes with it: opener to supervisor to control."""
+
+    index: Size
+    """Among the files that the log has targets for."""
+
+
 class Reopen(_Message, frozen=True, tag=True):
     """Supervisor to every child: open the log files anew; they may have been renamed."""
 

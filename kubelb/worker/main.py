@@ -154,7 +154,6 @@ class _Worker:
             log.set_levels(message.snapshot.log.levels)
             return lambda lane: lane.see(message.snapshot)
         if isinstance(message, Reopen):
-            log.reopen()
             return lambda lane: lane.reopen()
         if isinstance(message, Release):
             return lambda lane: lane.release(message)

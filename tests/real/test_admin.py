@@ -32,6 +32,7 @@ from kubelb.control.admin import Admin, Operations
 from kubelb.control.commands import Affected, Command, CommandFault, Drain, Reply, Undrain
 from kubelb.control.endpoint import _TITLES
 from kubelb.control.sessions import Inquiry, Sessions
+from kubelb.logqueue import LogQueue
 from kubelb.snapshot import Pool, Server, Snapshot
 from kubelb.stats import Count
 from kubelb.supervisor.listeners import listen_unix
@@ -95,6 +96,8 @@ def control(
         web=None,
         pid=os.getpid(),
         upgrade_under_way=False,
+        log_queue=(queue := LogQueue()),
+        terminated=None,
     )
     thread = threading.Thread(target=main.run, args=(setup,), name="control")
     thread.start()
@@ -112,6 +115,7 @@ def control(
         thread.join()
         theirs.close()
         row.release()
+        queue.close()
 
 
 def admin_socket(directory: Path) -> socket.socket:

@@ -44,7 +44,7 @@ def test_half_a_line_of_an_access_log_spoils_no_other(tmp_path: Path) -> None:
 
 def test_half_an_event_spoils_no_other(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    outlets = Outlets([Target(file=str(path))], lambda _: lambda event: json.dumps(dict(event)), str)
+    outlets = Outlets([Target(file=str(path))], lambda _: None, lambda event: json.dumps(dict(event)))
     event = {"level": "info", "process": "p", "timestamp": "t", "event": "0123456789"}
     with room_for(2 * (len(json.dumps(event)) + 1) + 3):
         for _ in range(4):

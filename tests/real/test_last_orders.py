@@ -22,6 +22,7 @@ from kubelb.wire.messages import (
     Configuration,
     HandOver,
     Listen,
+    LogOpened,
     NoConfiguration,
     Receive,
     Release,
@@ -95,6 +96,7 @@ TO_CONTROL: dict[type[msgspec.Struct], Callable[[Rig], None]] = {
     Retire: an_upgrade,
     Upgraded: an_upgrade,
     Stop: an_upgrade,
+    LogOpened: reopen,
     Reopen: reopen,
     Reload: a_reload_by_signal,
 }

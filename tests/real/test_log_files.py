@@ -12,12 +12,13 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from structlog.testing import capture_logs
 
@@ -69,6 +70,14 @@ class Rig:
 
     def events(self, name: str, event: str) -> list[dict[str, Any]]:
         return [record for record in map(json.loads, self.lines(name)) if record["event"] == event]
+
+    def is_open(self, name: str) -> bool:
+        """Whether a child has the file open."""
+        for child in self.proxy.children():
+            with suppress(psutil.NoSuchProcess):
+                if str(self.path(name)) in {file.path for file in child.open_files()}:
+                    return True
+        return False
 
     def reload(self, log: Log, *access_logs: AccessLog) -> None:
         (self._directory / "kubelb.toml").write_text(write_toml(with_logs(self.config, log, access_logs)))
@@ -243,6 +252,7 @@ def test_files_are_opened_anew(tmp_path: Path, servers: IdentityServers) -> None
         rig.proxy.process.send_signal(signal.SIGUSR1)
         eventually(lambda: len(rig.lines("b.1")) == 10, "the buffers are in the old file")
         eventually(lambda: rig.path("log").exists(), "there is a new one")
+        eventually(lambda: not rig.is_open("a.1"), "no worker has the old one open")
         after = {meet(rig.address) for _ in range(10)}
         assert {line.split()[0] for line in rig.wait_for("a", 10)} == after
         assert {line.split()[0] for line in rig.lines("a.1")} == before

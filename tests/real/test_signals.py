@@ -244,4 +244,4 @@ def test_a_signal_for_the_supervisor_that_reaches_the_whole_group_ends_nothing(
             to_the_group(proxy, signal.SIGHUP)
             proxy.log.wait_for("reloaded")
             assert echoes(client)
-            assert proxy.children() == before
+            eventually(lambda: proxy.children() == before, "all that has come for it has gone")

@@ -13,6 +13,7 @@ import pytest
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
 from kubelb.config.model.config import Config
+from kubelb.config.model.logs import Log, LogTarget
 from kubelb.config.model.pools import PASSIVE, Health, Pool, Rebalance, Server
 from kubelb.config.toml.reader import read_toml
 from kubelb.config.toml.writer import write_toml
@@ -195,7 +196,8 @@ def a_rig(directory: Path, takes: str, *words: type[msgspec.Struct], count: int 
     with ExitStack() as stack:
         servers = stack.enter_context(EchoServers(["127.0.0.1"] * 2)).addresses
         trap = Trap(directory, takes, words, count, **options)
-        proxy, program = stack.enter_context(a_program(directory, servers, trap.code))
+        log = Log(also=(LogTarget(file=str(directory / "log")),))
+        proxy, program = stack.enter_context(a_program(directory, servers, trap.code, log=log))
         rig = Rig(proxy, program, trap, servers, stack.enter_context(reserved()))
         yield rig
         assert trap.has_sprung

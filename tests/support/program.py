@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kubelb.config.model.config import Config
 from kubelb.config.toml.writer import write_toml
@@ -31,12 +32,14 @@ sys.exit(run(Sources(config={file!r}), Overrides(runtime_dir={runtime_dir!r}), d
 
 
 @contextmanager
-def a_program(directory: Path, servers: Sequence[SocketAddress], code: str = OURS) -> Iterator[tuple[Proxy, Path]]:
+def a_program(
+    directory: Path, servers: Sequence[SocketAddress], code: str = OURS, **settings: Any
+) -> Iterator[tuple[Proxy, Path]]:
     """A running kubelb, with :func:`~tests.support.proxy.a_config`, and the file that it runs: it may be changed."""
     program, file = directory / "program.py", directory / "kubelb.toml"
     program.write_text(code)
     with reserved() as listen:
-        file.write_text(write_toml(a_config(listen, servers)))
+        file.write_text(write_toml(a_config(listen, servers, **settings)))
         command = [sys.executable, str(program), "run"]
         command += ["--runtime-dir", str(directory / "run"), "--config", str(file)]
         with started(command, directory / "run") as proxy:
@@ -46,8 +49,13 @@ def a_program(directory: Path, servers: Sequence[SocketAddress], code: str = OUR
 @contextmanager
 def impatient(directory: Path, config: Config, deadlines: Deadlines) -> Iterator[Proxy]:
     """A running kubelb that waits for its processes as long as the test wants it to."""
-    program, file, runtime_dir = directory / "program.py", directory / "kubelb.toml", directory / "run"
-    program.write_text(_IMPATIENT.format(file=str(file), runtime_dir=str(runtime_dir), deadlines=deadlines))
-    file.write_text(write_toml(config))
-    with started([sys.executable, str(program)], runtime_dir) as proxy:
+    with started(impatient_command(directory, config, deadlines), directory / "run") as proxy:
         yield proxy
+
+
+def impatient_command(directory: Path, config: Config, deadlines: Deadlines) -> list[str]:
+    """What runs it, with ``directory``/run as its runtime directory."""
+    program, file = directory / "program.py", directory / "kubelb.toml"
+    program.write_text(_IMPATIENT.format(file=str(file), runtime_dir=str(directory / "run"), deadlines=deadlines))
+    file.write_text(write_toml(config))
+    return [sys.executable, str(program)]

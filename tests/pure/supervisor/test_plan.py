@@ -183,7 +183,7 @@ class _Supervisor(RuleBasedStateMachine):
 
     @property
     def over(self) -> bool:
-        return plan.over(self.ending, self.places.values())
+        return plan.over(self.ending, self.places.values(), self.now)
 
     @rule(pause=pauses)
     def wait(self, pause: float) -> None:
@@ -254,8 +254,8 @@ def test_a_graceful_stop_becomes_fast_and_then_kills(begun: float, timeout: floa
     stuck = [Place(CONTROL, pid=1), Place("worker-0", pid=2)]
     ending = plan.stop_gracefully(Ending(), timeout, begun)
     phases_seen = [ending.phase]
-    while ending.deadline is not None:
-        ending = plan.escalate(ending, stuck, ending.deadline, STOP)
+    while not plan.over(ending, stuck, now := ending.deadline or 0.0):
+        ending = plan.escalate(ending, stuck, now, STOP)
         phases_seen.append(ending.phase)
     assert phases_seen == [Phase.DRAINING, Phase.STOPPING, Phase.KILLING]
 
@@ -269,7 +269,11 @@ def test_each_phase_of_a_stop_has_its_time() -> None:
     stopping = plan.escalate(draining, stuck, 130.0, STOP)
     assert stopping == Ending(Phase.STOPPING, 130.0 + STOP)
     assert plan.escalate(stopping, stuck, 129.9 + STOP, STOP) is stopping
-    assert plan.escalate(stopping, stuck, 130.0 + STOP, STOP) == Ending(Phase.KILLING, None)
+    killing = plan.escalate(stopping, stuck, 130.0 + STOP, STOP)
+    assert killing == Ending(Phase.KILLING, 130.0 + 2 * STOP)
+    assert plan.escalate(killing, stuck, 130.0 + 2 * STOP, STOP) is killing
+    assert not plan.over(killing, stuck, 129.9 + 2 * STOP)
+    assert plan.over(killing, stuck, 130.0 + 2 * STOP)
 
 
 def test_it_drains_until_the_last_worker_has_gone() -> None:
@@ -301,8 +305,8 @@ def test_being_told_again_to_stop_gives_no_more_time(phase: Phase) -> None:
 @pytest.mark.parametrize("phase", Phase)
 def test_it_is_over_when_a_fast_stop_has_left_nobody(phase: Phase) -> None:
     stopped = phase in (Phase.STOPPING, Phase.KILLING)
-    assert plan.over(Ending(phase), [Place(CONTROL), Place("worker-0")]) is stopped
-    assert not plan.over(Ending(phase), [Place(CONTROL), Place("worker-0", pid=2)])
+    assert plan.over(Ending(phase), [Place(CONTROL), Place("worker-0")], 1.0) is stopped
+    assert not plan.over(Ending(phase), [Place(CONTROL), Place("worker-0", pid=2)], 1.0)
 
 
 def test_a_graceful_stop_without_a_limit_waits_for_workers_for_ever_and_for_control_not_at_all() -> None:
