@@ -68,12 +68,22 @@ class Reading:
         self.end()
         self._number = number
         try:
-            self._pid, self._channel = self._spawn()
+            self._start()
         except OSError as error:
             self._refuse(Fault(what=f"the configuration cannot be read: {reason_of(error)}", instead="try again"))
             return
         self.due = deadline
-        self._selector.register(self._channel, selectors.EVENT_READ, self._told)
+
+    def _start(self) -> None:
+        """Have a reader read. Raises :class:`OSError` where there is no room for one, or none to hear it by."""
+        pid, channel = self._spawn()
+        try:
+            self._selector.register(channel, selectors.EVENT_READ, self._told)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            channel.close()
+            raise
+        self._pid, self._channel = pid, channel
 
     def channels(self) -> list[Channel[FromReader]]:
         return [] if self._channel is None else [self._channel]
