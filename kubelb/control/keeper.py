@@ -178,6 +178,8 @@ class Keeper:
         server, slot = subject.server, subject.server.slot
 
         def told(evidence: Evidence | None, probe: Probe) -> Condition:
+            if evidence is not None and evidence.kind is Kind.ACCEPTED:
+                return self._consider(slot, evidence)
             self._note(slot, probe)
             if evidence is None:
                 return self._not_asked(subject, probe.fault)

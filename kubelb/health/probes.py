@@ -9,10 +9,14 @@ takes too long. A socket belongs to its :class:`Attempt`; that of a good HTTP an
 from __future__ import annotations
 
 import errno
+import fcntl
 import socket
+import struct
+import termios
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from kubelb.config.faults import printable
@@ -42,6 +46,8 @@ class Outcome(Enum):
     """It answered 403: the same, unless it has just started."""
     UNREADY = auto()
     """It answered properly, with a status that is not an expected one: it serves, but wants no new sessions."""
+    ACCEPTED = auto()
+    """It accepted a new connection, and its answer is still waited for."""
     REFUSED = auto()
     """It refused a new connection, so its kernel lives."""
     UNANSWERED = auto()
@@ -113,6 +119,12 @@ class Attempt:
             self._advance()
         return self._result
 
+    def unacknowledged(self) -> bool:
+        """Whether the server's kernel has not acknowledged all that was sent. Of one that goes on."""
+        assert self._sock is not None
+        (left,) = struct.unpack("i", fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(4)))
+        return bool(left)
+
     def abandon(self) -> None:
         """Close its socket. Once it has a result there is nothing to close."""
         self._steps.close()
@@ -161,6 +173,8 @@ class Prober:
         self._name = (health.server_name or host).encode("idna").decode("ascii")
         self._tls = _tls(health)
         self._kept: socket.socket | None = None
+        self._discards = 0
+        """So often have connections been given up; those that are older are not kept."""
 
     def begin(self) -> Attempt:
         """On the kept connection if there is one, and no file has changed that would make a new one different."""
@@ -170,11 +184,16 @@ class Prober:
         if self._tls is not None and not self._tls.is_current(sock):
             sock.close()
             return self.begin_anew()
-        return Attempt(lambda: sock, None, self._on_kept, self._keep)
+        return Attempt(lambda: sock, None, self._on_kept, self._keeper())
 
     def begin_anew(self) -> Attempt:
         """On a new connection."""
-        return Attempt(self._open, self._connect, self._on_new, self._keep)
+        return Attempt(self._open, self._connect, self._on_new, self._keeper())
+
+    def discard(self) -> None:
+        """Give up the kept connection, and keep none of those that attempts under way have."""
+        self._discards += 1
+        self.close()
 
     def close(self) -> None:
         """The kept connection, if any; attempts under way are for their owner to abandon."""
@@ -182,7 +201,14 @@ class Prober:
             self._kept.close()
             self._kept = None
 
-    def _keep(self, sock: socket.socket) -> None:
+    def _keeper(self) -> Callable[[socket.socket], None]:
+        """Takes a connection that is begun with, or used again, now."""
+        return partial(self._keep, self._discards)
+
+    def _keep(self, discards: int, sock: socket.socket) -> None:
+        if discards != self._discards:
+            sock.close()
+            return
         self.close()
         self._kept = sock
 

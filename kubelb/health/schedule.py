@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from kubelb.snapshot import Condition
+from kubelb.snapshot import GOOD, Condition
 
 QUICK = 0.1
-"""Seconds between two looks where there is doubt; no two begin closer to each other."""
+"""Seconds between two looks made in haste, at first."""
+_AT_FIRST = 3
+"""So many looks in haste are that quick; from then on the time between two doubles."""
 _JITTER = 0.2
-"""The part of an interval that is left to chance, so that nodes do not keep step. It only shortens."""
+"""The part of a pause that is left to chance, so that nodes do not keep step. It only shortens."""
 _PATIENCE = 60.0
 """Seconds of failures; for each of them the interval doubles."""
 _LONGEST = 10.0
 """Seconds; unless the configured interval is longer anyway."""
+_DOUBLINGS = 16
+"""At most; no interval is that long."""
 
 
-def pause(condition: Condition, interval: float, fall: int, now: float, chance: float) -> float:
+def is_in_doubt(condition: Condition) -> bool:
+    return condition.state not in GOOD
+
+
+def pause(condition: Condition, interval: float, hasty: int | None, now: float, chance: float) -> float:
     """Seconds from the beginning of one look to that of the next; ``chance`` is drawn from [0, 1).
 
-    A server in doubt gets its next look at once, until it has passed or ``fall`` have failed. One that has been
-    failing for minutes is looked at less and less often.
+    ``hasty`` is how many looks in a row, up to the last, were made in haste; None: there is none now. Haste slows
+    down to the interval, so that a server that is hung or overloaded is not flooded. One that has been failing for
+    minutes is looked at less and less often.
     """
-    if condition.state == "suspect" and condition.fails < fall:
-        return min(QUICK, interval)
     if condition.state in ("suspect", "down"):
-        doublings = min(int(max(now - condition.since, 0.0) / _PATIENCE), 16)
+        doublings = min(int(max(now - condition.since, 0.0) / _PATIENCE), _DOUBLINGS)
         interval = min(interval * 2**doublings, max(interval, _LONGEST))
+    if hasty is not None:
+        interval = min(QUICK * 2 ** min(max(hasty - _AT_FIRST, 0), _DOUBLINGS), interval)
     return interval * (1 - _JITTER * chance)

@@ -53,8 +53,10 @@ class Health(Settings, frozen=True, kw_only=True):
     """Where probes go in place of the server's own port; None: there."""
     path: str = "/readyz"
     """For http and https."""
-    interval: Duration = Duration(1)
-    timeout: Duration = Duration(1)
+    interval: Duration = Duration(5)
+    """Between two probes of a server that is well; where there is doubt they come at once."""
+    timeout: Duration = Duration(3)
+    """After which a server that has not answered is silent. A kube-apiserver whose etcd hangs answers after 2.0 s."""
     hang_timeout: Duration = Duration(5)
     """After which a silent server counts as hung, if no byte of it comes to any session either: its sessions are cut
     then, unless most of the pool is silent."""

@@ -133,7 +133,7 @@ def test_a_port_of_its_own_is_asked_in_place_of_the_servers(made: Certificates, 
     ("kind", "expect", "status", "outcome"),
     [
         ("https", (), 401, Outcome.NOT_TOLD),
-        ("https", (), 403, Outcome.NOT_TOLD),
+        ("https", (), 403, Outcome.FORBIDDEN),
         ("https", (200, 401), 401, Outcome.PASSED),
         ("https", (200, 403), 403, Outcome.PASSED),
         ("https", (), 404, Outcome.UNREADY),
