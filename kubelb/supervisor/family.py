@@ -6,14 +6,19 @@ For the supervisor's only thread. It owns the channels. What is to become of the
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Final
 
 from kubelb import log
 from kubelb.deadlines import Deadlines
+from kubelb.own_limits import EXHAUSTED, own_reason
+from kubelb.reasons import number_of
 from kubelb.snapshot import Snapshot
 from kubelb.stats import ROWS, Count, Table
 from kubelb.supervisor import plan, pulse
@@ -21,7 +26,7 @@ from kubelb.supervisor.plan import CONTROL, Place
 from kubelb.supervisor.pulse import Pulse
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER, FromControl, FromGiver, FromTaker, FromWorker, Message
-from kubelb.wire.messages import AT_MOST, HandOver, Receive, SnapshotChanged
+from kubelb.wire.messages import AT_MOST, HandOver, Listen, Receive, SnapshotChanged
 
 _AGAIN = 0.01
 """Seconds between two attempts to send the newest snapshot to a worker that is behind."""
@@ -31,6 +36,10 @@ _MISSED = 3.0
 """Seconds after which a worker that has not said that it goes by the newest snapshot is sent it once more."""
 _LAST_WORDS = 3000
 """Messages that are heard from a child that has died; as many as a socket of 1 MiB holds."""
+_SHORT: Final = EXHAUSTED | {errno.ETOOMANYREFS}
+"""By which a message is not sent for want of something here (sendmsg(2), memfd_create(2), unix(7))."""
+_SHORTAGE: Final = 1.0
+"""Seconds until snapshots are sent again, where this process was short of something."""
 _WORD = 1 << 64
 Heard = Channel[FromWorker] | Channel[FromControl]
 """The supervisor's end of a child's channel."""
@@ -52,6 +61,8 @@ class Family:
         """By pid."""
         self._late: dict[int, tuple[SnapshotChanged, float]] = {}
         """By pid: the newest snapshot, for workers that are behind, and since when they are."""
+        self._not_before = 0.0
+        """When snapshots are sent again, where something was short; seconds of the monotonic clock."""
         self._pulses: dict[int, Pulse] = {}
         """By pid."""
         self._look_at = 0.0
@@ -146,11 +157,40 @@ class Family:
         """Whether it took it. One that does not even take its messages is stuck, and is ended to be replaced."""
         if place.pid is None or place.pid not in self._channels:
             return False
-        channel = self._channels[place.pid]
-        if self._send_newest(place.pid, channel) and channel.send(message, fds):
-            return True
-        self._end_stuck(place, place.pid)
+        try:
+            if self._send(place.pid, message, fds):
+                return True
+        except OSError as error:
+            self._tell_short(place.pid, message, error)
+        else:
+            self._end_stuck(place, place.pid)
         return False
+
+    def _send(self, pid: int, message: Message, fds: Sequence[int] = ()) -> bool:
+        """Whether it took it. Raises :class:`OSError` where the supervisor itself is short of something: a socket is
+        not sent then before the snapshot that says what is listened on there."""
+        channel = self._channels[pid]
+        try:
+            newest = self._send_newest(pid, channel)
+        except OSError as error:
+            if isinstance(message, Listen):
+                raise
+            self._tell_short(pid, self._late[pid][0], error)
+            newest = True
+        return newest and channel.send(message, fds)
+
+    def _tell_short(self, pid: int, message: Message, error: OSError) -> None:
+        """What is not sent for want of something here is sent later, and nobody is stuck for that: a snapshot stays
+        the newest for that child, and whoever does not go by it is sent the sockets once more."""
+        number = number_of(error)
+        if number not in _SHORT:
+            raise error
+        what, reason = type(message).__name__, own_reason(number)
+        log.limited().warning("message_not_sent", pid=pid, message=what, reason=reason)
+        if pid in self._late:
+            now = time.monotonic()
+            self._late[pid] = self._late[pid][0], now
+            self._not_before = now + _SHORTAGE
 
     def _end_stuck(self, place: Place, pid: int) -> None:
         """Unless it is about to end by itself."""
@@ -170,9 +210,15 @@ class Family:
     def catch_up(self, now: float) -> None:
         """Send the newest snapshot to those who have read most of what was sent before, and at last to the others.
         Who has no room then is stuck."""
-        for pid, (_, since) in list(self._late.items()):
+        if now < self._not_before:
+            return
+        for pid, (message, since) in list(self._late.items()):
             channel, is_last = self._channels[pid], now - since > _STUCK
-            if (channel.has_room() or is_last) and self._send_newest(pid, channel):
+            try:
+                if (channel.has_room() or is_last) and self._send_newest(pid, channel):
+                    continue
+            except OSError as error:
+                self._tell_short(pid, message, error)
                 continue
             if is_last and (place := self.place_of(pid)) is not None:
                 del self._late[pid]
@@ -228,10 +274,15 @@ class Family:
 
     def next_attempt(self, now: float) -> float:
         """When to :meth:`catch_up`, or look who hangs, again."""
-        return min(now + _AGAIN if self._late else math.inf, self._look_at)
+        return min(max(now + _AGAIN, self._not_before) if self._late else math.inf, self._look_at)
 
     def send_control(self, message: Message, fds: Sequence[int] = ()) -> bool:
         return CONTROL in self.places and self.send(self.places[CONTROL], message, fds)
+
+    def answer_control(self, message: Message) -> bool:
+        """As :meth:`send_control`. Raises :class:`OSError` where the supervisor itself is short of something."""
+        pid = self.places[CONTROL].pid if CONTROL in self.places else None
+        return pid is not None and pid in self._channels and self._send(pid, message)
 
     def send_all(self, message: Message) -> None:
         for place in self.all():

@@ -93,9 +93,16 @@ def _lines(name: str) -> list[str]:
 def _holders(inodes: Collection[int]) -> Iterator[int]:
     """The processes that have one of these sockets open."""
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    for entry in _PROC.iterdir():
-        if entry.name.isdigit() and any(link in wanted for _, link in _links(int(entry.name))):
-            yield int(entry.name)
+    for pid in _processes():
+        if any(link in wanted for _, link in _links(pid)):
+            yield pid
+
+
+def _processes() -> list[int]:
+    try:
+        return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+    except OSError:
+        return []
 
 
 def _is_orphaned(pid: int) -> bool:

@@ -28,7 +28,11 @@ class PidFile:
             raise ConfigFault(
                 Fault(what=f"cannot use {runtime_dir}: {reason_of(error)}", instead="choose another --runtime-dir")
             ) from None
-        self.write()
+        try:
+            self.write()
+        except ConfigFault:
+            self.remove()
+            raise
 
     def _locked(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -66,10 +70,14 @@ class PidFile:
         return held
 
     def write(self) -> None:
-        """It is this process that runs."""
+        """It is this process that runs. Raises :class:`ConfigFault` where there is no room for that."""
         text = f"{os.getpid()}\n".encode()
-        os.pwrite(self._fd, text, 0)
-        os.ftruncate(self._fd, len(text))
+        try:
+            os.pwrite(self._fd, text, 0)
+            os.ftruncate(self._fd, len(text))
+        except OSError as error:
+            what = f"cannot write {self.path}: {reason_of(error)}"
+            raise ConfigFault(Fault(what=what, instead="make room there, or choose another --runtime-dir")) from None
 
     def fileno(self) -> int:
         return self._fd

@@ -17,7 +17,8 @@ import msgspec
 
 from kubelb import log
 from kubelb.config.faults import ConfigFault, Fault
-from kubelb.reasons import reason_of
+from kubelb.own_limits import own_reason
+from kubelb.reasons import number_of
 from kubelb.supervisor.listeners import BIND_ATTEMPTS, AddressInUse
 from kubelb.supervisor.sockets import Sockets
 from kubelb.wire.channel import Channel, MessageLost
@@ -70,7 +71,8 @@ class Reading:
         try:
             self._start()
         except OSError as error:
-            self._refuse(Fault(what=f"the configuration cannot be read: {reason_of(error)}", instead="try again"))
+            what = f"the configuration cannot be read: {own_reason(number_of(error))}"
+            self._refuse(Fault(what=what, instead="try again"))
             return
         self.due = deadline
 
@@ -145,15 +147,22 @@ class Reading:
             taken = self._answer(Configuration(self._number, read.toml, snapshot, read.warnings))
         except OSError as error:
             self.end()
-            self._refuse(
-                Fault(what=f"the configuration cannot be passed on: {reason_of(error)}", instead="try again")
-            )
+            what = f"the configuration cannot be passed on: {own_reason(number_of(error))}"
+            self._refuse(Fault(what=what, instead="try again"))
         else:
             if not taken:
                 self.end()
 
     def _refuse(self, *faults: Fault) -> None:
-        if not self._answer(NoConfiguration(self._number, faults)):
+        try:
+            taken = self._answer(NoConfiguration(self._number, faults))
+        except OSError as error:
+            # So many faults take a file, for which there is no room.
+            short = Fault(
+                what=f"what is wrong cannot be passed on: {own_reason(number_of(error))}", instead="see the log"
+            )
+            taken = not self._answer(NoConfiguration(self._number, (short,)))
+        if not taken:
             for fault in faults:
                 log.get().error("reload_failed", fault=str(fault))
 

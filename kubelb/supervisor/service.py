@@ -118,7 +118,7 @@ class Service:
         self.log = LogKeeping(self._fork_log_writer, self.signals, deadlines.last_lines)
         self.reopening = Reopening(self.selector, self._fork_opener, self._log_opened, self._reopen)
         self.reading = Reading(
-            self.selector, self.sockets, self._fork_reader, self.family.send_control, deadlines.bind
+            self.selector, self.sockets, self._fork_reader, self.family.answer_control, deadlines.bind
         )
         self.family.add(CONTROL, 1)
         self.fill(config.workers if isinstance(config.workers, int) else None)
@@ -298,8 +298,7 @@ class Service:
     def serve(self) -> None:
         """Be the one: from now on workers accept."""
         self.serving = True
-        self.held.pidfile.write()
-        self._write_second_pid()
+        self._write_pids()
         self._remove_left()
         for place in self.family.workers():
             self._have_listen(place, self.sockets.listening)
@@ -310,11 +309,12 @@ class Service:
             if f"unix:{path}" not in self.sockets.listening:
                 remove(path)
 
-    def _write_second_pid(self) -> None:
-        try:
-            self.held.second.write()
-        except ConfigFault as error:
-            log.get().error("pid_file_not_written", fault=str(error))
+    def _write_pids(self) -> None:
+        for file in (self.held.pidfile, self.held.second):
+            try:
+                file.write()
+            except ConfigFault as error:
+                log.get().error("pid_file_not_written", fault=str(error))
 
     def _have_listen(self, place: Place, sockets: Mapping[str, socket]) -> None:
         items = list(sockets.items())

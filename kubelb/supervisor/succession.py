@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 
 from kubelb import log
+from kubelb.own_limits import own_reason
+from kubelb.reasons import number_of
 from kubelb.supervisor import plan, signals
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.init import FIRST
@@ -167,8 +169,7 @@ class Departure:
             return
         if isinstance(message, Inherit):
             new.pid, new.version = message.pid, message.version
-            descriptors = legacy_descriptors(service.sockets.named(), service.held.pidfile, service.held.table)
-            new.leave(service.snapshot, sorted(service.family.rows), descriptors)
+            self._leave()
         elif isinstance(message, Failed):
             new.faults = message.faults
         elif isinstance(message, TakeOver):
@@ -182,6 +183,16 @@ class Departure:
             service.stop_fast()
         elif message is None:
             self._fail(new.faults or ("the new kubelb has ended; the log has its own words, if it had any",))
+
+    def _leave(self) -> None:
+        """Give the new one what there is, in copy."""
+        service = self._service
+        descriptors = legacy_descriptors(service.sockets.named(), service.held.pidfile, service.held.table)
+        try:
+            self._new.leave(service.snapshot, sorted(service.family.rows), descriptors)
+        except OSError as error:
+            self._new.channel.send(Stop())
+            self._fail((f"nothing can be left to the new kubelb: {own_reason(number_of(error))}",))
 
     def _step_back(self) -> None:
         """The new supervisor may serve."""

@@ -17,6 +17,7 @@ from tests.support import debian
 from tests.support.eventually import eventually
 from tests.support.identity import name_of
 from tests.support.log import DEADLINE
+from tests.support.mounts import apart
 from tests.support.netns import Namespace, require_namespaces
 from tests.support.proxy import KUBELB, a_proxy, gone, reserved, suspended
 from tests.support.users import open_to_all
@@ -191,6 +192,23 @@ def test_something_else_in_the_place_of_the_admin_socket(runtime_dir: Path, free
     run = kubelb("run", "--runtime-dir", runtime_dir, "--listen", free, *SERVER)
     assert_fault(run, f"cannot listen on {runtime_dir}/admin.sock: is a directory; choose another --runtime-dir")
     (runtime_dir / "admin.sock").rmdir()
+
+
+@as_root
+def test_a_full_runtime_directory(tmp_path: Path, free: str) -> None:
+    runtime_dir = tmp_path / "full"
+    runtime_dir.mkdir()
+    fill = f"dd if=/dev/zero of={runtime_dir}/fill bs=4096 count=1 2>/dev/null"
+    command = apart(f"mount -t tmpfs -o size=4k none {runtime_dir} && {fill}")
+    arguments = ("run", "--runtime-dir", str(runtime_dir), "--listen", free, *SERVER)
+    run = subprocess.run(
+        [*command, str(KUBELB), *arguments], capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    assert_fault(
+        run,
+        f"cannot write {runtime_dir}/kubelb.pid: no space left on device; "
+        "make room there, or choose another --runtime-dir",
+    )
 
 
 def test_too_few_descriptors(runtime_dir: Path, free: str) -> None:

@@ -1,0 +1,84 @@
+"""A supervisor that can have no descriptor more goes on, and catches up once it can."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from kubelb.cli import adminclient
+from kubelb.cli.adminclient import AdminFault
+from kubelb.control.commands import Drain
+from kubelb.own_limits import own_reason
+from tests.support.eventually import eventually
+from tests.support.identity import asked
+from tests.support.proxy import EchoServers, Proxy, a_config, reserved, running
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+SHORT = own_reason(errno.EMFILE)
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[Proxy]:
+    """One whose snapshot is too large to travel by itself."""
+    with EchoServers(["127.0.0.2", "127.0.0.3"]) as servers, reserved() as listen:
+        config = a_config(listen, servers.addresses, "round_robin")
+        access = tuple(f"deny 10.{i}.{j}.0/24" for i in range(80) for j in range(60))
+        listeners = (msgspec.structs.replace(config.listeners[0], access=access),)
+        config = msgspec.structs.replace(config, listeners=listeners)
+        with running(tmp_path, config=config) as proxy:
+            yield proxy
+
+
+@contextmanager
+def no_more_descriptors(process: psutil.Process) -> Iterator[None]:
+    """Within, the process can open nothing."""
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    taken = {int(link.name) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
+    free = next(number for number in range(soft) if number not in taken)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def reached(proxy: Proxy) -> set[str]:
+    return {asked(proxy.address) for _ in range(8)}
+
+
+def test_a_snapshot_that_cannot_be_sent_is_sent_later(proxy: Proxy) -> None:
+    one, other = sorted(reached(proxy))
+    with no_more_descriptors(proxy.supervisor):
+        adminclient.command(proxy.runtime_dir, Drain(one))
+        told, *_ = proxy.log.wait_for("message_not_sent")
+        assert (told["message"], told["reason"]) == ("SnapshotChanged", SHORT)
+        assert reached(proxy) == {one, other}
+    eventually(lambda: reached(proxy) == {other}, "workers go by the newest snapshot")
+    assert not proxy.log.events("child_died")
+    assert not proxy.log.events("child_stuck")
+
+
+def test_a_reload_is_refused_with_the_reason(proxy: Proxy) -> None:
+    with no_more_descriptors(proxy.supervisor):
+        with pytest.raises(AdminFault, match=SHORT):
+            adminclient.reload(proxy.runtime_dir)
+        assert len(reached(proxy)) == 2
+    assert adminclient.reload(proxy.runtime_dir) == ()
+
+
+def test_a_graceful_stop_does_not_wait_for_a_snapshot(proxy: Proxy) -> None:
+    one, _ = sorted(reached(proxy))
+    with no_more_descriptors(proxy.supervisor):
+        adminclient.command(proxy.runtime_dir, Drain(one))
+        proxy.log.wait_for("message_not_sent")
+        assert proxy.end(signal.SIGQUIT) == 0
