@@ -12,6 +12,7 @@ from typing import NoReturn
 from bench.cases.catalogue import CASES
 from bench.failover import command as failover
 from bench.faults import BenchFault
+from bench.fleet import command as fleet
 from bench.harness import Harness, origin
 from bench.machine import describe, missing_tools, raise_file_limit
 from bench.peers.catalogue import BASELINE, SUBJECTS, VARIANTS
@@ -27,7 +28,13 @@ _QUICK = (3, 1)
 def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _end)
     try:
-        return failover.main(arguments[1:]) if arguments[:1] == ["failover"] else _bench(arguments)
+        match arguments:
+            case ["failover", *others]:
+                return failover.main(others)
+            case ["fleet", *others]:
+                return fleet.main(others)
+            case _:
+                return _bench(arguments)
     except KeyboardInterrupt:
         return 130
 
@@ -70,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure kubelb beside nginx's stream module.",
-        epilog="python -m bench failover: what clients feel when servers fail; it has options of its own.",
+        epilog="python -m bench failover: what clients feel when servers fail. python -m bench fleet: what "
+        "thousands of nodes do to three servers, simulated. Both have options of their own.",
     )
     parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s: minutes, not figures to quote")
     parser.add_argument("--rounds", type=_count, metavar="N", help=f"rounds of every case; {_FULL[0]} unless told")

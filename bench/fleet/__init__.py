@@ -1,0 +1,1 @@
+"""What three apiservers get to feel when thousands of nodes follow the same rule at the same moment, simulated."""

@@ -1,0 +1,1 @@
+"""The balancers on the nodes, each as the rules that it follows."""

@@ -1,0 +1,45 @@
+"""That the simulated kubelb goes by kubelb's own rules: whoever changes them changes what comes out."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.fleet.policies.kubelb import Kubelb
+from bench.fleet.results import Figures
+from bench.fleet.scenarios import SCENARIOS
+from bench.fleet.settings import Fleet
+from bench.fleet.simulate import measured
+from kubelb.control import decide
+from kubelb.health import machine, schedule
+from kubelb.health.machine import Kind
+
+FLEET = Fleet(nodes=40, cores=1, seed=5)
+SCENARIO = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+def figures(scenario: str) -> Figures:
+    return measured(FLEET, Kubelb, SCENARIO[scenario])
+
+
+def test_nobody_is_found_gone_where_no_number_of_retransmissions_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert figures("power-off").cuts > 0
+    monkeypatch.setattr(machine, "_LOST", 1000)
+    assert figures("power-off").cuts == 0
+
+
+def test_an_overload_costs_sessions_where_silence_is_proof_of_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert figures("overload").cuts == 0
+    monkeypatch.setitem(machine._AFTER, Kind.SILENT, machine._after_unanswered)
+    monkeypatch.setattr(decide, "_cut_of_dead", lambda known, *_: decide._Cut(known.found_at))
+    assert figures("overload").needless > 0
+
+
+def test_no_session_is_cut_where_no_cut_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide, "_cut_of_dead", lambda *_: decide._STAY)
+    assert figures("power-off").cuts == 0
+
+
+def test_probes_come_as_often_as_the_schedule_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_it_is = figures("calm").probes
+    monkeypatch.setattr(schedule, "_JITTER", 0.8)
+    assert figures("calm").probes > as_it_is * 1.2
