@@ -7,11 +7,12 @@ supervisor has open it closes first. It never returns from :func:`spawn`.
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from kubelb import log
 from kubelb.reasons import reason_of
@@ -64,6 +65,20 @@ def spawn(
             os._exit(status)
     theirs.close()
     return pid, ours
+
+
+def hear(selector: selectors.BaseSelector, pid: int, channel: Channel[Any], heard: Callable[[], object]) -> None:
+    """Have ``heard`` called when a child that has just been started says something.
+
+    Raises :class:`OSError` where no watch is left for that (fs.epoll.max_user_watches): it is ended then, and its
+    channel closed.
+    """
+    try:
+        selector.register(channel, selectors.EVENT_READ, heard)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        channel.close()
+        raise
 
 
 def start_apart(image: Image, environment: Mapping[str, str], keep: int) -> None:

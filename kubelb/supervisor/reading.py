@@ -19,6 +19,7 @@ from kubelb import log
 from kubelb.config.faults import ConfigFault, Fault
 from kubelb.own_limits import own_reason
 from kubelb.reasons import number_of
+from kubelb.supervisor import children
 from kubelb.supervisor.listeners import BIND_ATTEMPTS, AddressInUse
 from kubelb.supervisor.sockets import Sockets
 from kubelb.wire.channel import Channel, MessageLost
@@ -79,12 +80,7 @@ class Reading:
     def _start(self) -> None:
         """Have a reader read. Raises :class:`OSError` where there is no room for one, or none to hear it by."""
         pid, channel = self._spawn()
-        try:
-            self._selector.register(channel, selectors.EVENT_READ, self._told)
-        except OSError:
-            os.kill(pid, signal.SIGKILL)
-            channel.close()
-            raise
+        children.hear(self._selector, pid, channel, self._told)
         self._pid, self._channel = pid, channel
 
     def channels(self) -> list[Channel[FromReader]]:

@@ -18,6 +18,7 @@ from kubelb import log
 from kubelb.config.log_files import make_log_file
 from kubelb.opening import open_to_append
 from kubelb.reasons import reason, reason_of
+from kubelb.supervisor import children
 from kubelb.wire.channel import Channel, MessageLost, close_all
 from kubelb.wire.message_sets import FromOpener, MessageFault, ToOpener
 from kubelb.wire.messages import LogOpened
@@ -66,13 +67,14 @@ class Reopening:
             return
         self._again = False
         try:
-            _, self._channel = self._spawn()
+            pid, channel = self._spawn()
+            children.hear(self._selector, pid, channel, self._told)
         except OSError as error:
             for file in log.outlets().files():
                 log.get().error("log_not_reopened", file=file, reason=reason_of(error))
             self._done()
             return
-        self._selector.register(self._channel, selectors.EVENT_READ, self._told)
+        self._channel = channel
 
     def channels(self) -> list[Channel[FromOpener]]:
         return [] if self._channel is None else [self._channel]

@@ -167,13 +167,7 @@ class Service:
 
     def _spawn(self, place: Place, now: float) -> None:
         pid, channel = self._fork(place)
-        try:
-            self.selector.register(channel, selectors.EVENT_READ, lambda: self._hear(pid, channel))
-        except OSError:
-            # There is no watch left to hear it by.
-            os.kill(pid, signal.SIGKILL)
-            channel.close()
-            raise
+        children.hear(self.selector, pid, channel, lambda: self._hear(pid, channel))
         place = self.family.started(place, pid, channel, now)
         if place.name != CONTROL and self.serving:
             self._have_listen(place, self.sockets.listening)

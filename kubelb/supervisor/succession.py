@@ -112,8 +112,12 @@ class Departure:
         self._quit_after = False
         deadline = time.monotonic() + service.deadlines.take_over
         self._new = Successor(image, service.systemd.variables, deadline)
+        try:
+            service.selector.register(self._new.channel, selectors.EVENT_READ, self._told)
+        except OSError:
+            self._new.close()
+            raise
         service.upgrade = self._new.channel
-        service.selector.register(self._new.channel, selectors.EVENT_READ, self._told)
         service.upgrade_under_way = True
         service.family.send_control(Upgrade())
 

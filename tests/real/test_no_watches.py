@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,30 +58,55 @@ def proxy(tmp_path: Path, servers: IdentityServers, armed: Path, unheard: Path) 
     with a_program(tmp_path, servers.addresses, code) as (proxy, _):
         supervisor = proxy.pid
         yield proxy
-        pid = int(unheard.read_text())
-        eventually(lambda: not psutil.pid_exists(pid), "the child that could not be heard is gone")
+        assert not armed.exists()
         assert proxy.pid == supervisor
+
+
+def assert_ended(unheard: Path) -> None:
+    pid = int(unheard.read_text())
+    eventually(lambda: not psutil.pid_exists(pid), "the child that could not be heard is gone")
 
 
 def whole(proxy: Proxy) -> Callable[[], bool]:
     return lambda: len(proxy.workers()) == 2 and proxy.answer() is not None
 
 
-def test_a_child_that_could_not_be_heard_is_started_again(proxy: Proxy, armed: Path) -> None:
+def test_a_child_that_could_not_be_heard_is_started_again(proxy: Proxy, armed: Path, unheard: Path) -> None:
     dead, living = proxy.workers()
     armed.touch()
     dead.kill()
     proxy.log.wait_for("child_not_started")
+    assert_ended(unheard)
     eventually(whole(proxy), "another worker is in its place")
     assert not gone(living)
     assert ask(proxy.address)
 
 
-def test_a_reload_whose_reader_could_not_be_heard_is_refused(proxy: Proxy, armed: Path) -> None:
+def test_a_reload_whose_reader_could_not_be_heard_is_refused(proxy: Proxy, armed: Path, unheard: Path) -> None:
     with keep(proxy.address)[0] as client:
         armed.touch()
         with pytest.raises(AdminFault, match="cannot be read"):
             adminclient.reload(proxy.runtime_dir)
+        assert_ended(unheard)
         assert adminclient.reload(proxy.runtime_dir) == ()
+        assert echoes(client)
+        leave(client)
+
+
+def test_logs_are_opened_anew_by_the_next_signal(proxy: Proxy, armed: Path, unheard: Path) -> None:
+    armed.touch()
+    os.kill(proxy.pid, signal.SIGUSR1)
+    eventually(lambda: unheard.exists() and not armed.exists(), "what opens them could not be heard")
+    assert_ended(unheard)
+    os.kill(proxy.pid, signal.SIGUSR1)
+    assert ask(proxy.address)
+
+
+def test_an_upgrade_whose_supervisor_could_not_be_heard_is_given_up(proxy: Proxy, armed: Path) -> None:
+    with keep(proxy.address)[0] as client:
+        armed.touch()
+        with pytest.raises(AdminFault, match="cannot be started"):
+            proxy.upgrade()
+        eventually(whole(proxy), "all is as before")
         assert echoes(client)
         leave(client)
