@@ -53,7 +53,7 @@ Publish = Callable[[Snapshot], None]
 
 
 class _Subject(NamedTuple):
-    """A server that is probed."""
+    """A server that is watched."""
 
     pool: str
     server: Server
@@ -177,20 +177,23 @@ class Keeper:
     def _watch(self, subject: _Subject) -> Watch:
         server, slot = subject.server, subject.server.slot
 
-        def told(evidence: Evidence | None, probe: Probe) -> Condition:
-            if evidence is not None and evidence.kind is Kind.ACCEPTED:
-                return self._consider(slot, evidence)
-            self._note(slot, probe)
+        def told(evidence: Evidence | None, probe: Probe | None) -> Condition:
+            if probe is not None:
+                self._note(slot, probe)
+                if evidence is None:
+                    return self._not_asked(subject, probe.fault)
+                self._count(slot, evidence.kind, probe.seconds)
+                self._not_asked_slots.discard(slot)
             if evidence is None:
-                return self._not_asked(subject, probe.fault)
-            self._count(slot, evidence.kind, probe.seconds)
-            self._not_asked_slots.discard(slot)
+                return self._conditions[slot]
             if evidence.kind in _GOOD_ANSWERS:
-                self._row.put(slot, Count.PASSED_AT, int((probe.ended_at - probe.seconds) * 1e9))
+                self._row.put(slot, Count.PASSED_AT, int(evidence.since * 1e9))
             return self._consider(slot, evidence)
 
         host = server.name.rpartition(":")[0].strip("[]") if server.address[1] else "localhost"
-        return Watch(self._loop, Prober(server.address, host, subject.health), subject.health, told)
+        dormant = subject.health.probe == "off"
+        health = msgspec.structs.replace(subject.health, probe="tcp") if dormant else subject.health
+        return Watch(self._loop, Prober(server.address, host, health), health, told, dormant=dormant)
 
     def _not_asked(self, subject: _Subject, fault: str) -> Condition:
         """Something here is wrong, not the server: it stays what it was."""
@@ -227,7 +230,7 @@ class Keeper:
             kind = Kind.UNACKNOWLEDGED
             self._consider(slot, Evidence(kind, stalled.at, what, stalled.since, stalled.retransmissions))
             self._watches[slot].hurry()
-        elif now >= self._look_again.get(slot, now):
+        elif subject.health.probe != "off" and now >= self._look_again.get(slot, now):
             self._look_again[slot] = now + _RARELY * subject.health.interval
             self._consider(slot, Evidence(Kind.UNHEARD, stalled.at, "a session waits", stalled.since))
             self._watches[slot].hurry()
@@ -297,8 +300,8 @@ class Keeper:
 
 def _subjects(snapshot: Snapshot, settings: Mapping[str, configured.Pool]) -> Iterator[_Subject]:
     for pool in snapshot.pools:
-        health = settings[pool.name].health if pool.name in settings else configured.PASSIVE
-        if health.probe != "off":
+        if pool.name in settings:
+            health = settings[pool.name].health
             for server in pool.servers:
                 if server.state != "disabled" and not server.removed:
                     yield _Subject(pool.name, server, health)

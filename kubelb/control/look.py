@@ -1,8 +1,9 @@
 """A look at a server: one question, on a connection that is kept or a new one, and what is seen until it is answered.
 
 On control's loop. What is seen is told in stages. A new connection that is not accepted at once is told of while it
-may still be accepted, and so is its being accepted. A question that is not answered within the time limit is told of
-as silence, and its answer is waited for a while longer: the look is late then, and newer ones go on beside it.
+may still be accepted, and so is its being accepted, and that an answer takes its time. A question that is not
+answered within the time limit is told of as silence, and its answer is waited for a while longer: the look is late
+then, and newer ones go on beside it.
 
 A kept connection that fails proves nothing, since it may just have been closed: the question is put again on a new
 one before it counts. Where the kept one stays silent it gets company by a new one, and the first answer is the
@@ -28,6 +29,10 @@ CONNECT_PATIENCE: Final = 0.4
 _COMPANY: Final = 0.5
 """The part of the time limit after which a question on a kept connection gets company, where the server's kernel has
 acknowledged it. One that is not acknowledged within :data:`CONNECT_PATIENCE` gets it then."""
+
+
+_SLOW: Final = 0.5
+"""Seconds after which a question that is not answered is told of: newcomers had better go elsewhere meanwhile."""
 
 
 @dataclass(eq=False)
@@ -115,8 +120,10 @@ class Look:
         self._anew |= not attempt.kept
         self._questions.append(question)
         self._go_on(question, watched=False)
-        if question in self._questions and not attempt.connected:
-            self._after(CONNECT_PATIENCE, partial(self._miss, question))
+        if question in self._questions:
+            self._after(_SLOW, partial(self._doubt, question))
+            if not attempt.connected:
+                self._after(CONNECT_PATIENCE, partial(self._miss, question))
 
     def _miss(self, question: _Question) -> None:
         if question in self._questions and not question.attempt.connected:
@@ -124,6 +131,10 @@ class Look:
             self._give_up_kept()
             result = Result(Outcome.UNANSWERED, f"no answer to a connect within {CONNECT_PATIENCE:g} s")
             self._saw(self, result, question.begun_at)
+
+    def _doubt(self, question: _Question) -> None:
+        if question in self._questions and question.attempt.connected:
+            self._saw(self, Result(Outcome.SLOW, f"no answer for {_SLOW:g} s"), question.begun_at)
 
     def _go_on(self, question: _Question, watched: bool = True) -> None:
         attempt = question.attempt

@@ -27,6 +27,7 @@ _KINDS = {
     Outcome.FORBIDDEN: Kind.FORBIDDEN,
     Outcome.UNREADY: Kind.UNREADY,
     Outcome.ACCEPTED: Kind.ACCEPTED,
+    Outcome.SLOW: Kind.DOUBT,
     Outcome.REFUSED: Kind.REFUSED,
     Outcome.UNANSWERED: Kind.UNANSWERED,
     Outcome.SILENT: Kind.SILENT,
@@ -38,8 +39,12 @@ _AT_ONCE: Final = 2
 _ON_KEPT: Final = 2
 """Looks in a row that may be on a kept connection."""
 
-Told = Callable[[Evidence | None, Probe], Condition]
-"""Takes what a look has found, if that says anything about the server, and gives what is known of it now."""
+_STAGES: Final = frozenset({Outcome.ACCEPTED, Outcome.SLOW})
+"""With these a probe is still under way."""
+
+Told = Callable[[Evidence | None, Probe | None], Condition]
+"""Takes what a look has found, if that says anything about the server, and how the probe went, once that is known;
+gives what is known of the server now."""
 
 
 class Watch:
@@ -130,13 +135,15 @@ class Watch:
         if result.outcome in ANSWERED | FAULTS:
             self._failing = result.outcome in FAULTS
         self._tell(result, begun_at)
-        self._plan()
+        if result.outcome is not Outcome.SLOW:
+            # One that is slow is not asked more often for that.
+            self._plan()
 
     def _tell(self, result: Result, begun_at: float) -> None:
         now = time.monotonic()
         kind = _KINDS.get(result.outcome)
         fault = "" if kind in (Kind.PASSED, Kind.NOT_TOLD) else result.reason
-        probe = Probe(ended_at=now, seconds=now - begun_at, fault=fault)
+        probe = None if result.outcome in _STAGES else Probe(ended_at=now, seconds=now - begun_at, fault=fault)
         self._condition = self._told(Evidence(kind, now, result.reason, begun_at) if kind else None, probe)
 
     def stop(self) -> None:

@@ -48,6 +48,8 @@ class Outcome(Enum):
     """It answered properly, with a status that is not an expected one: it serves, but wants no new sessions."""
     ACCEPTED = auto()
     """It accepted a new connection, and its answer is still waited for."""
+    SLOW = auto()
+    """It has the connection and takes its time; its answer is still waited for."""
     REFUSED = auto()
     """It refused a new connection, so its kernel lives."""
     UNANSWERED = auto()

@@ -166,11 +166,13 @@ class StillProber(NamedTuple):
 class StillWatch:
     """Stands for a :class:`~kubelb.control.watch.Watch`, and probes nobody."""
 
-    def __init__(self, loop: StillLoop, prober: StillProber, health: Health, told: Told) -> None:
+    def __init__(
+        self, loop: StillLoop, prober: StillProber, health: Health, told: Told, *, dormant: bool = False
+    ) -> None:
         self.prober = prober
         self.health = health
         self.told = told
-        self._watches = loop.watches
+        self._watches = [] if dormant else loop.watches
 
     def probes(self) -> tuple[object, ...]:
         """Whom, and how: without what is done about it, which is seen elsewhere."""

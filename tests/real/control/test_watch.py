@@ -38,7 +38,8 @@ class Observer:
     ) -> None:
         self.loop = loop
         self.evidence: list[Evidence] = []
-        self.probes: list[Probe] = []
+        self.probes: list[Probe | None] = []
+        """To each piece of evidence; None: that was a stage of one."""
         self.condition = Condition()
         self.wanted: Callable[[], bool] = lambda: False
         durations = {"interval": NEVER, "timeout": NEVER, "hang_timeout": NEVER, **settings}
@@ -47,7 +48,7 @@ class Observer:
         self._rules = Rules(1, health.fall)
         self.watch = Watch(loop, Prober(address, address[0], health), health, self._told, dormant=dormant)
 
-    def _told(self, evidence: Evidence | None, probe: Probe) -> Condition:
+    def _told(self, evidence: Evidence | None, probe: Probe | None) -> Condition:
         assert evidence is not None
         self.evidence.append(evidence)
         self.probes.append(probe)
@@ -70,7 +71,7 @@ class Observer:
     def kinds(self) -> list[Kind]:
         return [piece.kind for piece in self.evidence]
 
-    def first(self, kind: Kind) -> tuple[Evidence, Probe]:
+    def first(self, kind: Kind) -> tuple[Evidence, Probe | None]:
         return next(told for told in zip(self.evidence, self.probes, strict=True) if told[0].kind is kind)
 
 
@@ -168,7 +169,7 @@ def test_looks_again_and_again() -> None:
     with serving(answer_each) as address, observing(address, "http", interval=0.01) as observer:
         observer.run_until(lambda: len(observer.evidence) == 5)
         assert observer.kinds() == [Kind.PASSED] * 5
-        assert all(probe.fault == "" and 0 <= probe.seconds < math.inf for probe in observer.probes)
+        assert all(probe and probe.fault == "" and 0 <= probe.seconds < math.inf for probe in observer.probes)
         assert sorted(observer.evidence, key=lambda piece: piece.at) == observer.evidence
 
 
@@ -177,7 +178,9 @@ def test_a_failure_is_looked_into_at_once() -> None:
     with refusing(["127.0.0.1"]) as (address,), observing(address) as observer:
         observer.run_until(lambda: len(observer.evidence) == 3)
         assert observer.kinds() == [Kind.REFUSED] * 3
-        assert observer.probes[-1].fault == "connection refused"
+        probe = observer.probes[-1]
+        assert probe is not None
+        assert probe.fault == "connection refused"
 
 
 def test_a_connect_that_is_not_accepted_is_told_of_at_once() -> None:
@@ -229,6 +232,7 @@ def test_a_late_answer_is_told_with_all_the_time_it_took() -> None:
         observer.run_until(lambda: Kind.PASSED in observer.kinds())
         passed, probe = observer.first(Kind.PASSED)
         assert passed.begun == silence.begun
+        assert probe is not None
         assert probe.seconds > 0.2
         assert probe.fault == ""
 
@@ -372,9 +376,31 @@ def test_a_kept_connection_that_is_silent_gets_company() -> None:
         while client.recv(65536):
             pass
 
-    with serving(answer_the_first) as address, observing(address, "http", interval=0.01, timeout=1.0) as observer:
+    with serving(answer_the_first) as address, observing(address, "http", interval=0.01, timeout=0.8) as observer:
         observer.run_until(lambda: len(observer.evidence) == 3)
         assert observer.kinds() == [Kind.PASSED] * 3
+
+
+def test_an_answer_that_takes_its_time_is_doubted_once() -> None:
+    """So that newcomers go elsewhere; the server is not asked more often for it."""
+    told = threading.Event()
+    asked: list[int] = []
+
+    def answer_when_told(client: socket.socket) -> None:
+        while client.recv(65536):
+            asked.append(1)
+            told.wait(30)
+            client.sendall(REPLY)
+
+    with serving(answer_when_told) as address, observing(address, "http") as observer:
+        observer.run_until(lambda: observer.condition.state == "suspect")
+        assert observer.kinds() == [Kind.DOUBT]
+        told.set()
+        observer.run_until(lambda: Kind.PASSED in observer.kinds())
+        assert observer.kinds() == [Kind.DOUBT, Kind.PASSED]
+        assert observer.first(Kind.DOUBT)[1] is None
+        assert observer.condition.state == "up"
+        assert len(asked) == 1
 
 
 def test_many_servers_one_of_them_silent() -> None:
@@ -384,7 +410,7 @@ def test_many_servers_one_of_them_silent() -> None:
         health = Health(probe="http", interval=Duration(0.01), timeout=Duration(NEVER))
 
         def teller(number: int) -> Told:
-            def tell(evidence: Evidence | None, probe: Probe) -> Condition:
+            def tell(evidence: Evidence | None, probe: Probe | None) -> Condition:
                 told[number] += 1
                 if min(told[1:]) >= 5:
                     loop.stop()
