@@ -15,6 +15,7 @@ from bench.failover.machines import clients, machines
 from bench.failover.network import Network, network
 from bench.failover.peers.peer import Peer, Place
 from bench.failover.reading import Figure, read
+from bench.failover.report import cell
 from bench.failover.results import Outcome
 from bench.failover.scenarios import Scenario
 from bench.failover.terms import NAMES
@@ -49,7 +50,9 @@ class Rounds:
                 for peer in turn(peers, number):
                     self._note(f"round {number + 1} of {rounds}: {scenario.name}, {peer.name}")
                     try:
-                        outcome.rounds[peer.name].append(self._visit(scenario, peer))
+                        figures = self._visit(scenario, peer)
+                        outcome.rounds[peer.name].append(figures)
+                        self._note(", ".join(f"{name}: {cell([figure])}" for name, figure in figures.items()))
                     except BenchFault as fault:
                         outcome.failures[peer.name] = str(fault)
                     except OSError as error:
