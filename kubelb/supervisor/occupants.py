@@ -45,10 +45,15 @@ class _Held(NamedTuple):
 
 def occupants(address: Address) -> list[Occupant]:
     """Those who have it, by their numbers, without the children of those that are named already."""
-    inodes = _unix_inodes(address.path) if address.path is not None else _tcp_inodes(address)
-    holders = sorted(_holders(inodes)) if inodes else []
+    # The kernel gives its tables in pieces, between which others come and go: one look may miss something.
+    holders = _look(address) or _look(address)
     parents = {pid: _parent(pid) for pid in holders}
     return [Occupant(pid, _name(pid), _is_orphaned(pid)) for pid in holders if parents[pid] not in holders]
+
+
+def _look(address: Address) -> list[int]:
+    inodes = _unix_inodes(address.path) if address.path is not None else _tcp_inodes(address)
+    return sorted(_holders(inodes)) if inodes else []
 
 
 def _unix_inodes(path: str) -> set[int]:
