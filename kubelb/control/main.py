@@ -10,6 +10,7 @@ supervisor's reader, never here; what is read here are the files of probes.
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import signal
@@ -42,6 +43,7 @@ from kubelb.control.web import Views
 from kubelb.deadlines import BEAT, USUAL, Deadlines
 from kubelb.discovery.targets import Target
 from kubelb.logqueue import LogQueue
+from kubelb.reasons import reason
 from kubelb.signals import SignalPipe
 from kubelb.snapshot import Snapshot
 from kubelb.wire.channel import Channel, close_all
@@ -199,10 +201,17 @@ class _Control:
 
     def _told(self) -> None:
         message, fds = self._channel.receive_with_fds()
-        if isinstance(message, LogOpened) and fds:
-            self._log_thread.replace(message.index, fds.pop())
+        if isinstance(message, LogOpened):
+            self._replace_log(message.index, fds)
         close_all(fds)
         self._do(message)
+
+    def _replace_log(self, index: int, fds: list[int]) -> None:
+        """The descriptor is taken out; there is none where this process may have no more."""
+        if fds:
+            self._log_thread.replace(index, fds.pop())
+        else:
+            log.get().error("log_not_reopened", file=log.outlets().files()[index], reason=reason(errno.EMFILE))
 
     def _do(self, message: ToControl | None) -> None:
         if isinstance(message, Sighting | Stalled):
