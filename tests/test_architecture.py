@@ -60,8 +60,9 @@ PURE = {
         "balance": "eligible hashing least_conn passive ramp random_two rebalance round_robin selector",
         "cli": "figures nginx_argv top_model",
         "config": (
-            "access cp_hosts expression faults flags_reader http_head http_variables log_format log_targets "
-            "lookup loops misfits naming overrides own_variables proxying validate values variables virtual"
+            "access cp_hosts expression faults flags_reader http_head http_variables kubeconfig log_format "
+            "log_targets lookup loops misfits naming overrides own_variables proxying validate values variables "
+            "virtual"
         ),
         "config/model": "config http listeners logs pools settings variables",
         "config/nginx": (
@@ -100,6 +101,7 @@ PLACES = {
     "structlog": re.compile(r"log"),
     "tomli": re.compile(r"config/toml/\w+"),
     "trustme": re.compile(r"standin/certificates"),
+    "yaml": re.compile(r"config/kubeconfig"),
     "waitress": re.compile(r"control/(admin|admin_channel|endpoint_channel|timed_channel|growing_threads)"),
 }
 """Third parties that are spoken to in one place."""

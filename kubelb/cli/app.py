@@ -80,6 +80,12 @@ _OVERRIDES = (
         "--health-ca", metavar="FILE", type=_FILE, help="Whom their certificates must come from (KUBELB_HEALTH_CA)."
     ),
     click.option(
+        "--kubeconfig",
+        metavar="FILE",
+        type=_FILE,
+        help="Whom probes trust, and as whom they ask, such as the kubelet's; probe by https (KUBELB_KUBECONFIG).",
+    ),
+    click.option(
         "--on-down",
         type=OneOf(typing.get_args(OnDown)),
         help="What the sessions of a dead server get (KUBELB_ON_DOWN).",
@@ -128,6 +134,7 @@ def _read(options: dict[str, Any]) -> tuple[Sources, Overrides]:
         access_log=options["access_log"],
         health=options["health"],
         health_ca=options["health_ca"],
+        kubeconfig=options["kubeconfig"],
         on_down=options["on_down"],
         drain_timeout=options["drain_timeout"],
         rebalance=options["rebalance"],

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 from kubelb.config.faults import ConfigFault, Fault
+from kubelb.config.kubeconfig import Pem
 from kubelb.reasons import reason_of, reason_of_path
 
 MAX_BYTES: Final = 1 << 20
@@ -40,6 +43,23 @@ def read_bytes(path: str) -> bytes:
     if len(data) > MAX_BYTES:
         raise ConfigFault(Fault(file=path, what="larger than 1 MiB", instead="give a configuration file"))
     return data
+
+
+def pem_path(pem: Pem) -> AbstractContextManager[str]:
+    """Where it can be read within, by OpenSSL, which takes certificates and keys from files alone."""
+    return nullcontext(pem.name) if pem.data is None else _as_file(pem.data)
+
+
+@contextmanager
+def _as_file(data: bytes) -> Iterator[str]:
+    """The path of a file that holds these bytes and is on no disk (memfd_create(2)); it exists within."""
+    fd = os.memfd_create("kubelb")
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(data)
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 def _open(path: str, flags: int) -> int:

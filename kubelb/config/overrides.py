@@ -14,7 +14,7 @@ from kubelb.config.flags_reader import flag
 from kubelb.config.model.config import Config, Loaded
 from kubelb.config.model.logs import LogLevel
 from kubelb.config.model.pools import Health, OnDown, Pool, ProbeKind, Rebalance
-from kubelb.config.rules.health import USED_BY, fitting
+from kubelb.config.rules.health import OF_KUBECONFIG, USED_BY, fitting
 from kubelb.config.values import Duration, parse_duration, parse_path
 from kubelb.reasons import ValueFault
 
@@ -42,6 +42,8 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     access_log: bool | None = None
     health: Probing | None = None
     health_ca: str | None = None
+    kubeconfig: str | None = None
+    """For the pools that are probed over TLS, as those are then of which nobody says how they are to be probed."""
     on_down: OnDown | None = None
     drain_timeout: Duration | None = None
     rebalance: Duration | Literal["off"] | None = None
@@ -64,6 +66,8 @@ def override(loaded: Loaded, overrides: Overrides, name_of: Callable[[str], str]
             places.pop(key, None)
         for key, option in _pool_keys(("pool", name), overrides):
             places[key] = Place(path=name_of(option))
+    if overrides.kubeconfig is not None:
+        _give_kubeconfig(pools, places, overrides.kubeconfig, Place(path=name_of("kubeconfig")))
     config = msgspec.structs.replace(_process(loaded.config, overrides), pools=pools)
     return msgspec.structs.replace(loaded, config=config, places=places)
 
@@ -137,6 +141,7 @@ def parse_rebalance(text: str) -> Duration | Literal["off"]:
 _VARIABLES: Mapping[str, Callable[[str], object]] = {
     "health": parse_probing,
     "health_ca": str,
+    "kubeconfig": str,
     "on_down": parse_on_down,
     "drain_timeout": parse_duration,
     "rebalance": parse_rebalance,
@@ -172,6 +177,26 @@ def _health(health: Health, overrides: Overrides) -> Health:
         path = health.path if probing.path is None else probing.path
         health = fitting(msgspec.structs.replace(health, probe=probing.kind, path=path))
     return msgspec.structs.replace(health, **_given(overrides, ca_file="health_ca", on_down="on_down"))
+
+
+def _give_kubeconfig(pools: dict[str, Pool], places: dict[Key, Place], file: str, place: Place) -> None:
+    """To the pools whose probes can use it. Where there are none the rules say what is wrong with it."""
+    kinds = {name: _kind_with_kubeconfig(name, pool.health, places) for name, pool in pools.items()}
+    fit = [name for name, kind in kinds.items() if kind in USED_BY["kubeconfig"]]
+    for name in fit or kinds:
+        if kinds[name] != pools[name].health.probe:
+            places["pool", name, "health", "probe"] = place
+        for setting in OF_KUBECONFIG:
+            places.pop(("pool", name, "health", setting), None)
+        places["pool", name, "health", "kubeconfig"] = place
+        others = dict.fromkeys(OF_KUBECONFIG)
+        health = msgspec.structs.replace(pools[name].health, probe=kinds[name], kubeconfig=file, **others)
+        pools[name] = msgspec.structs.replace(pools[name], health=health)
+
+
+def _kind_with_kubeconfig(name: str, health: Health, places: Mapping[Key, Place]) -> ProbeKind:
+    is_said = ("pool", name, "health", "probe") in places
+    return "https" if health.probe == "off" and not is_said else health.probe
 
 
 def _rebalance(rebalance: Rebalance | None, every: Duration | Literal["off"] | None) -> Rebalance | None:

@@ -23,7 +23,7 @@ from kubelb.config.faults import printable
 from kubelb.config.model.pools import Health
 from kubelb.config.values import Address
 from kubelb.health import http
-from kubelb.health.credentials import OwnFault, read_token
+from kubelb.health.credentials import CredentialReader, OwnFault
 from kubelb.health.http import PeerFault
 from kubelb.health.steps import Steps, connected, receive, require_silence, send, unconnected
 from kubelb.own_limits import OWN, own_reason
@@ -172,8 +172,9 @@ class Prober:
         ``health.server_name`` is given."""
         self._address = address if health.port is None else (address[0], health.port)
         self._health = health
-        self._name = (health.server_name or host).encode("idna").decode("ascii")
-        self._tls = _tls(health)
+        self._host = host
+        self._credentials = CredentialReader(health)
+        self._tls = _tls(health, self._credentials)
         self._kept: socket.socket | None = None
         self._discards = 0
         """So often have connections been given up; those that are older are not kept."""
@@ -218,7 +219,7 @@ class Prober:
         """An unconnected socket, with TLS around it where that is spoken."""
         if self._tls is None:
             return unconnected(self._address)
-        return self._tls.unconnected(self._address, self._name.rstrip("."))
+        return self._tls.unconnected(self._address, self._name().rstrip("."))
 
     def _connect(self, sock: socket.socket) -> Steps[None]:
         return connected(sock, self._address)
@@ -236,32 +237,36 @@ class Prober:
         return (yield from self._ask(sock))
 
     def _ask(self, sock: socket.socket) -> Steps[tuple[Result, bool]]:
-        file = self._health.token_file
-        token = None if file is None else read_token(file)
+        token = self._credentials.read().read_token()
         yield from send(sock, http.request(self._health.path, self._authority(), token))
         answer = yield from receive(sock)
         return _judged(self._health, answer), answer.reusable
 
     def _authority(self) -> str:
         """The Host header: a given name stands for itself, a server's own host needs the port that it has."""
-        if not self._health.server_name and self._address[1]:
-            return str(Address(self._name, self._address[1]))
-        return f"[{self._name}]" if ":" in self._name else self._name
+        name = self._name()
+        if not self._credentials.read().server_name and self._address[1]:
+            return str(Address(name, self._address[1]))
+        return f"[{name}]" if ":" in name else name
+
+    def _name(self) -> str:
+        """For the certificate and the Host header."""
+        return (self._credentials.read().server_name or self._host).encode("idna").decode("ascii")
 
 
 def prepare(settings: Iterable[Health]) -> None:
     """Load what such probes take: before a fork its memory is shared."""
     for health in settings:
-        _tls(health)
+        _tls(health, CredentialReader(health))
 
 
-def _tls(health: Health) -> ClientTls | None:
+def _tls(health: Health, credentials: CredentialReader) -> ClientTls | None:
     if health.probe not in ("tls", "https"):
         return None
     # With OpenSSL it is a few MB, which others can do without.
     from kubelb.health.tls import ClientTls
 
-    return ClientTls(health)
+    return ClientTls(credentials)
 
 
 def _judged(health: Health, answer: http.Answer) -> Result:

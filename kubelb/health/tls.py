@@ -11,10 +11,11 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from selectors import EVENT_READ, EVENT_WRITE
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kubelb.config.model.pools import Health
-from kubelb.health.credentials import Stamp, check, stamp, unusable
+from kubelb.config.files import pem_path
+from kubelb.config.kubeconfig import Pem
+from kubelb.health.credentials import CredentialReader, Credentials, OwnFault, Stamp, unusable
 from kubelb.health.http import PeerFault
 from kubelb.health.steps import Steps, Waiting, patiently, unconnected
 from kubelb.reasons import reason_of
@@ -62,12 +63,9 @@ class TlsSocket(ssl.SSLSocket):
 class ClientTls:
     """Makes the TLS settings of one server's probes, and their sockets."""
 
-    def __init__(self, health: Health) -> None:
-        self._ca = health.ca_file
-        self._cert = health.cert_file
-        self._key = health.key_file
-        self._files = [file for file in (self._ca, self._cert, self._key) if file is not None]
-        self._made: tuple[list[Stamp], ssl.SSLContext] | None = None
+    def __init__(self, reader: CredentialReader) -> None:
+        self._reader = reader
+        self._made: _Made | None = None
 
     def unconnected(self, address: SocketAddress, name: str) -> TlsSocket:
         """To a server of that name, with the settings as the files now are. Raises :class:`OwnFault`."""
@@ -85,52 +83,65 @@ class ClientTls:
 
     def is_current(self, sock: socket.socket) -> bool:
         """Whether it was made of the files as they now are."""
-        if self._made is None or not isinstance(sock, TlsSocket):
+        if self._made is None or not isinstance(sock, TlsSocket) or sock.context is not self._made.context:
             return False
-        return self._made[1] is sock.context and self._made[0] == self._stamps()
+        try:
+            return self._made.is_of(self._reader.read())
+        except OwnFault:
+            return False
 
     def _context(self) -> ssl.SSLContext:
-        # Looked at before they are read: a change between the two is noticed the next time.
-        stamps = self._stamps()
-        if self._made is None or self._made[0] != stamps:
-            self._made = stamps, self._make()
-        return self._made[1]
-
-    def _make(self) -> ssl.SSLContext:
-        for file in self._files:
-            check(file)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.sslsocket_class = TlsSocket
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
-        if self._ca is None:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        else:
-            # As Kubernetes' own clients (Go's crypto/x509) do: whatever is in the file is trusted, roots or not.
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-            _load_ca(context, self._ca)
-        if self._cert is not None:
-            _load_cert(context, self._cert, self._key)
-        return context
-
-    def _stamps(self) -> list[Stamp]:
-        return [stamp(file) for file in self._files]
+        credentials = self._reader.read()
+        if self._made is None or not self._made.is_of(credentials):
+            # Looked at before they are read: a change between the two is noticed the next time.
+            stamps = credentials.stamps()
+            self._made = _Made(credentials, stamps, _make(credentials))
+        return self._made.context
 
 
-def _load_ca(context: ssl.SSLContext, file: str) -> None:
+class _Made(NamedTuple):
+    credentials: Credentials
+    stamps: list[Stamp]
+    context: ssl.SSLContext
+
+    def is_of(self, credentials: Credentials) -> bool:
+        """Whether these, and the files that they name, are still the same."""
+        return self.credentials == credentials and self.stamps == credentials.stamps()
+
+
+def _make(credentials: Credentials) -> ssl.SSLContext:
+    credentials.check()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = TlsSocket
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if credentials.ca is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        # As Kubernetes' own clients (Go's crypto/x509) do: whatever is in the file is trusted, roots or not.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        _load_ca(context, credentials.ca)
+    if credentials.cert is not None:
+        _load_cert(context, credentials.cert, credentials.key or credentials.cert)
+    return context
+
+
+def _load_ca(context: ssl.SSLContext, ca: Pem) -> None:
     try:
-        context.load_verify_locations(file)
+        with pem_path(ca) as path:
+            context.load_verify_locations(path)
     except OSError as error:
-        raise unusable(file, _file_words(error, "no certificates in it")) from None
+        raise unusable(ca.name, _file_words(error, "no certificates in it")) from None
 
 
-def _load_cert(context: ssl.SSLContext, file: str, key: str | None) -> None:
+def _load_cert(context: ssl.SSLContext, cert: Pem, key: Pem) -> None:
     try:
-        # Without a password OpenSSL would ask the terminal for that of an encrypted key.
-        context.load_cert_chain(file, key, password="")
+        with pem_path(cert) as chain_path, pem_path(key) as key_path:
+            # Without a password OpenSSL would ask the terminal for that of an encrypted key.
+            context.load_cert_chain(chain_path, key_path, password="")
     except OSError as error:
-        raise unusable(file, _file_words(error, "not a certificate and its key")) from None
+        raise unusable(cert.name, _file_words(error, "not a certificate and its key")) from None
 
 
 def _file_words(error: OSError, otherwise: str) -> str:

@@ -20,7 +20,7 @@ import tomli
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-EXTRAS = {"run": ("",), "demo": ("", "demo"), "bench": ("", "demo", "bench")}
+EXTRAS = {"run": ("", "kubeconfig"), "demo": ("", "demo"), "bench": ("", "demo", "bench")}
 """What is installed together, by lock; the extra without a name is kubelb itself. ``test`` takes every extra."""
 TOOLS = ["uv>=0.9", "tomli>=2.0"]
 """What this command needs."""

@@ -14,6 +14,8 @@ from kubelb.config.model.pools import PASSIVE, Discovery, Health, Pool, Rebalanc
 from kubelb.config.model.variables import Assignment, MapRegex, Part, Variable
 from kubelb.config.values import Address, Duration
 from kubelb.standin import certificates
+from kubelb.standin.certificates import Certificates
+from kubelb.standin.kubeconfig import kubeconfig
 
 FILES = ("ca_file", "cert_file", "key_file", "token_file")
 LOCAL = "127.0.0.1"
@@ -28,7 +30,13 @@ def make_files(directory: Path) -> dict[str, tuple[str, str]]:
         copy = directory / f"{setting}.copy"
         copy.write_bytes(path.read_bytes())
         found[setting] = str(path), str(copy)
+    found["kubeconfig"] = _kubeconfig(directory / "one.conf", made), _kubeconfig(directory / "other.conf", made)
     return found
+
+
+def _kubeconfig(path: Path, made: Certificates) -> str:
+    path.write_text(kubeconfig("https://127.0.0.1:6443", made.authority.read_bytes()))
+    return str(path)
 
 
 def everything(directory: Path, files: Mapping[str, tuple[str, str]]) -> Config:
@@ -99,7 +107,7 @@ def _listeners(directory: Path, syslog: Syslog) -> tuple[Listener, ...]:
 
 
 def _pools(files: Mapping[str, tuple[str, str]]) -> dict[str, Pool]:
-    credentials: dict[str, Any] = {setting: one for setting, (one, _) in files.items()}
+    credentials: dict[str, Any] = {setting: files[setting][0] for setting in FILES}
     return {
         "probed": Pool(
             servers=tuple(Server(address=Address(LOCAL, port)) for port in (7001, 7002, 7003)),
@@ -124,7 +132,10 @@ def _pools(files: Mapping[str, tuple[str, str]]) -> dict[str, Pool]:
             discovery=Discovery(source="dns"),
             health=PASSIVE,
         ),
-        "unused": Pool(servers=(Server(address=Address(LOCAL, 7021)),), health=Health(probe="tls")),
+        "unused": Pool(
+            servers=(Server(address=Address(LOCAL, 7021)),),
+            health=Health(probe="tls", kubeconfig=files["kubeconfig"][0]),
+        ),
     }
 
 

@@ -76,6 +76,9 @@ class Health(Settings, frozen=True, kw_only=True):
     key_file: str | None = None
     token_file: str | None = None
     """Bearer token, read anew for every request."""
+    kubeconfig: str | None = None
+    """Authority, certificate, key and token as a kubeconfig has them, in place of the files above; ``ca_file`` and
+    ``server_name`` go before what it says. It and what it names are read anew once they have changed."""
     on_down: OnDown = "reset"
     """What the sessions of a server that went down get: a reset, ``drain_timeout``, or all the time they want."""
     reset_spread: Duration = Duration(1)

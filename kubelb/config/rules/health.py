@@ -33,10 +33,14 @@ USED_BY: Final[Mapping[str, tuple[ProbeKind, ...]]] = {
     "cert_file": _TLS,
     "key_file": _TLS,
     "token_file": ("https",),
+    "kubeconfig": _TLS,
     "on_down": _ALL,
 }
 """The probes that a setting means something to. Those that are not here count without any probe: an operator who
 drains a server resets and brings back too."""
+
+OF_KUBECONFIG: Final = ("cert_file", "key_file", "token_file")
+"""The settings that a kubeconfig stands for."""
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
@@ -106,10 +110,13 @@ def _request_problems(key: Key, health: Health) -> Iterator[Problem]:
 
 
 def _file_problems(key: Key, health: Health) -> Iterator[Problem]:
-    for name in ("ca_file", "cert_file", "key_file", "token_file"):
+    for name in ("ca_file", "cert_file", "key_file", "token_file", "kubeconfig"):
         if getattr(health, name) == "":
             yield (*key, name), "empty", "write the path of a file"
-    if health.token_file is not None and health.probe == "https" and health.ca_file is None:
+    given = [name for name in OF_KUBECONFIG if getattr(health, name) is not None]
+    if health.kubeconfig is not None and given:
+        yield (*key, given[0]), "the kubeconfig says that", "leave one of the two out"
+    elif health.token_file is not None and health.probe == "https" and health.ca_file is None:
         yield (*key, "token_file"), "no token for a server that nobody verifies", "write ca_file too"
     if health.key_file is not None and health.cert_file is None:
         yield (*key, "key_file"), "no certificate for this key", "write cert_file too"

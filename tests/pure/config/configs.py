@@ -62,6 +62,7 @@ healths = st.builds(
     cert_file=files,
     key_file=files,
     token_file=files,
+    kubeconfig=files,
     on_down=on_downs,
     reset_spread=durations,
     slow_start=durations,

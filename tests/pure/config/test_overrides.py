@@ -124,6 +124,44 @@ def test_another_probe_drops_what_it_has_no_use_for(kind: ProbeKind) -> None:
     assert (result.probe, result.interval) == (kind, Health().interval if kind == "off" else Duration(2))
 
 
+def test_a_kubeconfig_goes_to_the_pools_that_are_probed_over_tls() -> None:
+    healths = (Health(ca_file="/ca"), Health(probe="tls"), Health(probe="tcp"), Health(probe="http"))
+    assert _healths(override(_loaded(*healths), Overrides(kubeconfig="/k"))) == [
+        Health(ca_file="/ca", kubeconfig="/k"),
+        Health(probe="tls", kubeconfig="/k"),
+        *healths[2:],
+    ]
+
+
+def test_a_kubeconfig_has_pools_probed_of_which_nobody_says_how() -> None:
+    loaded = override(_loaded(PASSIVE, Health(probe="tcp")), Overrides(kubeconfig="/k"))
+    assert _healths(loaded) == [Health(probe="https", kubeconfig="/k"), Health(probe="tcp")]
+    assert _faults(loaded) == []
+
+
+def test_a_kubeconfig_goes_before_a_files_own_credentials() -> None:
+    health = Health(ca_file="/ca", cert_file="/c", key_file="/k", token_file="/t", server_name="x")
+    loaded = _loaded(health)
+    places: dict[Key, Place] = {("pool", "0", "health", name): Place("F", 6) for name in ("cert_file", "token_file")}
+    overridden = override(msgspec.structs.replace(loaded, places=places), Overrides(kubeconfig="/k"))
+    assert _healths(overridden) == [Health(ca_file="/ca", server_name="x", kubeconfig="/k")]
+    assert _faults(overridden) == []
+
+
+def test_who_turns_probes_off_turns_the_kubeconfig_off() -> None:
+    environment = read_environment({"KUBELB_KUBECONFIG": "/k"})
+    loaded = override(override(_loaded(PASSIVE), environment, variable), Overrides(health=Probing("off")))
+    assert _healths(loaded) == [PASSIVE]
+    assert _faults(loaded) == []
+
+
+@pytest.mark.parametrize("kind", ["off", "tcp", "http"])
+def test_a_kubeconfig_that_no_probe_can_use_is_refused(kind: ProbeKind) -> None:
+    loaded = override(_loaded(PASSIVE, PASSIVE), read_environment({"KUBELB_HEALTH": kind}), variable)
+    fault = f"--kubeconfig: means nothing with probe {kind}; leave it out, or probe by https or tls"
+    assert _faults(override(loaded, Overrides(kubeconfig="/k"))) == [fault]
+
+
 @pytest.mark.parametrize(
     ("overrides", "fault"),
     [
@@ -171,6 +209,7 @@ def test_the_environment() -> None:
     environment = {
         "KUBELB_HEALTH": "https:/readyz",
         "KUBELB_HEALTH_CA": "/ca",
+        "KUBELB_KUBECONFIG": "/k",
         "KUBELB_ON_DOWN": "reset",
         "KUBELB_DRAIN_TIMEOUT": "2m",
         "KUBELB_REBALANCE": "off",
@@ -178,6 +217,7 @@ def test_the_environment() -> None:
     assert read_environment(environment) == Overrides(
         health=Probing("https", "/readyz"),
         health_ca="/ca",
+        kubeconfig="/k",
         on_down="reset",
         drain_timeout=Duration(120),
         rebalance="off",
@@ -207,8 +247,8 @@ def test_unknown_variables() -> None:
     names = ("KUBELB_HELTH", "KUBELB_X", "KUBELB_HEALTH", "KUBELB_SERVICE_HOST", "KUBELB_PORT", "KUBELB_PORT_1_TCP")
     assert unknown_variables(dict.fromkeys((*names, "HOME"), "")) == (
         'KUBELB_HELTH: unknown variable; did you mean "KUBELB_HEALTH"?',
-        "KUBELB_X: unknown variable; known here: KUBELB_HEALTH, KUBELB_HEALTH_CA, KUBELB_ON_DOWN, "
-        "KUBELB_DRAIN_TIMEOUT, KUBELB_REBALANCE",
+        "KUBELB_X: unknown variable; known here: KUBELB_HEALTH, KUBELB_HEALTH_CA, KUBELB_KUBECONFIG, "
+        "KUBELB_ON_DOWN, KUBELB_DRAIN_TIMEOUT, KUBELB_REBALANCE",
     )
 
 

@@ -286,6 +286,15 @@ _SIZE = "write for example 65536, 64k or 1m"
             f"{_HEALTH}.port: means nothing to unix:/run/a; leave it out, or give unix sockets a pool of their own",
         ),
         (_health(hang_timeout=Duration(0)), f"{_HEALTH}.hang_timeout: {_TIME}"),
+        (_health(kubeconfig=""), f"{_HEALTH}.kubeconfig: empty; write the path of a file"),
+        (
+            _health(kubeconfig="/k", token_file="/t"),
+            f"{_HEALTH}.token_file: the kubeconfig says that; leave one of the two out",
+        ),
+        (
+            _health(kubeconfig="/k", cert_file="/c"),
+            f"{_HEALTH}.cert_file: the kubeconfig says that; leave one of the two out",
+        ),
         (_health(ca_file=""), f"{_HEALTH}.ca_file: empty; write the path of a file"),
         (_health(key_file="/k"), f"{_HEALTH}.key_file: no certificate for this key; write cert_file too"),
         (_health(reset_spread=Duration(1e9)), f"{_HEALTH}.reset_spread: {_ZERO_TOO}"),
@@ -425,6 +434,7 @@ def test_rule(config: Config, fault: str) -> None:
         ("server_name", "x", "https, http or tls"),
         ("ca_file", "/x", "https or tls"),
         ("cert_file", "/x", "https or tls"),
+        ("kubeconfig", "/x", "https or tls"),
         ("on_down", "keep", "https, http, tls or tcp"),
     ],
 )
@@ -496,6 +506,7 @@ def test_some_ways_of_balancing_know_no_backup(balance: str) -> None:
         _health(
             server_name="kubernetes.default.svc", cert_file="/c", key_file="/k", path="/readyz?verbose&exclude=x"
         ),
+        _health(kubeconfig="/k", ca_file="/c", server_name="x"),
         _rebalance(threshold=0.0, quiet=Duration(0)),
     ],
 )

@@ -85,6 +85,10 @@ class WebServer:
         for thread in self._threads:
             thread.join()
 
+    def reply(self, _sock: socket.socket, _request: str) -> bytes:
+        """What a request is answered, by its head."""
+        return self.answer or b""
+
     def hang_up(self) -> None:
         """End all connections."""
         for sock in tuple(self._open):
@@ -129,7 +133,7 @@ class WebServer:
                 held += data
             request, _, held = held.partition(b"\r\n\r\n")
             self.requests.append(request.decode("ascii"))
-            answer = self.answer or b""
+            answer = self.reply(sock, self.requests[-1])
             for start in range(0, len(answer), self._piece):
                 sock.sendall(answer[start : start + self._piece])
             if self._closes:
