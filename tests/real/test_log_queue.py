@@ -176,7 +176,7 @@ def test_what_is_no_line_is_passed_over(rig: Rig) -> None:
     while b'"said"' not in said:
         said += os.read(rig.reading, 1 << 16)
     assert json.loads(said.splitlines()[-1])["number"] == 1
-    assert not rig.queue.peek()
+    eventually(lambda: rig.queue.peek() is None, "all are taken out")
 
 
 def test_an_end_that_was_shut_by_somebody_is_no_end_of_the_writer(rig: Rig) -> None:
