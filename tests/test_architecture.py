@@ -83,7 +83,7 @@ PURE = {
         "supervisor": "changes credence listenfds plan pulse",
         "syslog": "message",
         "wire": "message_sets messages",
-        "worker": "dialplan",
+        "worker": "dialplan waits",
     }.items()
     for name in names.split()
 }

@@ -13,6 +13,7 @@ import select
 import time
 from collections.abc import Callable, Collection
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 from kubelb import log
@@ -90,6 +91,8 @@ class RelayThread:
         """Called when :attr:`splices` or :attr:`alone` has changed."""
         self.beat: Callable[[], None] = lambda: None
         """Called every two seconds: the thread does its work."""
+        self.stirred: Callable[[], None] = lambda: None
+        """Called when :attr:`moving` becomes true."""
         self._beat_at = self.now
         self.watch(self._inbox.fileno(), select.EPOLLIN, lambda mask: self._inbox.run())
 
@@ -102,6 +105,11 @@ class RelayThread:
     def alone(self) -> int:
         """How many sessions have a thread of their own."""
         return len(self._lent)
+
+    @property
+    def moving(self) -> bool:
+        """Whether bytes may have moved since they were last counted, which is once a second."""
+        return self._moving
 
     def adopt(self, session: Session) -> None:
         """From now on the session and its sockets are this thread's."""
@@ -154,6 +162,18 @@ class RelayThread:
         """All it answers for; ``bulk``: those too that have a thread of their own until they go quiet."""
         lent = (session for session, alone in self._lent.items() if bulk or not alone.returns)
         return [*self._mover.sessions(), *lent]
+
+    def some_sessions(self, first: int, count: int) -> tuple[list[Session], int]:
+        """Those in the next ``count`` places, and the place to go on from; 0: these were the last.
+
+        A session has two places, or one where it has a thread of its own. All have had their turn between two zeros,
+        but for those that the end of others has moved to places from before ``first``.
+        """
+        held, lent, beyond = self._mover.flows, self._lent, first + count
+        shared = islice(held.values(), first, beyond)
+        found = [flow.session for flow in shared if flow is flow.session.up]
+        found += islice(lent, max(0, first - len(held)), max(0, beyond - len(held)))
+        return found, beyond if beyond < len(held) + len(lent) else 0
 
     def end(self, session: Session, end: End, when: Condition = always) -> bool:
         """End a session, unless it has ended already: by the thread that holds it, and if ``when`` says so there.
@@ -238,6 +258,7 @@ class RelayThread:
         self._moving = True
         self._count_at = self.now + _COUNTING
         self._look_at = min(self._look_at, self._count_at)
+        self.stirred()
 
     def _keep_time(self) -> None:
         """Do what is due, and find out when the next thing is."""

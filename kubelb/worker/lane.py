@@ -18,7 +18,7 @@ from kubelb.snapshot import Listener, Snapshot, SocketAddress
 from kubelb.stats import Count, Row, Table
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FromGiver, FromTaker
-from kubelb.wire.messages import AskSessions, Release, SessionList, Sighting
+from kubelb.wire.messages import AskSessions, Release, SessionList, Sighting, Stalled
 from kubelb.worker import reception
 from kubelb.worker.abandon import give_up
 from kubelb.worker.acceptor import Acceptor
@@ -35,6 +35,7 @@ from kubelb.worker.place import place_of, same_variables
 from kubelb.worker.reception import Proxy, Reception
 from kubelb.worker.sightings import Sightings
 from kubelb.worker.sockets import listening_address, local_address, reset
+from kubelb.worker.stalls import Stalls
 from kubelb.worker.view import PoolView
 
 
@@ -48,7 +49,7 @@ class Lane:
         snapshot: Snapshot,
         share: bool,
         alone_cpus: Collection[int] | None,
-        report: Callable[[Sighting], object],
+        report: Callable[[Sighting | Stalled], object],
     ) -> None:
         """``report`` must not wait; the rest: RelayThread."""
         self._table = table
@@ -62,8 +63,10 @@ class Lane:
         self.thread = RelayThread(self.books, share=share, alone_cpus=alone_cpus)
         self.thread.changed = self._note_relay
         self.thread.beat = self._beat
+        self._stalls = Stalls(self.thread, row, self._sightings)
+        self.thread.stirred = self._stalls.begin
         self._note_relay()
-        self._cuts = Cuts(self.thread, self._rng)
+        self._cuts = Cuts(self.thread, self._rng, self._sightings.accepted)
         self._views: dict[str, PoolView] = {}
         self._snapshot = snapshot
         self._place = place_of(snapshot)
@@ -125,6 +128,7 @@ class Lane:
 
     def _beat(self) -> None:
         self._row.put(0, Count.BEAT, int(self.thread.now * 1e9))
+        self._stalls.beat()
 
     def _note_relay(self) -> None:
         self.books.relays(self.thread.splices, self.thread.alone)

@@ -14,14 +14,16 @@ from functools import partial
 
 import pytest
 
-from kubelb.relay.session import End
-from kubelb.snapshot import Snapshot, SocketAddress
+from kubelb.relay.session import End, Session
+from kubelb.snapshot import Snapshot, SocketAddress, Spares
 from kubelb.stats import Count
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_WORKER, FromWorker
 from kubelb.wire.messages import Listen, Ready, Release, SnapshotChanged, Stop
 from kubelb.worker.cuts import Cuts, release
+from kubelb.worker.signs import acknowledged_since
 from tests.real.relay.rig import BLOB, LARGE, SMALL, Link, Rig, is_reset
+from tests.support.backlog import backlogged
 from tests.support.eventually import eventually
 from tests.support.identity import keep, leave, name_of
 from tests.support.lanes import RunningLane, a_lane, a_snapshot, with_server
@@ -30,6 +32,8 @@ from tests.support.proxy import EchoServers, echoes
 both_shares = pytest.mark.parametrize("share", [True, False], ids=["shared", "alone"])
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
+SPREAD_OF_TWO = 25
+"""For two sessions a spread is as long as if it were so many times shorter for many."""
 WORKER = """
 import sys
 from kubelb.stats import Table
@@ -200,6 +204,11 @@ class Draws(random.Random):
         return self._draws.pop()
 
 
+def drawn(rig: Rig, *draws: float) -> Cuts:
+    """Cuts of a server that nobody is told about."""
+    return Cuts(rig.thread, Draws(*draws), lambda slot: None)
+
+
 def on_slot(rig: Rig, slot: int, count: int = 1) -> list[Link]:
     links = []
     for _ in range(count):
@@ -210,7 +219,7 @@ def on_slot(rig: Rig, slot: int, count: int = 1) -> list[Link]:
 
 
 def ordered(cut_at: Mapping[int, float], reset_spread: float) -> Snapshot:
-    snapshot = a_snapshot([("127.0.0.1", 1), ("127.0.0.1", 2)], reset_spread=reset_spread)
+    snapshot = a_snapshot([("127.0.0.1", port) for port in (1, 2, 3)], reset_spread=reset_spread)
     for slot, moment in cut_at.items():
         snapshot = with_server(snapshot, slot - 1, cut_at=moment)
     return snapshot
@@ -228,7 +237,7 @@ def living(rig: Rig, links: list[Link]) -> list[Link]:
 def test_cuts_are_spread() -> None:
     """Each at its own moment, and in no order of age; what has not been reached stays when the order is withdrawn."""
     with Rig() as rig:
-        cuts = Cuts(rig.thread, Draws(0.9, 0.0001, 0.8, 0.0, 0.7))
+        cuts = drawn(rig, 0.9, 0.0001, 0.8, 0.0, 0.7)
         links = on_slot(rig, 1, 5)
         seen(rig, cuts, {1: time.monotonic() - 1}, reset_spread=10_000)
         eventually(lambda: len(living(rig, links)) == 3, "two are cut")
@@ -239,9 +248,21 @@ def test_cuts_are_spread() -> None:
             assert link in left or is_reset(link.client)
 
 
+def test_a_handful_is_cut_at_once_and_many_over_the_whole_spread() -> None:
+    """Each is the last that chance allows."""
+    with Rig() as rig:
+        cuts = drawn(rig, 0.0, *[0.999] * 65)
+        few, many, clock = on_slot(rig, 1, 5), on_slot(rig, 2, 60), on_slot(rig, 3)
+        now = time.monotonic()
+        rig.run(lambda: None)
+        seen(rig, cuts, {1: now - 100, 2: now - 100, 3: now + 0.5}, reset_spread=999)
+        assert is_reset(clock[0].client)
+        assert living(rig, [*few, *many]) == many
+
+
 def test_an_order_strikes_whoever_is_there_when_its_moment_comes() -> None:
     with Rig() as rig:
-        cuts = Cuts(rig.thread, Draws(0.0, 1.0))
+        cuts = drawn(rig, 0.0, 1.0)
         links = on_slot(rig, 1)
         seen(rig, cuts, {1: time.monotonic() + 0.2}, reset_spread=0.2)
         links += on_slot(rig, 1)
@@ -250,7 +271,7 @@ def test_an_order_strikes_whoever_is_there_when_its_moment_comes() -> None:
 
 def test_a_spread_that_is_changed_counts_unless_the_moment_has_come() -> None:
     with Rig() as rig:
-        cuts = Cuts(rig.thread, Draws(0.5))
+        cuts = drawn(rig, 0.5)
         (link,) = on_slot(rig, 1)
         soon = {1: time.monotonic() + 0.5}
         before, after = ordered(soon, reset_spread=1e6), ordered(soon, reset_spread=0.0)
@@ -266,7 +287,7 @@ def test_a_spread_that_is_changed_counts_unless_the_moment_has_come() -> None:
 def test_a_session_that_comes_from_elsewhere_is_not_cut_by_an_order_that_is_withdrawn() -> None:
     """Nor does its coming bring the order back for the others; the order itself does, for all of them."""
     with Rig() as rig:
-        cuts = Cuts(rig.thread, Draws(0.0, 0.0, 0.99))
+        cuts = drawn(rig, 0.0, 0.0, 0.99)
         here = on_slot(rig, 1)
         cut_at = time.monotonic() - 1
         seen(rig, cuts, {1: cut_at}, reset_spread=1e6)
@@ -280,7 +301,7 @@ def test_a_session_that_comes_from_elsewhere_is_not_cut_by_an_order_that_is_with
 
 def test_a_session_that_comes_from_elsewhere_is_cut_only_if_it_was_begun_before() -> None:
     with Rig() as rig:
-        cuts = Cuts(rig.thread, Draws(*[0.0] * 4))
+        cuts = drawn(rig, *[0.0] * 4)
         cut_at = time.monotonic() - 1
         seen(rig, cuts, {1: cut_at}, reset_spread=0.0)
         came = on_slot(rig, 1, 3)
@@ -294,19 +315,166 @@ def test_a_session_that_comes_from_elsewhere_is_cut_only_if_it_was_begun_before(
 def test_what_is_left_of_an_order_is_done_when_it_comes_back() -> None:
     """And nothing else: it was carried out as far as sessions begun meanwhile are concerned."""
     with Rig() as rig:
-        cuts = Cuts(rig.thread, Draws(0.0, 0.99, 0.0))
+        cuts = drawn(rig, 0.0, 0.99, 0.0)
+        spread = 0.3 * SPREAD_OF_TWO
         old, clock = on_slot(rig, 1, 2), on_slot(rig, 2)
         now = time.monotonic()
         rig.run(lambda: None)
-        seen(rig, cuts, {1: now}, reset_spread=0.3)
+        seen(rig, cuts, {1: now}, reset_spread=spread)
         assert len(living(rig, old)) == 1
         new = on_slot(rig, 1)
         seen(rig, cuts, {2: now + 0.5}, reset_spread=0.0)
         assert is_reset(clock[0].client)
         assert len(living(rig, old)) == 1
-        seen(rig, cuts, {1: now}, reset_spread=0.3)
+        seen(rig, cuts, {1: now}, reset_spread=spread)
         assert not living(rig, old)
         assert living(rig, new) == new
+
+
+class Judged:
+    """Sessions of one server, and cuts of it that spare some of them."""
+
+    def __init__(self, rig: Rig, spares: Spares, count: int = 3) -> None:
+        self._rig = rig
+        self._spares = spares
+        self.lives: list[int] = []
+        """The slots of servers that have been found to live."""
+        self._cuts = Cuts(rig.thread, random.Random(1), self.lives.append)
+        self.links = on_slot(rig, 1, count)
+        self.other = on_slot(rig, 2)[0]
+        for link in (*self.links, self.other):
+            answered(link)
+        self.against = self.after_all()
+
+    def after_all(self) -> float:
+        """A moment after all that has come until now, beyond doubt: the kernel's own times are not that exact."""
+        sessions = [link.session for link in self.links]
+
+        def moment() -> float | None:
+            now = time.monotonic()
+            return None if any(acknowledged_since(session, now - 0.05) for session in sessions) else now
+
+        return eventually(moment, "the last packets are from before")
+
+    def cut(self, cut_at: float | None = None, against: float | None = None) -> list[Link]:
+        """Who lives on, after a cut that rests on what was seen at ``against``."""
+        changes = {
+            "cut_at": time.monotonic() - 1 if cut_at is None else cut_at,
+            "cut_spares": self._spares,
+            "cut_against": self.against if against is None else against,
+        }
+        snapshot = with_server(ordered({}, reset_spread=0.0), 0, **changes)
+        self._rig.run(lambda: self._cuts.see(snapshot))
+        # Those on threads of their own have been asked by now, and answer in order.
+        return [link for link in self.links if self._survives(link)]
+
+    def _survives(self, link: Link) -> bool:
+        asked: list[bool] = []
+
+        def refuse(session: Session) -> bool:
+            asked.append(True)
+            return False
+
+        def done() -> bool:
+            return bool(asked) or link.session.about in self._rig.book.ends
+
+        def ask() -> None:
+            self._rig.thread.end(link.session, End.CUT, refuse)
+
+        self._rig.run(ask)
+        eventually(done, "it has answered or ended")
+        return link.session.about not in self._rig.book.ends
+
+
+def answered(link: Link) -> None:
+    """Bytes have gone up and down, and the thread that has moved them has noted when."""
+    before = time.monotonic()
+    for here, there in ((link.client, link.server), (link.server, link.client)):
+        here.sendall(b"x")
+        assert there.recv(1) == b"x"
+    eventually(lambda: link.session.down.moved_at >= before, "it is noted")
+
+
+def acknowledged(link: Link, since: float) -> None:
+    """Bytes have gone up and the server's kernel has said so."""
+    link.client.sendall(b"?")
+    assert link.server.recv(1) == b"?"
+    eventually(lambda: acknowledged_since(link.session, since), "it is acknowledged")
+
+
+@both_shares
+@pytest.mark.parametrize("spares", ["heard", "acknowledged"])
+def test_nobody_is_cut_whose_server_was_heard_of_since_the_evidence_against_it(spares: Spares, share: bool) -> None:
+    """By whatever session of it, also one that was begun later; and control is told."""
+    with Rig(share=share) as rig:
+        judged = Judged(rig, spares)
+        answered(judged.links[1])
+        assert judged.cut() == judged.links
+        assert judged.lives == [1]
+        later = on_slot(rig, 1)[0]
+        against = judged.after_all()
+        answered(later)
+        judged.links.append(later)
+        assert judged.cut(against=against) == judged.links
+        assert judged.lives == [1, 1]
+
+
+@both_shares
+@pytest.mark.parametrize("spares", ["heard", "acknowledged"])
+def test_a_server_that_was_heard_of_before_the_evidence_only_is_cut(spares: Spares, share: bool) -> None:
+    with Rig(share=share) as rig:
+        judged = Judged(rig, spares)
+        answered(judged.other)
+        assert judged.cut() == []
+        assert judged.lives == []
+
+
+def test_a_session_of_which_packets_came_since_is_spared_where_the_server_was_thought_to_be_gone() -> None:
+    with Rig() as rig:
+        judged = Judged(rig, "acknowledged")
+        acknowledged(judged.links[1], judged.against)
+        assert judged.cut() == [judged.links[1]]
+        assert judged.lives == []
+
+
+def test_packets_spare_nobody_where_the_server_was_thought_to_hang() -> None:
+    with Rig() as rig:
+        judged = Judged(rig, "heard")
+        acknowledged(judged.links[1], judged.against)
+        assert judged.cut() == []
+
+
+def test_an_order_that_spares_nobody_asks_nobody() -> None:
+    with Rig() as rig:
+        judged = Judged(rig, "nobody")
+        answered(judged.links[1])
+        assert judged.cut() == []
+        assert judged.lives == []
+
+
+def test_what_was_spared_is_cut_by_another_order_only() -> None:
+    with Rig() as rig:
+        judged = Judged(rig, "acknowledged")
+        acknowledged(judged.links[1], judged.against)
+        cut_at = time.monotonic() - 1
+        assert judged.cut(cut_at) == [judged.links[1]]
+        judged.links = [judged.links[1]]
+        against = judged.after_all()
+        assert judged.cut(cut_at, against) == judged.links
+        assert judged.cut(against=against) == []
+
+
+def test_bytes_that_were_waiting_to_be_read_are_no_sign_of_life() -> None:
+    """The client was slow; the server sent them before, and has gone since."""
+    with Rig() as rig:
+        judged = Judged(rig, "heard", count=0)
+        judged.links.append(link := rig.adopt(Link.make(SMALL)))
+        sent = backlogged(link.session, link.server, 1024)
+        against = judged.after_all()
+        while sent:
+            sent -= len(link.client.recv(1 << 20))
+        eventually(lambda: link.session.down.moved_at > against, "it is noted")
+        assert judged.cut(against=against) == []
 
 
 @both_shares

@@ -21,7 +21,7 @@ from kubelb.crowds import Crowds
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Server, Snapshot, SocketAddress
 from kubelb.stats import Count, Table
-from kubelb.wire.messages import Sighting
+from kubelb.wire.messages import Sighting, Stalled
 from kubelb.worker.books import Books
 from kubelb.worker.dial import Dial
 from kubelb.worker.sightings import Sightings
@@ -184,12 +184,12 @@ class Still:
         stack.callback(self.table.close)
         self.row = row = self.table.row(0)
         stack.callback(row.release)
-        self.sightings: list[Sighting] = []
+        self._reports: list[Sighting | Stalled] = []
         books = Books(row, Crowds(self.table, 0))
         self.thread = RelayThread(books)
         stack.callback(self.thread.close)
         self.at(0.0)
-        view = PoolView(pool, self.table, row, random.Random(1), Sightings(self.sightings.append), Worker("", 0))
+        view = PoolView(pool, self.table, row, random.Random(1), Sightings(self._reports.append), Worker("", 0))
         self.client, near = connection(None)
         stack.enter_context(self.client)
         books.accepted()
@@ -201,6 +201,11 @@ class Still:
 
     def _exhausted(self, reason: str) -> None:
         self.exhausted += 1
+
+    @property
+    def sightings(self) -> list[Sighting]:
+        """What it has reported; a dial reports nothing else."""
+        return [report for report in self._reports if isinstance(report, Sighting)]
 
     def at(self, now: float) -> None:
         self.thread.now = self.thread._mover.now = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import typing
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -29,6 +30,7 @@ from kubelb.wire.messages import (
     Reloading,
     SessionList,
     Sighting,
+    Stalled,
     Upgrade,
 )
 from tests.support.eventually import eventually
@@ -209,6 +211,18 @@ def worker_said_sighting(rig: Rig) -> None:
     rig.write(first, second)
 
 
+def worker_said_stalled(rig: Rig) -> None:
+    """A server's kernel accepts for it, and acknowledges, and it does not answer."""
+    members = rig.members()
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        rig.write(Server(address=Address(*mute.getsockname())))
+        rig.reload()
+        with socket.create_connection(rig.proxy.address, 30) as client:
+            client.sendall(b"?")
+            eventually(lambda: rig.trap.has_sprung, "it has been said")
+    rig.write(*members)
+
+
 def worker_said_sessions(rig: Rig) -> None:
     answer = adminclient.sessions(rig.proxy.runtime_dir)
     assert len(answer.sessions) <= 2
@@ -220,6 +234,7 @@ def worker_said_sessions(rig: Rig) -> None:
 OF_WORKERS: dict[type[msgspec.Struct], Callable[[Rig], None]] = {
     Ready: worker_said_ready,
     Sighting: worker_said_sighting,
+    Stalled: worker_said_stalled,
     SessionList: worker_said_sessions,
 }
 

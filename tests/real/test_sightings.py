@@ -19,9 +19,10 @@ from kubelb.snapshot import SocketAddress
 from kubelb.stats import Count, Table
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_WORKER, TO_WORKER
-from kubelb.wire.messages import Ready, Sighting
+from kubelb.wire.messages import Ready, Sighting, Stalled
 from kubelb.worker.books import Books, Visit
 from kubelb.worker.sightings import Sightings
+from kubelb.worker.waits import Finding
 from tests.real.relay.rig import Link
 from tests.support.eventually import eventually
 from tests.support.identity import ask, name_of, reset
@@ -120,17 +121,24 @@ def test_only_a_reset_by_the_server_is_its_fault(end: End) -> None:
 
 
 def test_a_storm_is_reported_once_in_a_while() -> None:
-    sent: list[Sighting] = []
+    sent: list[Sighting | Stalled] = []
     sightings = Sightings(sent.append)
     for _ in range(20_000):
         sightings.fault(1, "connection refused")
         sightings.accepted(1)
         sightings.fault(2, "connection reset")
-    kinds = {(sighting.slot, sighting.fault) for sighting in sent}
-    assert kinds == {(1, "connection refused"), (1, ""), (2, "connection reset")}
+        sightings.stalled(1, Finding(0.0, False, 2))
+        sightings.stalled(1, Finding(0.0, True, 0))
+    kinds = {kind_of(report) for report in sent}
+    assert kinds == {(1, "connection refused"), (1, ""), (2, "connection reset"), (1, False), (1, True)}
     for kind in kinds:
-        times = [sighting.at for sighting in sent if (sighting.slot, sighting.fault) == kind]
-        assert all(after - before >= 0.1 for before, after in pairwise(times))
+        times = [report.at for report in sent if kind_of(report) == kind]
+        least = 1.0 if kind == (1, True) else 0.1
+        assert all(after - before >= least for before, after in pairwise(times))
+
+
+def kind_of(report: Sighting | Stalled) -> tuple[int, str | bool]:
+    return report.slot, report.fault if isinstance(report, Sighting) else report.acknowledged
 
 
 def test_a_later_storm_is_reported_again(refuser: SocketAddress) -> None:

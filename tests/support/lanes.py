@@ -14,7 +14,7 @@ import pytest
 from kubelb.config.model.pools import Balance
 from kubelb.snapshot import Listener, Pool, Server, Snapshot, SocketAddress
 from kubelb.stats import CELLS, Count, Table
-from kubelb.wire.messages import Sighting
+from kubelb.wire.messages import Sighting, Stalled
 from kubelb.worker.lane import Lane
 from tests.support.deadlines import standing
 from tests.support.eventually import eventually
@@ -63,12 +63,21 @@ def with_server(snapshot: Snapshot, position: int, **changes: Any) -> Snapshot:
 
 
 class RunningLane:
-    def __init__(self, lane: Lane, table: Table, address: SocketAddress, sightings: list[Sighting]) -> None:
+    def __init__(self, lane: Lane, table: Table, address: SocketAddress, reports: list[Sighting | Stalled]) -> None:
         self.lane = lane
         self.address = address
-        self.sightings = sightings
-        """What it has reported."""
+        self._reports = reports
         self._table = table
+
+    @property
+    def sightings(self) -> list[Sighting]:
+        """What it has reported of dials and broken sessions."""
+        return [report for report in self._reports if isinstance(report, Sighting)]
+
+    @property
+    def stalls(self) -> list[Stalled]:
+        """What it has reported of sessions that wait."""
+        return [report for report in self._reports if isinstance(report, Stalled)]
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, timeout=DEADLINE)
@@ -139,14 +148,14 @@ def a_lane(snapshot: Snapshot, share: bool = True) -> Iterator[RunningLane]:
     those of limits too, nor any deadline that was theirs."""
     table = Table(2)
     row = table.row(0)
-    sightings: list[Sighting] = []
+    reports: list[Sighting | Stalled] = []
     with socket.create_server(("127.0.0.1", 0), backlog=511) as listening:
         listening.setblocking(False)
-        lane = Lane(table, row, snapshot, share=share, alone_cpus=None, report=sightings.append)
+        lane = Lane(table, row, snapshot, share=share, alone_cpus=None, report=reports.append)
         lane.listen("x", listening)
         thread = threading.Thread(target=lane.thread.run, name="relay")
         thread.start()
-        running = RunningLane(lane, table, listening.getsockname(), sightings)
+        running = RunningLane(lane, table, listening.getsockname(), reports)
         try:
             yield running
             running.withdraw()
