@@ -12,7 +12,7 @@ import struct
 from socket import SocketType
 from typing import NamedTuple
 
-_unpack = struct.Struct("=2xBB4xI12xI8xI12xII40xI").unpack
+_unpack = struct.Struct("=2xBB4xI12xI8xI4xI4xII40xI").unpack
 _SIZE = 104
 _TCP, _UNIX = int(socket.IPPROTO_TCP), int(socket.AF_UNIX)
 _NOT_TO_BE_HAD = frozenset({errno.EBADF, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
@@ -31,7 +31,9 @@ class TcpInfo(NamedTuple):
     unacked: int
     """Sent and not acknowledged."""
     retrans: int
-    """Sent again and not acknowledged since."""
+    """Sent again and not acknowledged since; not by a tail loss probe, which is what mostly comes first."""
+    last_data_sent: int
+    """Milliseconds since data was sent, be it again."""
     last_data_recv: int
     """Milliseconds since data came."""
     last_ack_recv: int
@@ -42,6 +44,10 @@ class TcpInfo(NamedTuple):
     def packet_at(self, now: float) -> float:
         """When anything last came, in seconds of the clock of ``now``; the kernel knows it to 10 ms at best."""
         return now - min(self.last_data_recv, self.last_ack_recv) / 1000
+
+    def sent_at(self, now: float) -> float:
+        """When data was last sent, be it again, likewise."""
+        return now - self.last_data_sent / 1000
 
     def data_at(self, now: float) -> float:
         """When data last came, likewise."""

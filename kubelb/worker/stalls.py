@@ -2,7 +2,8 @@
 
 Costs nothing while nothing moves, and a fraction of a millisecond four times a second otherwise: bytes that move
 touch nothing here. Whether a session waits is seen from the times of its two flows; only then the kernel is asked
-(:mod:`kubelb.relay.tcp_info`), and :mod:`kubelb.worker.waits` says what it means. Of idle sessions a few are looked
+(:mod:`kubelb.relay.tcp_info`), until it has said that all is acknowledged, and :mod:`kubelb.worker.waits` says what
+it means. Of idle sessions a few are looked
 at with each beat: TCP's keepalive finds out whether their servers are there, and leaves its questions to be seen.
 
 Each look also leaves its sign of life in the shared counters. :attr:`Count.HEARD_AT` is when bytes last came from a
@@ -23,7 +24,7 @@ from kubelb.relay.tcp_info import TcpInfo, keepalive, tcp_info
 from kubelb.relay.thread import RelayThread
 from kubelb.stats import Count, Row
 from kubelb.worker.sightings import Sightings
-from kubelb.worker.waits import SOON, Finding, Wait, after_look, is_asked
+from kubelb.worker.waits import SOON, Finding, Wait, after_look, is_asked, missed
 
 _PASS = 0.25
 """Seconds between two passes."""
@@ -116,13 +117,16 @@ class Stalls:
         if down.state is not _OPEN:
             # The server is not read: because its client does not read, or because it has said all.
             return
-        asked = min(up.moved_at, now) if is_asked(min(up.moved_at, now), down.moved_at, now) else None
+        up_at = min(up.moved_at, now)
+        asked = up_at if is_asked(up_at, down.moved_at, now) else None
         if wait is None or down.moved_at > wait.since:
             if asked is None:
                 return
             wait = Wait(asked)
         self._waiting[session] = wait
-        if now - wait.since >= SOON:
+        if asked is not None and asked <= wait.settled:
+            self._note(session.slot, missed(asked, now))
+        elif now - wait.since >= SOON:
             self._consider(session, wait, asked, now)
 
     def _consider(self, session: Session, wait: Wait, asked: float | None, now: float) -> None:
@@ -137,10 +141,11 @@ class Stalls:
             self._waiting[session] = after
         if info.unacked or info.probes:
             self._suspects.add(session.slot)
-        if finding is not None:
-            self._note(session.slot, finding)
+        self._note(session.slot, finding)
 
-    def _note(self, slot: int, finding: Finding) -> None:
+    def _note(self, slot: int, finding: Finding | None) -> None:
+        if finding is None:
+            return
         kind = slot, finding.acknowledged
         known = self._found.get(kind)
         if known is None or _gravity(finding) > _gravity(known):

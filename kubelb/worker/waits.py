@@ -43,6 +43,8 @@ class Wait(NamedTuple):
     """When it asked: the first step of its bytes that cannot have been acknowledged, as far as is known."""
     known: float = -math.inf
     """Steps until then were acknowledged, or may have been."""
+    settled: float = -math.inf
+    """Steps until then were acknowledged for certain."""
     packet: float = -math.inf
     """When the server's last packet had come, as of the last look."""
     resent: int = 0
@@ -67,7 +69,7 @@ def after_look(
     ``asked`` is the last step up, None if :func:`is_asked` says that no answer is waited for. After ``keepalive``
     seconds of silence TCP asks by itself.
     """
-    wait = _with_packet(wait, info, now)
+    wait = _with_packet(wait, asked, info, now)
     if asked is not None and wait.since <= wait.known < asked:
         wait = wait._replace(since=asked)
     if info.unacked:
@@ -77,27 +79,35 @@ def after_look(
         return wait, _questioned(wait, info, keepalive, now)
     if asked is None:
         return None, None
-    wait = wait._replace(known=asked)
-    return wait, Finding(asked, True, 0) if now - asked >= _UNANSWERED else None
+    return wait._replace(known=asked, settled=asked), missed(asked, now)
 
 
-def _with_packet(wait: Wait, info: TcpInfo, now: float) -> Wait:
+def missed(asked: float, now: float) -> Finding | None:
+    """What is to be told of a session all of whose bytes are acknowledged."""
+    return Finding(asked, True, 0) if now - asked >= _UNANSWERED else None
+
+
+def _with_packet(wait: Wait, asked: float | None, info: TcpInfo, now: float) -> Wait:
     """Whatever was sent again before the server's last packet counts no more, nor do questions from before it; the
     first step that was not known to be acknowledged may be by now."""
     packet = info.packet_at(now)
     if packet <= wait.packet + _TICK:
         return wait
     known = max(wait.known, wait.since) if packet >= wait.since else wait.known
-    return wait._replace(packet=packet, known=known, resent=info.total_retrans - _outstanding(info), doubted=None)
+    return wait._replace(
+        packet=packet, known=known, resent=info.total_retrans - _outstanding(asked, info, now), doubted=None
+    )
 
 
-def _outstanding(info: TcpInfo) -> int:
-    return max(info.retransmits, info.retrans)
+def _outstanding(asked: float | None, info: TcpInfo, now: float) -> int:
+    """How often something was sent again, from one look alone: what was sent long after the last step was that."""
+    again = asked is not None and info.sent_at(now) > max(asked, info.packet_at(now)) + SOON
+    return max(info.retransmits, info.retrans, again)
 
 
 def _unacknowledged(wait: Wait, info: TcpInfo, now: float) -> Finding | None:
     since = max(wait.since, wait.packet)
-    count = max(_outstanding(info), info.total_retrans - wait.resent)
+    count = max(info.retransmits, info.retrans, info.total_retrans - wait.resent)
     return Finding(since, False, count) if count and now - since >= SOON else None
 
 

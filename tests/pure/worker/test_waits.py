@@ -28,6 +28,7 @@ class Connection:
     first_unacked: float = START
     retransmits: int = 0
     total: int = 0
+    sent: float = START
     sent_again: list[float] = field(default_factory=list)
     """When, since the server's last packet."""
     probes: int = 0
@@ -40,7 +41,7 @@ class Connection:
 
     def ask(self, milliseconds: int) -> None:
         self.passes(milliseconds)
-        self.asked = self.now
+        self.asked = self.sent = self.now
         if not self.unacked:
             self.first_unacked = self.now
         self.unacked += 1
@@ -67,6 +68,7 @@ class Connection:
             self.retransmits = len(self.sent_again)
             self.total += 1
             self.sent_again.append(self.now)
+            self.sent = self.now
 
     def probe(self, milliseconds: int) -> None:
         self.passes(milliseconds)
@@ -80,9 +82,9 @@ class Connection:
         self.sent_again = []
 
     def info(self) -> TcpInfo:
-        data, packet = (round((self.now - at) * 1000) for at in (self.data, self.packet))
-        retrans = min(1, len(self.sent_again))
-        return TcpInfo(self.retransmits, self.probes, RTO, self.unacked, retrans, data, packet, self.total)
+        sent, data, packet = (round((self.now - at) * 1000) for at in (self.sent, self.data, self.packet))
+        retrans = min(1, self.retransmits)
+        return TcpInfo(self.retransmits, self.probes, RTO, self.unacked, retrans, sent, data, packet, self.total)
 
     def look(self, milliseconds: int) -> Finding | None:
         """As :class:`kubelb.worker.stalls.Stalls` does it."""
@@ -252,10 +254,21 @@ def test_what_was_sent_again_before_a_packet_does_not_count() -> None:
     connection.acknowledge_some(30)
     progress = connection.now
     connection.send_again(10)
-    assert connection.look(80) is None
+    connection.send_again(10)
+    assert connection.look(70) is None
     assert connection.look(10) == Finding(progress, False, 1)
     connection.send_again(200)
     assert connection.look(0) == Finding(progress, False, 2)
+
+
+def test_what_tcp_has_tried_first_is_seen_by_the_first_look() -> None:
+    """A tail loss probe: only the time when something was last sent tells of it."""
+    connection = Connection()
+    connection.ask(0)
+    connection.send_again(205)
+    assert connection.look(45) == Finding(START, False, 1)
+    connection.send_again(180)
+    assert connection.look(10) == Finding(START, False, 2)
 
 
 def test_what_was_sent_again_before_the_first_look_counts() -> None:
@@ -279,7 +292,7 @@ def test_the_kernel_does_not_know_the_time_of_a_packet_exactly() -> None:
 
 
 def info(unacked: int, retrans: int, total: int, age: int) -> TcpInfo:
-    return TcpInfo(0, 0, RTO, unacked, retrans, age, age, total)
+    return TcpInfo(0, 0, RTO, unacked, retrans, 0, age, age, total)
 
 
 def test_a_question_of_keepalive_that_may_still_be_answered_is_not_told() -> None:
