@@ -21,9 +21,9 @@ class Figures(msgspec.Struct, frozen=True):
     cuts: int
     needless: int
     probes: float
-    """A second, node and server, over the whole time."""
+    """A second, node and server that is there, over the whole time."""
     probes_peak: float
-    """The same in the worst second after the harm."""
+    """Of a node to the server that had the most, in the worst second after the harm."""
     worst_wait: float
     """The longest that a request had to wait for a core, in seconds."""
     seconds: float

@@ -12,14 +12,17 @@ from bench.fleet.tally import peak, total
 from bench.fleet.world import World
 
 _LOOK = 0.5
-"""Seconds between two looks at the queues."""
+"""Seconds between two looks at the looks."""
 
 
-class _Queues:
-    """Looks at the servers' queues now and then."""
+class Looks:
+    """Looks at the servers now and then."""
 
     def __init__(self, world: World) -> None:
         self.worst = 0.0
+        """The longest wait for a core."""
+        self.open_seconds = 0.0
+        """For which servers were there, all added up."""
         self._world = world
         self._look()
 
@@ -28,24 +31,24 @@ class _Queues:
         now = world.clock.now
         waits = [server.wait(now) for server in world.servers if server.door == "open"]
         self.worst = max(self.worst, *waits, 0.0)
+        self.open_seconds += len(waits) * _LOOK
         world.clock.at(now + _LOOK, self._look)
 
 
-def simulated(fleet: Fleet, policy: Policy, scenario: Scenario) -> tuple[World, _Queues]:
+def simulated(fleet: Fleet, policy: Policy, scenario: Scenario) -> tuple[World, Looks]:
     """The world after it."""
     world = World(fleet, policy)
-    queues = _Queues(world)
+    looks = Looks(world)
     scenario.harm(world)
     world.clock.run(scenario.seconds)
-    return world, queues
+    return world, looks
 
 
 def measured(fleet: Fleet, policy: Policy, scenario: Scenario) -> Figures:
     begun = time.process_time()
-    world, queues = simulated(fleet, policy, scenario)
+    world, looks = simulated(fleet, policy, scenario)
     tally, end, survivors = world.tally, scenario.seconds, scenario.survivors
     outage, is_open = tally.outage(world.clock.now)
-    places = fleet.nodes * SERVERS
     return Figures(
         peak=peak(tally.client_handshakes, survivors, HARM_AT, end),
         peak_one=max(peak(tally.client_handshakes, (one,), HARM_AT, end) for one in survivors),
@@ -54,8 +57,8 @@ def measured(fleet: Fleet, policy: Policy, scenario: Scenario) -> Figures:
         open=is_open,
         cuts=tally.cuts,
         needless=tally.needless,
-        probes=total(tally.probes, 0, end) / places / end,
-        probes_peak=peak(tally.probes, range(SERVERS), HARM_AT, end) / places,
-        worst_wait=queues.worst,
+        probes=total(tally.probes, 0, end) / fleet.nodes / looks.open_seconds,
+        probes_peak=max(peak(tally.probes, (one,), HARM_AT, end) for one in range(SERVERS)) / fleet.nodes,
+        worst_wait=looks.worst,
         seconds=time.process_time() - begun,
     )

@@ -17,6 +17,7 @@ class Tally:
         """By server and second, like the next two."""
         self.probe_handshakes: Counter[tuple[int, int]] = Counter()
         self.probes: Counter[tuple[int, int]] = Counter()
+        """Those to servers that are away are a load on nobody, and not counted."""
         self.cuts = 0
         """Sessions that the balancer ended."""
         self.needless = 0

@@ -35,6 +35,13 @@ class World:
     def count(self, counts: Counter[tuple[int, int]], server: Apiserver) -> None:
         counts[server.index, int(self.clock.now)] += 1
 
+    def probed(self, server: Apiserver, anew: bool) -> None:
+        """A node asks it how it is, on a new connection or not; one that is away is not asked anything by that."""
+        if server.door == "open":
+            self.count(self.tally.probes, server)
+            if anew:
+                self.count(self.tally.probe_handshakes, server)
+
     def cut(self, session: Session) -> None:
         """A balancer ends it."""
         assert session.server is not None

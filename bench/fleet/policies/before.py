@@ -89,7 +89,7 @@ class Before(Sequential):
         if anew or watch.kept != watch.server.closings:
             self._ask_anew(watch, look)
         else:
-            self.world.count(self.world.tally.probes, watch.server)
+            self.world.probed(watch.server, anew=False)
             self.clock.at(watch.server.asked(now), self._answered, watch, look, watch.server.life)
             self.clock.at(now + _COMPANY, self._ask_anew, watch, look)
 
@@ -97,11 +97,10 @@ class Before(Sequential):
         if look.over:
             return
         now, server = self.clock.now, watch.server
-        self.world.count(self.world.tally.probes, server)
+        self.world.probed(server, anew=True)
         if server.door == "refuses":
             self.clock.at(now + ROUND_TRIP, self._end, watch, look, "refused")
         elif server.door == "open":
-            self.world.count(self.world.tally.probe_handshakes, server)
             self.clock.at(server.probed_anew(now), self._answered, watch, look, server.life)
 
     def _answered(self, watch: _Watch, look: _Look, life: int) -> None:

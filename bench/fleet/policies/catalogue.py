@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from bench.fleet.policies import haproxy, nginx
+from bench.fleet.policies import haproxy, kubelb, nginx
 from bench.fleet.policies.before import Before
 from bench.fleet.policies.k3s import K3s
-from bench.fleet.policies.kubelb import Kubelb
 from bench.fleet.policies.policy import Policy
+from kubelb.config.model.pools import PASSIVE, Health
 
 
 class Peer(NamedTuple):
@@ -20,7 +20,8 @@ class Peer(NamedTuple):
 
 
 PEERS: Final = (
-    Peer("kubelb", "kubelb", Kubelb),
+    Peer("kubelb", "kubelb", kubelb.running(Health())),
+    Peer("kubelb-nginx", "kubelb, nginx.conf alone", kubelb.running(PASSIVE)),
     Peer("kubelb-before", "kubelb before", Before),
     Peer("nginx-rke", "nginx, RKE", nginx.rke()),
     Peer("nginx-kubespray", "nginx, kubespray", nginx.kubespray()),

@@ -97,9 +97,8 @@ class Haproxy(Sequential):
         if number != check.number:
             return
         server, now, options = self.server(index), self.clock.now, self._options
-        self.world.count(self.world.tally.probes, server)
+        self.world.probed(server, anew=True)
         if server.door == "open":
-            self.world.count(self.world.tally.probe_handshakes, server)
             answered_at = min(server.probed_anew(now), now + options.check)
         else:
             answered_at = now + (ROUND_TRIP if server.door == "refuses" else options.check_connect)

@@ -9,6 +9,7 @@ Evidence goes through :mod:`kubelb.health.machine`, the servers' states and the 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,15 +32,12 @@ if TYPE_CHECKING:
     from bench.fleet.session import Session
 
 _POOL = "kube-apiserver"
-HEALTH = configured.Health()
-POOL = configured.Pool(servers=(), health=HEALTH)
-_SETTINGS = {_POOL: POOL}
 _HEDGE = 0.25
 _RARELY = 2
 """Intervals of probes between two looks for which there is no other reason than that a session waits."""
 
 
-def _snapshot() -> Snapshot:
+def _snapshot(health: configured.Health) -> Snapshot:
     servers = tuple(
         Server(slot=slot, name=f"10.0.0.{slot}:6443", address=(f"10.0.0.{slot}", 6443))
         for slot in range(1, SERVERS + 1)
@@ -49,34 +47,33 @@ def _snapshot() -> Snapshot:
         balance="least_conn",
         hash_key="",
         servers=servers,
-        slow_start=HEALTH.slow_start,
-        reset_spread=HEALTH.reset_spread,
+        slow_start=health.slow_start,
+        reset_spread=health.reset_spread,
     )
     return Snapshot(version=1, listeners=(), pools=(pool,))
 
 
-_BEGIN = _snapshot()
-
-
 class Kubelb(Balancer):
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, health: configured.Health) -> None:
         super().__init__(node)
-        self.snapshot = _BEGIN
+        self.snapshot = _snapshot(health)
+        self._health = health
+        self._settings = {_POOL: configured.Pool(servers=(), health=health)}
         self.conditions = dict.fromkeys(range(1, SERVERS + 1), Condition())
         self.acked_at = [-math.inf] * SERVERS
         """When TCP last showed a packet of each server to a relay thread."""
-        self._selector = LeastConn(_BEGIN.pools[0].servers)
+        self._selector = LeastConn(self.snapshot.pools[0].servers)
         self._look_again = [0.0] * SERVERS
         self._readiness_seen = False
         self._watches = [
-            Watch(self.world, server, HEALTH, partial(self._told, server.index)) for server in self.world.servers
+            Watch(self.world, server, health, partial(self._told, server.index)) for server in self.world.servers
         ]
         self._orders: dict[int, Order] = {}
         self._stalls = Stalls(self)
 
     def start(self) -> None:
         for index, watch in enumerate(self._watches):
-            watch.start(self._told(index, Kind.PASSED, self.clock.now), self.rng.random() * HEALTH.interval)
+            watch.start(self._told(index, Kind.PASSED, self.clock.now), self.rng.random() * self._health.interval)
 
     # As the keeper does it.
 
@@ -93,8 +90,8 @@ class Kubelb(Balancer):
     def unheard(self, index: int, since: float) -> None:
         """A relay thread tells that a session waits for an answer."""
         now = self.clock.now
-        if now >= self._look_again[index]:
-            self._look_again[index] = now + _RARELY * HEALTH.interval
+        if self._health.probe != "off" and now >= self._look_again[index]:
+            self._look_again[index] = now + _RARELY * self._health.interval
             self._consider(index, Evidence(Kind.UNHEARD, now, "a session waits", since))
             self._watches[index].hurry()
 
@@ -103,15 +100,15 @@ class Kubelb(Balancer):
         before = self.conditions[slot] = noted(self.conditions[slot], self._signs(index))
         others = [known for other, known in self.conditions.items() if other != slot]
         rules = Rules(
-            rise=HEALTH.rise,
-            fall=HEALTH.fall,
-            timeout=HEALTH.timeout,
+            rise=self._health.rise,
+            fall=self._health.fall,
+            timeout=self._health.timeout,
             crowd=is_crowd(others),
-            asks_readiness=True,
+            asks_readiness=self._health.probe == "https",
             readiness_seen=self._readiness_seen,
         )
         condition = self.conditions[slot] = after(before, evidence, rules)
-        self._readiness_seen |= evidence.kind is Kind.PASSED
+        self._readiness_seen |= evidence.kind is Kind.PASSED and rules.asks_readiness
         self._decide()
         if _is_in_trouble(before) != _is_in_trouble(condition):
             for other, watch in enumerate(self._watches):
@@ -123,7 +120,7 @@ class Kubelb(Balancer):
         for index in range(SERVERS):
             slot = index + 1
             self.conditions[slot] = noted(self.conditions[slot], self._signs(index))
-        before, self.snapshot = self.snapshot, decide(self.snapshot, self.conditions, _SETTINGS, self.clock.now)
+        before, self.snapshot = self.snapshot, decide(self.snapshot, self.conditions, self._settings, self.clock.now)
         if self.snapshot.version != before.version:
             self._see()
 
@@ -146,7 +143,7 @@ class Kubelb(Balancer):
             if order is not None and order.cut_at != server.cut_at:
                 self._orders.pop(index).stands = False
             if server.cut_at is not None and index not in self._orders:
-                self._orders[index] = Order(self, index, server, HEALTH.reset_spread)
+                self._orders[index] = Order(self, index, server, self._health.reset_spread)
 
     def asked(self, session: Session, answered_at: float) -> None:
         self._stalls.asked(session, answered_at)
@@ -177,7 +174,7 @@ class Kubelb(Balancer):
         if server.door == "open":
             session.connected(server)
             return
-        if server.door == "refuses":
+        if server.door == "refuses" and self._health.probe != "off":
             self._consider(server.index, Evidence(Kind.DOUBT, self.clock.now, "refused"))
             self._watches[server.index].hurry()
         self._try(session, turn, tried)
@@ -185,3 +182,7 @@ class Kubelb(Balancer):
 
 def _is_in_trouble(condition: Condition) -> bool:
     return condition.harm_from is not None or condition.unacked_since is not None
+
+
+def running(health: configured.Health) -> Callable[[Node], Kubelb]:
+    return lambda node: Kubelb(node, health)

@@ -24,6 +24,8 @@ _CONNECT_PATIENCE = 0.4
 """Seconds after which a connect that is not answered, or a question that is not acknowledged, is told of."""
 _COMPANY = 0.5
 """The part of the time limit after which a question on a kept connection is put on a new one too."""
+_SLOW = 0.5
+"""Seconds after which a question that is not answered is told of."""
 _AT_ONCE = 2
 _ON_KEPT = 2
 _ANSWERS = {200: Kind.PASSED, 403: Kind.FORBIDDEN}
@@ -54,6 +56,8 @@ class Watch:
         self._told = told
         self._condition = Condition()
         self._looks: list[_Look] = []
+        self._dormant = health.probe == "off"
+        """It asks by connects alone, and only while there is doubt."""
         self._begun_at = -math.inf
         self._kept: int | None = server.closings
         """The connection that is kept, by how often the server had closed all others before; None: there is none, or
@@ -68,7 +72,8 @@ class Watch:
     def start(self, condition: Condition, first: float) -> None:
         """It has been known like that for long, and the next look is due."""
         self._condition = condition
-        self._set_timer(first)
+        if not self._dormant:
+            self._set_timer(first)
 
     def hurry(self) -> None:
         """There is news of the server."""
@@ -76,6 +81,9 @@ class Watch:
         self._plan()
 
     def _plan(self) -> None:
+        self._timer += 1
+        if self._dormant and not self._is_hasty():
+            return
         now = self._clock.now
         hasty = self._hasty if self._is_hasty() else None
         wait = pause(self._condition, self._health.interval, hasty, now, self._chance)
@@ -99,7 +107,7 @@ class Watch:
         look = _Look(self._clock.now)
         self._begun_at = look.begun
         self._looks.append(look)
-        if anew or self._kept != self._server.closings:
+        if anew or self._dormant or self._kept != self._server.closings:
             self._ask_anew(look)
         else:
             self._ask(look)
@@ -121,9 +129,10 @@ class Watch:
         """On the kept connection."""
         now, server, health = self._clock.now, self._server, self._health
         self._kept = None
-        self._world.count(self._world.tally.probes, server)
+        self._world.probed(server, anew=False)
         answered_at = server.asked(now)
         self._clock.at(answered_at, self._answered, look, server.life, now)
+        self._doubt_if_slow(look, answered_at)
         if server.door == "silent":
             self._clock.at(now + _CONNECT_PATIENCE, self._ask_anew, look)
         elif answered_at > now + health.timeout * _COMPANY:
@@ -136,20 +145,31 @@ class Watch:
             return
         now, server, health = self._clock.now, self._server, self._health
         look.anew_at = now
-        self._world.count(self._world.tally.probes, server)
+        self._world.probed(server, anew=not self._dormant)
         if server.door == "refuses":
             self._clock.at(now + ROUND_TRIP, self._refused, look)
         elif server.door == "silent":
             self._clock.at(now + _CONNECT_PATIENCE, self._miss, look)
             self._clock.at(look.begun + health.timeout, self._reach_limit, look)
+        elif self._dormant:
+            self._clock.at(now + ROUND_TRIP, self._answered, look, server.life, now)
         else:
-            self._world.count(self._world.tally.probe_handshakes, server)
             answered_at = server.probed_anew(now)
             if answered_at < math.inf:
                 self._clock.at(now + ROUND_TRIP, self._accepted, look)
             self._clock.at(answered_at, self._answered, look, server.life, now)
+            self._doubt_if_slow(look, answered_at)
             if answered_at > look.begun + health.timeout:
                 self._clock.at(look.begun + health.timeout, self._reach_limit, look)
+
+    def _doubt_if_slow(self, look: _Look, answered_at: float) -> None:
+        now = self._clock.now
+        if now + _SLOW < answered_at < math.inf:
+            self._clock.at(now + _SLOW, self._doubt, look, now)
+
+    def _doubt(self, look: _Look, asked_at: float) -> None:
+        if not look.over:
+            self._condition = self._told(Kind.DOUBT, asked_at)
 
     def _accepted(self, look: _Look) -> None:
         if not look.over and look.anew_at is not None and (self._failing or is_in_doubt(self._condition)):
@@ -176,7 +196,7 @@ class Watch:
             return
         self._kept = self._server.closings
         self._forget([older for older in self._looks if older.begun <= look.begun])
-        self._tell(_ANSWERS.get(self._server.status, Kind.UNREADY), asked_at)
+        self._tell(Kind.PASSED if self._dormant else _ANSWERS.get(self._server.status, Kind.UNREADY), asked_at)
 
     def _reach_limit(self, look: _Look) -> None:
         if look.over or look.late:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from bench.fleet.policies.kubelb import Kubelb
+from bench.fleet.policies.kubelb import running
 from bench.fleet.results import Figures
 from bench.fleet.scenarios import SCENARIOS
 from bench.fleet.settings import Fleet
 from bench.fleet.simulate import measured
+from kubelb.config.model.pools import Health
 from kubelb.control import decide
 from kubelb.health import machine, schedule
 from kubelb.health.machine import Kind
@@ -18,7 +19,7 @@ SCENARIO = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 def figures(scenario: str) -> Figures:
-    return measured(FLEET, Kubelb, SCENARIO[scenario])
+    return measured(FLEET, running(Health()), SCENARIO[scenario])
 
 
 def test_nobody_is_found_gone_where_no_number_of_retransmissions_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,6 @@ def test_who_takes_slow_for_dead_cuts_sessions_of_an_overloaded_server(peer: str
 
 def test_an_overload_is_answered_late_and_worked_off() -> None:
     scenario = SCENARIO["overload"]
-    world, queues = simulated(FLEET, PEER["nginx-rke"].policy, scenario)
-    assert queues.worst > 5
+    world, looks = simulated(FLEET, PEER["nginx-rke"].policy, scenario)
+    assert looks.worst > 5
     assert all(server.wait(scenario.seconds) < 1 for server in world.servers)
