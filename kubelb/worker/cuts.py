@@ -149,7 +149,12 @@ class _Order:
 
     def _moment(self, among: int) -> float:
         """That of one among so many."""
-        return self.cut_at + self._rng.random() * self._spread * min(1.0, among / _MANY)
+        return self.cut_at + wait(self._spread, among, self._rng.random())
+
+
+def wait(spread: float, among: int, chance: float) -> float:
+    """Seconds that one of so many sessions keeps after the moment of the cut; ``chance`` is drawn from [0, 1)."""
+    return chance * spread * min(1.0, among / _MANY)
 
 
 def release(thread: RelayThread, slot: int, count: int, quiet: float) -> None:
