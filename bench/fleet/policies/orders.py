@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubelb.snapshot import Server
+from kubelb.worker.cuts import wait
 
 if TYPE_CHECKING:
     from bench.fleet.policies.kubelb import Kubelb
     from bench.fleet.session import Session
-
-_MANY = 50
-"""Sessions of a relay thread that are worth the whole spread."""
 
 
 class Order:
@@ -33,10 +31,10 @@ class Order:
             return
         sessions = self._balancer.on(self._index)
         for session in sessions:
-            wait = self._balancer.rng.random() * self._spread * min(1.0, len(sessions) / _MANY)
-            self._balancer.clock.at(self.cut_at + wait, self._cut, session, session.turn)
+            left = wait(self._spread, len(sessions), self._balancer.rng.random())
+            self._balancer.clock.at(self.cut_at + left, self._cut, session)
 
-    def _cut(self, session: Session, turn: int) -> None:
+    def _cut(self, session: Session) -> None:
         if not self.stands or session.server is None or session.server.index != self._index:
             return
         if self._spares != "nobody" and self._is_alive(session):

@@ -1,9 +1,14 @@
-"""What a kubelb's relay threads see of sessions that wait (:mod:`kubelb.worker.stalls`), in simulated time."""
+"""What a kubelb's relay threads see of sessions that wait: what TCP would tell them is made here, what it means says
+:mod:`kubelb.worker.waits`."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
+
+from kubelb.config.model.pools import Pool
+from kubelb.relay.tcp_info import TcpInfo
+from kubelb.worker.waits import Wait, after_look, is_asked
 
 if TYPE_CHECKING:
     from bench.fleet.apiserver import Apiserver
@@ -12,19 +17,21 @@ if TYPE_CHECKING:
 
 _RESENT = (0.21, 0.43, 0.86, 1.70, 3.4)
 """Seconds after which TCP has sent again what is not acknowledged (measured)."""
-_PASS = 0.1
-"""Seconds between two looks at sessions while something is not acknowledged."""
-_SLOW_PASS = 0.25
-"""The same otherwise."""
+_RTO = 0.204
+_PASS = 0.25
+"""Seconds between two looks at sessions that wait."""
+_PROMPT = 0.1
+"""The same while something is not acknowledged."""
 _MISSED = 0.5
-"""Seconds after which an answer is missed although all is acknowledged."""
-_KEEPALIVE = 5.0
-"""Seconds of silence after which TCP asks a server whether it is there."""
-_KEEPALIVE_AGAIN = 1.0
+"""Seconds after which an answer is looked for that does not come."""
 _BEAT = 2.0
 """Seconds between two looks at idle sessions."""
-_RTO = 0.2
+_KEEPALIVE = Pool(servers=()).keepalive
+"""Seconds of silence after which TCP asks whether a server is there, and a third of that until it asks again."""
+_AGAIN = max(1, int(_KEEPALIVE / 3))
 _LOOKS = 4
+_LONG = 3600.0
+"""Seconds for a time that does not matter."""
 
 
 class Stalls:
@@ -32,40 +39,72 @@ class Stalls:
         self._balancer = balancer
         self._clock = balancer.clock
         self._rng = balancer.rng
+        self._packets: dict[Session, float] = {}
+        """When anything last came, by session with a server that has vanished."""
+        self._waits: dict[Session, Wait] = {}
 
     def asked(self, session: Session, answered_at: float) -> None:
-        now = self._clock.now
-        if answered_at < math.inf:
-            if answered_at - now > _MISSED:
-                look_at = now + _MISSED + self._rng.random() * _SLOW_PASS
-                self._clock.at(look_at, self._look_at_waiting, session, session.asked_at)
-        elif session.asked_at == now:
+        """A client has, and gets its answer then."""
+        now, server = self._clock.now, session.server
+        if server is None or session.asked_at != now:
+            return
+        if answered_at == math.inf:
             for count, after in enumerate(_RESENT, 1):
-                self._see(session, now, count, now + after + self._rng.random() * _PASS)
+                self._clock.at(now + after + self._rng.random() * _PROMPT, self._look, session, server, count, 0)
+        elif answered_at > now + _MISSED:
+            self._clock.at(now + _MISSED + self._rng.random() * _PASS, self._look_for_answer, session, server, now)
 
     def vanished(self, server: Apiserver) -> None:
-        """TCP asks by itself where nothing comes."""
+        """Where nothing comes TCP asks, as it has done before."""
+        now = self._clock.now
         for session in self._balancer.on(server.index):
-            due = max(session.heard_at(self._clock.now) + _KEEPALIVE, self._clock.now)
-            seen_at = due + self._rng.random() * _BEAT
-            for look in range(_LOOKS):
-                at = seen_at + _RTO + look * _KEEPALIVE_AGAIN
-                count = 1 + int((at - due) / _KEEPALIVE_AGAIN)
-                self._see(session, due, count, at)
+            self._waits.pop(session, None)
+            self._packets[session] = now - (now - session.heard_at(now)) % _KEEPALIVE
+            due = self._packets[session] + _KEEPALIVE
+            first = due + self._rng.random() * _BEAT
+            for seen_at in (first, *(first + _PASS + look * _AGAIN for look in range(_LOOKS))):
+                self._clock.at(seen_at, self._look, session, server, 0, 1 + int((seen_at - due) / _AGAIN))
 
-    def _see(self, session: Session, since: float, count: int, at: float) -> None:
-        assert session.server is not None
-        self._clock.at(at, self._look_at_unacknowledged, session, session.server, since, count)
+    def _look(self, session: Session, server: Apiserver, resent: int, questions: int) -> None:
+        """At a session with a server that has vanished. TCP asks no questions while it has bytes to send again."""
+        now, asked_at = self._clock.now, session.asked_at
+        if session.server is not server or server.door != "silent" or (questions and asked_at is not None):
+            return
+        silence = round((now - self._packets.get(session, now)) * 1000)
+        sent_at = asked_at + _RESENT[resent - 1] if asked_at is not None and resent else -math.inf
+        timeouts = max(resent - 1, 0)  # The first is a tail loss probe.
+        info = TcpInfo(
+            retransmits=timeouts,
+            probes=questions,
+            rto=round(_RTO * 1e6) << timeouts,
+            unacked=min(resent, 1),
+            retrans=min(timeouts, 1),
+            last_data_sent=round(min(now - sent_at, _LONG) * 1000),
+            last_data_recv=silence,
+            last_ack_recv=silence,
+            total_retrans=resent,
+        )
+        self._told_of(session, info)
 
-    def _look_at_unacknowledged(self, session: Session, server: Apiserver, since: float, count: int) -> None:
-        if session.server is server and server.door == "silent":
-            self._balancer.unacknowledged(server.index, since, count)
-
-    def _look_at_waiting(self, session: Session, since: float) -> None:
-        """Only of one to which nothing has come since it asked."""
-        now, server = self._clock.now, session.server
-        if server is None or session.asked_at != since or server.door != "open":
+    def _look_for_answer(self, session: Session, server: Apiserver, asked_at: float) -> None:
+        """At one with a server whose kernel acknowledges, and to which nothing has come since it asked."""
+        now = self._clock.now
+        if session.server is not server or session.asked_at != asked_at or server.door != "open":
             return
         self._balancer.acked_at[server.index] = now
-        if session.heard_at(now) < since:
-            self._balancer.unheard(server.index, since)
+        if is_asked(asked_at, session.heard_at(now), now):
+            silence = round((now - asked_at) * 1000)
+            self._told_of(session, TcpInfo(0, 0, round(_RTO * 1e6), 0, 0, silence, silence, silence, 0))
+
+    def _told_of(self, session: Session, info: TcpInfo) -> None:
+        now, asked_at = self._clock.now, session.asked_at
+        wait = self._waits.pop(session, None) or Wait(now if asked_at is None else asked_at)
+        after, finding = after_look(wait, asked_at, info, _KEEPALIVE, now)
+        if after is not None:
+            self._waits[session] = after
+        if finding is None or session.server is None:
+            return
+        if finding.acknowledged:
+            self._balancer.unheard(session.server.index, finding.since)
+        else:
+            self._balancer.unacknowledged(session.server.index, finding.since, finding.retransmissions)
