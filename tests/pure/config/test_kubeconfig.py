@@ -117,6 +117,11 @@ def test_what_is_null_has_not_been_said() -> None:
     )
 
 
+def test_what_is_empty_has_not_been_said() -> None:
+    assert parsed(document({"token": "", "tokenFile": ""}) | {"clusters": [{"name": "ours"}]}) == Kubeconfig()
+    assert parsed(document() | {"users": [{"name": "me"}]}) == Kubeconfig(ca=Pem("/ca"))
+
+
 def test_json_is_yaml() -> None:
     assert parse_kubeconfig(
         '{"current-context":"c","contexts":[{"name":"c","context":{"cluster":"k"}}],'
@@ -175,6 +180,10 @@ _INSTEAD = "write cert_file and key_file, or token_file, and ca_file in its plac
         (document({"client-key-data": "\u00e9"}), "client-key-data is not in base64"),
         (document() | {"current-context": None}, "no current-context; write its name, known here: here"),
         ({}, "no current-context; write its name"),
+        (
+            {"contexts": [{"name": name, "context": {"cluster": name}} for name in "ab"]},
+            "no current-context; write its name, known here: a, b",
+        ),
         (document() | {"current-context": "x"}, 'no context "x"; add that context, known here: here'),
         (document(clusters=[]), 'no cluster "ours"; add that cluster'),
         (document(users=None), 'no user "me"; add that user'),
