@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from kubelb.snapshot import GOOD, Condition
+from kubelb.snapshot import GOOD, Condition, Finding
 
+_SAID_SO: tuple[Finding, ...] = ("not ready", "forbidden")
+"""What a server itself has answered."""
 QUICK = 0.1
 """Seconds between two looks made in haste, at first."""
 _AT_FIRST = 3
 """So many looks in haste are that quick; from then on the time between two doubles."""
 _JITTER = 0.2
-"""The part of a pause that is left to chance, so that nodes do not keep step. It only shortens."""
+"""The part of a pause that is left to chance, so that nodes do not keep step: up to half of it more or less, for on
+average it is the interval that was asked for."""
 _PATIENCE = 60.0
 """Seconds of failures; for each of them the interval doubles."""
 _LONGEST = 10.0
@@ -19,7 +22,10 @@ _DOUBLINGS = 16
 
 
 def is_in_doubt(condition: Condition) -> bool:
-    return condition.state not in GOOD
+    """Whether to look at it in haste. One whose newest answer was that it is not ready, or that it does not know its
+    clients, leaves no doubt; it has just started, or is about to end, and has better things to do than to say that
+    again to thousands of nodes."""
+    return condition.state not in GOOD and (condition.fails > 0 or condition.finding not in _SAID_SO)
 
 
 def pause(condition: Condition, interval: float, hasty: int | None, now: float, chance: float) -> float:
@@ -34,4 +40,4 @@ def pause(condition: Condition, interval: float, hasty: int | None, now: float, 
         interval = min(interval * 2**doublings, max(interval, _LONGEST))
     if hasty is not None:
         interval = min(QUICK * 2 ** min(max(hasty - _AT_FIRST, 0), _DOUBLINGS), interval)
-    return interval * (1 - _JITTER * chance)
+    return interval * (1 + _JITTER * (chance - 0.5))

@@ -60,7 +60,7 @@ def test_a_cut_is_spread_as_relay_threads_spread_it(monkeypatch: pytest.MonkeyPa
     assert spread.outage > at_once.outage + 10
 
 
-def test_probes_come_as_often_as_the_schedule_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    as_it_is = figures("calm").probes
-    monkeypatch.setattr(schedule, "_JITTER", 0.8)
-    assert figures("calm").probes > as_it_is * 1.2
+def test_servers_that_are_not_ready_are_asked_as_often_as_the_schedule_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_it_is = figures("restart").probes_peak
+    monkeypatch.setattr(schedule, "_SAID_SO", ())
+    assert figures("restart").probes_peak > as_it_is * 1.5
