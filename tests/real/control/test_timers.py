@@ -182,10 +182,10 @@ def test_a_keeper_that_was_stopped_has_none_whatever_workers_say(loop: Loop, tab
 
 
 def test_probes_under_way_have_none_after_a_stop(loop: Loop, table: Table) -> None:
-    """One look has its time limit and the one for its connection; the next look is planned beside it."""
+    """One look has its time limit, and those for its connection and a slow answer; the next look is planned."""
     with a_hole() as hole, a_keeper(loop, table, hole.address, [], timeout=LATER) as (keeper, _):
         keeper.sighted(Sighting(slot=1, at=time.monotonic(), fault="connection refused"))
-        assert len(timers(loop)) == 3
+        assert len(timers(loop)) == 4
         keeper.stop()
         assert timers(loop) == []
 
