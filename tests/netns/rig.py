@@ -147,6 +147,10 @@ class Session:
         """Ask and do not wait for the answer."""
         self._connection.request("GET", "/version")
 
+    def answered(self) -> None:
+        """Until the answer to what was sent is there."""
+        self._connection.getresponse().read()
+
     def wait_for_end(self) -> None:
         """Until there is nothing more to come, in whatever way."""
         self.is_reset()
