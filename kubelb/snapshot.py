@@ -92,6 +92,8 @@ class Condition(msgspec.Struct, frozen=True):
     """When it was last found good after something had spoken against it."""
     readiness_visible: bool | None = None
     """Whether it tells us whether it is ready; None: it has not been asked, or has not answered."""
+    answered_at: float = -math.inf
+    """When it last answered a look, well or not."""
     answered_in: float | None = None
     """How long its last answer took, in seconds."""
     door: Door = ""

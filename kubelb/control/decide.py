@@ -60,7 +60,16 @@ def decide(
 def _working(pool: Pool) -> list[tuple[object, ...]]:
     """What workers go by."""
     return [
-        (server.slot, server.state, server.drained, server.removed, server.cut_at, server.ramp_from, server.late)
+        (
+            server.slot,
+            server.state,
+            server.drained,
+            server.removed,
+            server.cut_at,
+            server.cut_spares,
+            server.ramp_from,
+            server.late,
+        )
         for server in pool.servers
     ]
 

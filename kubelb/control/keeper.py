@@ -24,7 +24,7 @@ from kubelb.discovery.members import TooManyServers, changes, found, left_out, m
 from kubelb.discovery.targets import Target
 from kubelb.health.machine import Evidence, Kind, Rules, Signs, after, is_crowd, noted
 from kubelb.health.probes import Prober
-from kubelb.snapshot import Condition, Probe, Server, Snapshot
+from kubelb.snapshot import GOOD, Condition, Probe, Server, Snapshot
 from kubelb.stats import SLOTS, Count, Row, Table
 from kubelb.wire.messages import Sighting, Stalled
 
@@ -99,15 +99,20 @@ class Keeper:
         """By slot: the first version without the server that has left it."""
 
     def start(self) -> None:
-        """Probe whom the snapshot and the settings say. A supervisor that succeeds another has members of its own."""
-        self._decide(self.snapshot)
+        """Watch whom the snapshot and the settings say, and go on from what was known before. A supervisor that
+        succeeds another has members of its own."""
         subjects = {subject.server.slot: subject for subject in _subjects(self.snapshot, self._settings)}
-        for slot, subject in subjects.items():
-            if slot not in self._watches:
-                self._subjects[slot] = subject
-                self._conditions.setdefault(slot, _inherited(subject.server))
-                self._watches[slot] = self._watch(subject)
-                self._watches[slot].start()
+        new = [slot for slot in subjects if slot not in self._watches]
+        for slot in new:
+            self._subjects[slot] = subjects[slot]
+            self._conditions.setdefault(slot, _inherited(subjects[slot].server))
+        self._decide(self.snapshot)
+        for slot in new:
+            watch = self._watches[slot] = self._watch(subjects[slot])
+            watch.start()
+            if self._conditions[slot].state not in GOOD:
+                # What is held against it may be old, and a pool without probes would never ask.
+                watch.hurry()
         self._plan_sweep()
 
     def reload(self, wanted: Snapshot, settings: Mapping[str, configured.Pool]) -> None:
@@ -157,6 +162,9 @@ class Keeper:
             after = subjects.get(slot)
             if after is None:
                 del self._conditions[slot]
+            elif after.health.probe == "off" != before.health.probe:
+                # Without probes there is nothing to say against it.
+                self._conditions[slot] = Condition(since=time.monotonic())
             if after is None or after.health != before.health:
                 del self._subjects[slot]
                 self._watches.pop(slot).stop()

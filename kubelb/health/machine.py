@@ -203,7 +203,7 @@ def _after_unready(condition: Condition, evidence: Evidence, rules: Rules) -> Co
 
 def _lives(condition: Condition, evidence: Evidence, seconds: float) -> Condition:
     """It has answered."""
-    return replace(_acknowledges(condition), answered_in=seconds, unheard_since=None)
+    return replace(_acknowledges(condition), answered_at=evidence.at, answered_in=seconds, unheard_since=None)
 
 
 def _acknowledges(condition: Condition) -> Condition:
@@ -274,7 +274,8 @@ def _maybe_gone(condition: Condition, evidence: Evidence) -> Condition:
 
 
 def _after_unheard(condition: Condition, evidence: Evidence, rules: Rules) -> Condition:
-    return replace(_acknowledges(condition), unheard_since=max(evidence.since, condition.heard_at))
+    since = max(evidence.since, condition.heard_at, condition.answered_at)
+    return replace(_acknowledges(condition), unheard_since=since)
 
 
 def _after_doubt(condition: Condition, evidence: Evidence, rules: Rules) -> Condition:

@@ -112,7 +112,12 @@ def test_a_vanished_server_is_found_without_probes(cluster: Cluster, tmp_path: P
             assert all(session.is_reset() for session in (idle, *busy))
             wait_for_state(proxy, B, "down")
             assert proxy.servers()[B].finding == "gone"
+            proxy.control().kill()
+            proxy.log.wait_for("child_died")
+            eventually(proxy.answer, "another control answers")
+            assert (proxy.servers()[B].state, proxy.servers()[B].finding) == ("down", "gone")
         wait_for_state(proxy, B, "up")
+        assert [event["reason"] for event in proxy.log.events("server_down")] != []
         others = [session for session in sessions if session.server != NAMES[B]]
         assert all(session.carries() for session in others)
         with Visitors(cluster) as visitors:

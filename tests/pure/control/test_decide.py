@@ -198,7 +198,9 @@ def test_the_version_grows_when_workers_have_to_know(situation: tuple[Snapshot, 
     after = decide(snapshot, known, settings(), NOW)
 
     def working(one: Snapshot) -> list[object]:
-        return [(s.state, s.drained, s.removed, s.cut_at, s.ramp_from, s.late) for s in one.pools[0].servers]
+        return [
+            (s.state, s.drained, s.removed, s.cut_at, s.cut_spares, s.ramp_from, s.late) for s in one.pools[0].servers
+        ]
 
     assert after.version == snapshot.version + (working(after) != working(snapshot))
     talk = {slot: replace(condition, reason="said differently") for slot, condition in known.items()}

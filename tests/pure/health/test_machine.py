@@ -95,7 +95,17 @@ def test_the_findings(kinds: list[Kind], finding: Finding) -> None:
         (
             [P],
             Condition(
-                "up", 1.0, "PASSED", "alive", 1.0, passes=1, proven=True, seen_at=1.0, good_at=1.0, answered_in=0.0
+                "up",
+                1.0,
+                "PASSED",
+                "alive",
+                1.0,
+                passes=1,
+                proven=True,
+                seen_at=1.0,
+                good_at=1.0,
+                answered_at=1.0,
+                answered_in=0.0,
             ),
         ),
         (
@@ -112,6 +122,7 @@ def test_the_findings(kinds: list[Kind], finding: Finding) -> None:
                 downs=(3.0,),
                 harm_from=2.0,
                 good_at=1.0,
+                answered_at=1.0,
                 answered_in=0.0,
                 door="refused",
                 door_at=3.0,
@@ -131,6 +142,7 @@ def test_the_findings(kinds: list[Kind], finding: Finding) -> None:
                 good_at=3.0,
                 good_since=3.0,
                 readiness_visible=True,
+                answered_at=3.0,
                 answered_in=0.0,
             ),
         ),
@@ -271,6 +283,8 @@ def test_silence_begins_with_the_session_that_waits() -> None:
     assert (waiting.state, waiting.harm_from) == ("up", None)
     assert after(waiting, Evidence(S, 13.5, "no answer", 10.5), RULES).harm_from == 10.0
     heard = after(waiting, Evidence(P, 10.6, "passed", 10.5), RULES)
+    again = after(heard, Evidence(Kind.UNHEARD, 11.0, "a session waits", 10.0), RULES)
+    assert again.unheard_since == 10.6, "it has answered since"
     assert after(heard, Evidence(S, 13.5, "no answer", 11.5), RULES).harm_from == 11.5
 
 
