@@ -266,7 +266,8 @@ class Keeper:
         """One has got into trouble, or out of it: whether the others have is what decides over sessions."""
         for slot in self._others(subject):
             if (watch := self._watches.get(slot)) is not None:
-                watch.hurry()
+                # A fleet of nodes does so at the same moment: that is not to be a handshake each.
+                watch.hurry(anew=False)
 
     def _others(self, subject: _Subject) -> Iterator[int]:
         """The slots of the other servers of its pool."""

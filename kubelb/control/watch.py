@@ -63,24 +63,29 @@ class Watch:
         self._begun_at = -math.inf
         """Of the newest look."""
         self._hurried = False
+        self._wants_new = False
+        """The next look is to be on a new connection."""
         self._hasty = 0
         """Looks in a row that were made in haste."""
-        self._on_kept = 0
-        """Looks in a row that might be on a kept connection."""
+        self._rng = random.Random()
+        self._on_kept = self._rng.randint(0, _ON_KEPT)
+        """Looks in a row that might be on a kept connection. Nodes that start together do not count in step."""
         self._failing = False
         """It did not answer when it was last asked."""
         self._timer: Timer | None = None
-        self._rng = random.Random()
         self._chance = self._rng.random()
 
     def start(self) -> None:
         if not self._dormant:
             self._look()
 
-    def hurry(self) -> None:
-        """There is news of the server: look at once, on a new connection; where there is news all the time, in less
-        and less haste."""
+    def hurry(self, anew: bool = True) -> None:
+        """There is news: look at once; where there is news all the time, in less and less haste.
+
+        ``anew``: on a new connection, for the news is of this server.
+        """
         self._hurried = True
+        self._wants_new |= anew
         self._plan()
 
     def _plan(self) -> None:
@@ -102,9 +107,9 @@ class Watch:
         if not self._make_room():
             return
         self._hasty = self._hasty + 1 if self._is_hasty() else 0
-        anew = self._hurried or self._failing or self._on_kept == _ON_KEPT
+        anew = self._wants_new or self._failing or self._on_kept == _ON_KEPT
         self._on_kept = 0 if anew else self._on_kept + 1
-        self._hurried = False
+        self._hurried = self._wants_new = False
         self._chance = self._rng.random()
         look = Look(self._loop, self._prober, self._health, self._saw)
         self._begun_at = look.begun_at

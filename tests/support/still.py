@@ -183,7 +183,7 @@ class StillWatch:
     def start(self) -> None:
         self._watches.append(self)
 
-    def hurry(self) -> None:
+    def hurry(self, anew: bool = True) -> None:
         """Nobody is looked at here."""
 
     def stop(self) -> None:

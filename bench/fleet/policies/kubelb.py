@@ -113,7 +113,7 @@ class Kubelb(Balancer):
         if _is_in_trouble(before) != _is_in_trouble(condition):
             for other, watch in enumerate(self._watches):
                 if other != index:
-                    watch.hurry()
+                    watch.hurry(anew=False)
         return condition
 
     def _decide(self) -> None:

@@ -63,8 +63,9 @@ class Watch:
         """The connection that is kept, by how often the server had closed all others before; None: there is none, or
         it is in use."""
         self._hurried = False
+        self._wants_new = False
         self._hasty = 0
-        self._on_kept = 0
+        self._on_kept = world.rng.randint(0, _ON_KEPT)
         self._failing = False
         self._timer = 0
         self._chance = world.rng.random()
@@ -75,9 +76,10 @@ class Watch:
         if not self._dormant:
             self._set_timer(first)
 
-    def hurry(self) -> None:
-        """There is news of the server."""
+    def hurry(self, anew: bool = True) -> None:
+        """There is news; ``anew``: of this server."""
         self._hurried = True
+        self._wants_new |= anew
         self._plan()
 
     def _plan(self) -> None:
@@ -100,9 +102,9 @@ class Watch:
         if timer != self._timer or not self._make_room():
             return
         self._hasty = self._hasty + 1 if self._is_hasty() else 0
-        anew = self._hurried or self._failing or self._on_kept == _ON_KEPT
+        anew = self._wants_new or self._failing or self._on_kept == _ON_KEPT
         self._on_kept = 0 if anew else self._on_kept + 1
-        self._hurried = False
+        self._hurried = self._wants_new = False
         self._chance = self._world.rng.random()
         look = _Look(self._clock.now)
         self._begun_at = look.begun

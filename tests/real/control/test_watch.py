@@ -264,6 +264,24 @@ def test_news_makes_it_look_at_once() -> None:
         assert observer.kinds() == [Kind.PASSED] * 3
 
 
+def test_news_of_another_server_is_no_reason_for_a_new_connection() -> None:
+    used: list[socket.socket] = []
+
+    def count(client: socket.socket) -> None:
+        while client.recv(65536):
+            used.append(client)
+            client.sendall(REPLY)
+
+    with serving(count) as address, observing(address, "http") as observer:
+        observer.run_until(lambda: len(observer.evidence) == 1)
+        for anew in (False, True):
+            asked = len(used)
+            observer.watch.hurry(anew=anew)
+            observer.watch.hurry(anew=False)
+            observer.run_until(lambda asked=asked: len(used) > asked and len(observer.evidence) > asked)  # type: ignore[misc]
+            assert (used[-1] is not used[-2]) is anew
+
+
 def test_haste_that_goes_on_slows_down() -> None:
     """No look comes sooner than that; under load it is later."""
     with serving(answer_each) as address, observing(address, "http") as observer:
