@@ -5,23 +5,27 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
 from kubelb.cli.upgrade import upgrade
+from kubelb.config.model.pools import Health
 from kubelb.config.toml.writer import write_toml
+from kubelb.config.values import Duration
 from kubelb.control.commands import Drain
 from kubelb.deadlines import Deadlines
 from kubelb.snapshot import SocketAddress
 from tests.support.eventually import eventually
 from tests.support.holes import a_hole
-from tests.support.identity import ask, keep, leave, name_of
+from tests.support.identity import IdentityServers, ask, keep, leave, name_of
 from tests.support.program import OURS, STANDING, a_program, impatient
 from tests.support.proxy import (
     KUBELB,
@@ -82,6 +86,36 @@ def test_sessions_and_counters_live_on(tmp_path: Path, servers: list[SocketAddre
         ]
         assert len(proxy.log.events("upgraded")) == 3
         assert not proxy.log.events("child_died")
+
+
+def test_what_is_known_of_servers_lives_on(tmp_path: Path) -> None:
+    """Since when each is as it is; nobody is logged as newly up."""
+    with IdentityServers(["127.0.0.1"] * 2) as going, ExitStack() as stack, reserved() as listen:
+        leaving = IdentityServers(["127.0.0.3"])
+        config = a_config(listen, [*going.addresses, *leaving.addresses])
+        often = Health(probe="tcp", interval=Duration(0.05))
+        pool = msgspec.structs.replace(config.pools["pool"], health=often)
+        with leaving:
+            proxy = stack.enter_context(
+                running(tmp_path, config=msgspec.structs.replace(config, pools={"pool": pool}))
+            )
+            eventually(lambda: {server.state for server in proxy.servers()} == {"up"}, "all are up")
+        eventually(lambda: proxy.servers()[2].state == "down", "one has gone")
+        before, said = known(proxy), news(proxy)
+        proxy.upgrade()
+        upgraded = time.time()
+        eventually(lambda: all(server.probe and server.probe.at > upgraded for server in proxy.servers()), "probed")
+        assert known(proxy) == before
+        assert news(proxy) == said
+
+
+def known(proxy: Proxy) -> list[tuple[str, str, float]]:
+    """Of each server its state, what it rests on, and since when, to the tenth of a second."""
+    return [(server.state, server.finding, round(server.since, 1)) for server in proxy.servers()]
+
+
+def news(proxy: Proxy) -> list[int]:
+    return [len(proxy.log.events(f"server_{state}")) for state in ("up", "down", "suspect", "draining")]
 
 
 def test_by_signal_too(tmp_path: Path, servers: list[SocketAddress]) -> None:
