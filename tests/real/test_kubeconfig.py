@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import grp
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kubelb.cli import adminclient
+from kubelb.cli.adminclient import AdminFault
 from kubelb.cli.check import check
 from kubelb.config.overrides import Overrides
 from kubelb.config.sources import Sources
@@ -15,6 +19,8 @@ from tests.real.health.guarded import ApiServer, Authority, data, write
 from tests.support.eventually import eventually
 from tests.support.identity import name_of
 from tests.support.proxy import reserved, running
+from tests.support.takeover import USER
+from tests.support.users import open_to_all
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -78,6 +84,28 @@ def test_readiness_is_seen_where_strangers_are_told_nothing(
             eventually(lambda: proxy.servers()[0].state == "up", "it has passed")
             assert proxy.servers()[0].reason == "/readyz: 200"
     assert set(server.seen) == {"node-1"}
+
+
+@pytest.mark.usefixtures("root")
+def test_one_that_holds_everything_serves_whoever_gives_root_up(
+    authority: Authority, server: ApiServer, tmp_path: Path
+) -> None:
+    """Its certificate and key are given to OpenSSL by a process that may not even look at itself in /proc."""
+    cert, key = authority.node("node-1")
+    kubeconfig = tmp_path / "k"
+    user = {"client-certificate-data": data(cert), "client-key-data": data(key)}
+    write(kubeconfig, {"certificate-authority-data": data(authority.pem)}, user)
+    open_to_all(tmp_path)
+    kubeconfig.chmod(0o644)
+    with reserved() as listen:
+        file = nginx_conf(tmp_path, name_of(listen), name_of(server.address))
+        file.write_text(f"user {USER} {grp.getgrgid(pwd.getpwnam(USER).pw_gid).gr_name};\n{file.read_text()}")
+        with running(tmp_path, "--nginx-conf", str(file), "--kubeconfig", str(kubeconfig)) as proxy:
+            eventually(lambda: proxy.servers()[0].reason == "/readyz: 200", "it has passed")
+            assert proxy.control().username() == USER
+            kubeconfig.chmod(0o600)
+            with pytest.raises(AdminFault, match=f"permission denied as {USER}"):
+                adminclient.reload(proxy.runtime_dir)
 
 
 def test_without_one_it_is_only_alive(server: ApiServer, tmp_path: Path) -> None:
