@@ -7,22 +7,22 @@ it meets the clock, the probes and the channel.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from kubelb import log
 from kubelb.config.model import pools as configured
+from kubelb.control.conditions import Conditions, Subject
 from kubelb.control.decide import decide, news
 from kubelb.control.loop import Loop, Timer
 from kubelb.control.watch import Watch
 from kubelb.discovery.local import is_local
 from kubelb.discovery.members import TooManyServers, changes, found, left_out, merge, sweep
 from kubelb.discovery.targets import Target
-from kubelb.health.machine import Evidence, Kind, Rules, Signs, after, is_crowd, noted
+from kubelb.health.machine import Evidence, Kind
 from kubelb.health.probes import Prober
 from kubelb.snapshot import GOOD, Condition, Probe, Server, Snapshot
 from kubelb.stats import SLOTS, Count, Row, Table
@@ -41,8 +41,6 @@ _RESULTS: Final[Mapping[Kind, int]] = {
     Kind.SILENT: Count.PROBES_FAILED,
     Kind.BROKEN: Count.PROBES_FAILED,
 }
-_ASKING = ("https", "http")
-"""Probes that ask whether a server is ready."""
 _GOOD_ANSWERS = (Kind.PASSED, Kind.NOT_TOLD)
 _RARELY = 2
 """Intervals of probes between two looks for which there is no other reason than that a session waits: long requests
@@ -50,14 +48,6 @@ are normal, and a server with much to do is not to be asked more often for that.
 
 Publish = Callable[[Snapshot], None]
 """Takes a snapshot that workers have to know."""
-
-
-class _Subject(NamedTuple):
-    """A server that is watched."""
-
-    pool: str
-    server: Server
-    health: configured.Health
 
 
 class Keeper:
@@ -82,16 +72,13 @@ class Keeper:
         self._publish = publish
         self._not_asked_slots: set[int] = set()
         """Of servers whose last probe could not be made."""
-        self._conditions: dict[int, Condition] = {}
-        """By slot, like all that is known of the servers that are probed."""
-        self._subjects: dict[int, _Subject] = {}
+        self._conditions = Conditions(table)
         self._watches: dict[int, Watch] = {}
+        """By slot."""
         self._left_out: dict[tuple[str, str], tuple[str, ...]] = {}
         """By pool and name: why addresses that the name leads to are no servers."""
         self._look_again: dict[int, float] = {}
         """By slot: when a session that waits may have the server looked at again."""
-        self._readiness_seen: set[str] = set()
-        """The pools of which a server has answered that it is ready."""
         self._sweeping: Timer | None = None
         self._first_version = snapshot.version
         """What has left before is in no snapshot from this one on."""
@@ -104,13 +91,12 @@ class Keeper:
         subjects = {subject.server.slot: subject for subject in _subjects(self.snapshot, self._settings)}
         new = [slot for slot in subjects if slot not in self._watches]
         for slot in new:
-            self._subjects[slot] = subjects[slot]
-            self._conditions.setdefault(slot, _inherited(subjects[slot].server))
+            self._conditions.begin(subjects[slot])
         self._decide(self.snapshot)
         for slot in new:
             watch = self._watches[slot] = self._watch(subjects[slot])
             watch.start()
-            if self._conditions[slot].state not in GOOD:
+            if self._conditions.known[slot].state not in GOOD:
                 # What is held against it may be old, and a pool without probes would never ask.
                 watch.hurry()
         self._plan_sweep()
@@ -156,17 +142,12 @@ class Keeper:
         self._decide(snapshot)
         self.start()
 
-    def _leave(self, subjects: Mapping[int, _Subject]) -> None:
+    def _leave(self, subjects: Mapping[int, Subject]) -> None:
         """Watch only servers that are looked at in the same way as before; a slot has still the same server here."""
-        for slot, before in list(self._subjects.items()):
+        for slot, before in list(self._conditions.subjects.items()):
             after = subjects.get(slot)
-            if after is None:
-                del self._conditions[slot]
-            elif after.health.probe == "off" != before.health.probe:
-                # Without probes there is nothing to say against it.
-                self._conditions[slot] = Condition(since=time.monotonic())
             if after is None or after.health != before.health:
-                del self._subjects[slot]
+                self._conditions.end(slot, time.monotonic(), after)
                 self._watches.pop(slot).stop()
 
     def _plan_sweep(self) -> None:
@@ -182,7 +163,7 @@ class Keeper:
             self._decide(swept)
         self._plan_sweep()
 
-    def _watch(self, subject: _Subject) -> Watch:
+    def _watch(self, subject: Subject) -> Watch:
         server, slot = subject.server, subject.server.slot
 
         def told(evidence: Evidence | None, probe: Probe | None) -> Condition:
@@ -193,7 +174,7 @@ class Keeper:
                 self._count(slot, evidence.kind, probe.seconds)
                 self._not_asked_slots.discard(slot)
             if evidence is None:
-                return self._conditions[slot]
+                return self._conditions.known[slot]
             if evidence.kind in _GOOD_ANSWERS:
                 self._row.put(slot, Count.PASSED_AT, int(evidence.since * 1e9))
             return self._consider(slot, evidence)
@@ -203,13 +184,13 @@ class Keeper:
         health = msgspec.structs.replace(subject.health, probe="tcp") if dormant else subject.health
         return Watch(self._loop, Prober(server.address, host, health), health, told, dormant=dormant)
 
-    def _not_asked(self, subject: _Subject, fault: str) -> Condition:
+    def _not_asked(self, subject: Subject, fault: str) -> Condition:
         """Something here is wrong, not the server: it stays what it was."""
         slot = subject.server.slot
         if slot not in self._not_asked_slots:
             self._not_asked_slots.add(slot)
             log.limited().warning("probe_impossible", pool=subject.pool, server=subject.server.name, reason=fault)
-        return self._conditions[slot]
+        return self._conditions.known[slot]
 
     def stop(self) -> None:
         """No server is probed any more, and what workers meet changes nothing: another control may decide already."""
@@ -223,7 +204,7 @@ class Keeper:
         """A worker has met something; the dials to servers that nobody probes are the workers' own affair."""
         if sighting.slot not in self._watches:
             return
-        subject = self._subjects[sighting.slot]
+        subject = self._conditions.subjects[sighting.slot]
         if isinstance(sighting, Stalled):
             self._stalled(subject, sighting)
         elif subject.health.probe != "off":
@@ -231,7 +212,7 @@ class Keeper:
                 self._consider(sighting.slot, Evidence(Kind.DOUBT, sighting.at, sighting.fault))
             self._watches[sighting.slot].hurry()
 
-    def _stalled(self, subject: _Subject, stalled: Stalled) -> None:
+    def _stalled(self, subject: Subject, stalled: Stalled) -> None:
         slot, now = stalled.slot, time.monotonic()
         if not stalled.acknowledged:
             what = f"nothing acknowledged, sent {stalled.retransmissions} times again"
@@ -248,48 +229,22 @@ class Keeper:
         self._decide(_changed(self.snapshot, slots, drained=wanted))
 
     def _decide(self, snapshot: Snapshot) -> None:
-        self._conditions = {slot: noted(known, self._signs(slot)) for slot, known in self._conditions.items()}
-        self._show(decide(snapshot, self._conditions, self._settings, time.monotonic()))
+        self._conditions.note_signs()
+        self._show(decide(snapshot, self._conditions.known, self._settings, time.monotonic()))
 
     def _consider(self, slot: int, evidence: Evidence) -> Condition:
-        subject = self._subjects[slot]
-        before = self._conditions[slot] = noted(self._conditions[slot], self._signs(slot))
-        condition = self._conditions[slot] = after(before, evidence, self._rules(subject))
-        if evidence.kind is Kind.PASSED and subject.health.probe in _ASKING:
-            self._readiness_seen.add(subject.pool)
+        change = self._conditions.consider(slot, evidence)
         self._decide(self.snapshot)
-        if _is_in_trouble(before) != _is_in_trouble(condition):
-            self._look_at_others(subject)
-        return condition
+        if change.of_trouble:
+            self._look_at_others(self._conditions.subjects[slot])
+        return change.after
 
-    def _look_at_others(self, subject: _Subject) -> None:
+    def _look_at_others(self, subject: Subject) -> None:
         """One has got into trouble, or out of it: whether the others have is what decides over sessions."""
-        for slot in self._others(subject):
+        for slot in self._conditions.others(subject):
             if (watch := self._watches.get(slot)) is not None:
                 # A fleet of nodes does so at the same moment: that is not to be a handshake each.
                 watch.hurry(anew=False)
-
-    def _others(self, subject: _Subject) -> Iterator[int]:
-        """The slots of the other servers of its pool."""
-        own = subject.server.slot
-        return (slot for slot, other in self._subjects.items() if other.pool == subject.pool and slot != own)
-
-    def _rules(self, subject: _Subject) -> Rules:
-        health = subject.health
-        others = [self._conditions[slot] for slot in self._others(subject)]
-        return Rules(
-            rise=health.rise,
-            fall=health.fall,
-            timeout=health.timeout,
-            crowd=is_crowd(others),
-            asks_readiness=health.probe in _ASKING,
-            readiness_seen=subject.pool in self._readiness_seen,
-        )
-
-    def _signs(self, slot: int) -> Signs:
-        """Of life, on the sessions that workers have."""
-        heard, acked = (self._table.latest(slot, word) for word in (Count.HEARD_AT, Count.ACKED_AT))
-        return Signs(heard / 1e9 or -math.inf, acked / 1e9 or -math.inf)
 
     def _note(self, slot: int, probe: Probe) -> None:
         """How the last probe went is for whoever asks; it alone is not worth a message to the workers."""
@@ -307,30 +262,13 @@ class Keeper:
             self._publish(snapshot)
 
 
-def _subjects(snapshot: Snapshot, settings: Mapping[str, configured.Pool]) -> Iterator[_Subject]:
+def _subjects(snapshot: Snapshot, settings: Mapping[str, configured.Pool]) -> Iterator[Subject]:
     for pool in snapshot.pools:
         if pool.name in settings:
             health = settings[pool.name].health
             for server in pool.servers:
                 if server.state != "disabled" and not server.removed:
-                    yield _Subject(pool.name, server, health)
-
-
-def _is_in_trouble(condition: Condition) -> bool:
-    return condition.harm_from is not None or condition.unacked_since is not None
-
-
-def _inherited(server: Server) -> Condition:
-    """What a control process before this one knew: it has died, the servers have not."""
-    if server.drained:
-        return Condition(proven=server.proven)
-    return server.known or Condition(
-        state=server.state,
-        since=server.since,
-        reason=server.reason,
-        proven=server.proven,
-        back_at=server.ramp_from,
-    )
+                    yield Subject(pool.name, server, health)
 
 
 def _changed(snapshot: Snapshot, slots: Collection[int], **fields: object) -> Snapshot:
