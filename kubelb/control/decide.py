@@ -30,6 +30,9 @@ _GRACE_INTERVALS = 3
 """Intervals of probes in which servers may return from an outage that all shared."""
 _LEAST_GRACE = 2.0
 """Seconds."""
+_TICK = 0.02
+"""Seconds after the last byte that is known of from which on another one is news: one and the same byte has different
+times in the relay and in the kernel."""
 
 Level = Literal["debug", "info", "warning"]
 _LEVELS: dict[State, Level] = {"suspect": "debug", "draining": "warning", "down": "warning"}
@@ -155,7 +158,7 @@ def _cut_of_dead(known: Condition, others: Sequence[Server], size: int, settings
         majority = _most_in_time_since(others, size)
         silent_from = max(known.harm_from, known.heard_at, refuge, majority)
         if silent_from < math.inf:
-            return _Cut(silent_from + settings.health.hang_timeout + wait, "heard", silent_from)
+            return _Cut(silent_from + settings.health.hang_timeout + wait, "heard", silent_from + _TICK)
     return _STAY
 
 
