@@ -132,7 +132,7 @@ class Mover:
             try:
                 if flow is None:
                     other(fd, mask)
-                elif mask == _IN:
+                elif mask == _IN and flow.state is _OPEN:
                     # As _read() does it, without the calls: this is where small talk spends its time.
                     conduit = self._conduit
                     try:
@@ -189,7 +189,8 @@ class Mover:
         self._conduit = self._pool.renew(self._conduit)
 
     def woken(self, flow: Flow, mask: int) -> None:
-        """``mask`` is what epoll reports of the flow's source."""
+        """``mask`` is what epoll reports of the flow's source; that may be older than its state, where the session
+        was to go elsewhere and has been taken back meanwhile."""
         into = flow.back
         if into.state is _BLOCKED and mask & (states.WRITE | _GONE):
             self._drain(into)
@@ -198,7 +199,7 @@ class Mover:
         if flow.limited and flow.state is _OPEN:
             assert isinstance(flow, LimitedFlow)
             self._read_limited(flow)
-        elif mask & select.EPOLLPRI:
+        elif mask & select.EPOLLPRI and flow.state is _OPEN:
             self._read_past_urgent(flow)
         elif mask & select.EPOLLRDHUP:
             self._read_to_the_end(flow)
