@@ -65,6 +65,7 @@ from kubelb.wire.messages import (
     Upgrade,
     Upgraded,
 )
+from kubelb.wire.outbox import SHORTAGE, Outbox
 
 _LAST_WORDS = 2.0
 """Seconds that answers may take to be fetched, once this process is to end."""
@@ -128,8 +129,10 @@ class _Control:
         self._config = config
         self._loop = Loop()
         pools = config.pools
+        self._outbox = Outbox(self._channel)
+        self._owing = False
         self._keeper = Keeper(self._loop, setup.snapshot, pools, setup.table, setup.row, self._publish)
-        self._leveller = Leveller(self._loop, lambda: self._keeper.snapshot, pools, setup.table, self._channel.send)
+        self._leveller = Leveller(self._loop, lambda: self._keeper.snapshot, pools, setup.table, self._send)
         self._discoverer = Discoverer(self._loop, pools, self._found)
         self._census = Census(setup.table, self._say)
         self._upgrades = Upgrades(self._say, setup.upgrade_under_way)
@@ -166,7 +169,7 @@ class _Control:
         self._admin = Admin(setup.admin, setup.http, operations, clients, side)
         self._follow(self._config, setup.snapshot)
         with self._admin:
-            self._channel.send(Ready())
+            self._send(Ready())
             self._keeper.start()
             self._leveller.start()
             self._discoverer.start()
@@ -200,7 +203,10 @@ class _Control:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _told(self) -> None:
-        message, fds = self._channel.receive_with_fds()
+        try:
+            message, fds = self._channel.receive_with_fds()
+        except BlockingIOError:
+            return
         if isinstance(message, LogOpened):
             self._replace_log(message.index, fds)
         close_all(fds)
@@ -255,7 +261,7 @@ class _Control:
             self._loop.at(time.monotonic() + _LOOK, lambda: self._leave(deadline))
 
     def _publish(self, snapshot: Snapshot) -> None:
-        self._channel.send(PoolsChanged(snapshot.generation, snapshot.version, snapshot.pools))
+        self._send(PoolsChanged(snapshot.generation, snapshot.version, snapshot.pools))
 
     def _status(self) -> status.Status:
         """From any thread."""
@@ -324,8 +330,19 @@ class _Control:
 
     def _say(self, message: FromControl) -> None:
         """To the supervisor, from any thread."""
+        self._loop.post(lambda: self._send(message))
 
-        def send() -> None:
-            self._channel.send(message)
+    def _send(self, message: FromControl) -> None:
+        """To the supervisor, on the loop; later, where something is short here."""
+        self._outbox.send(message)
+        self._settle_later()
 
-        self._loop.post(send)
+    def _settle_later(self) -> None:
+        if self._outbox.owes and not self._owing:
+            self._owing = True
+            self._loop.at(time.monotonic() + SHORTAGE, self._settle)
+
+    def _settle(self) -> None:
+        self._owing = False
+        self._outbox.flush()
+        self._settle_later()

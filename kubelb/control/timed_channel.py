@@ -16,6 +16,11 @@ from typing import Any, Final, NamedTuple
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 
+from kubelb.own_limits import EXHAUSTED
+
+_PAUSE: Final = 0.005
+"""Seconds until the kernel is asked again for an answer that it had no memory for."""
+
 
 class Patience(NamedTuple):
     """Seconds that a client may take: to send a head, between two pieces of a body, between two that it fetches of an
@@ -63,6 +68,17 @@ class TimedChannel(HTTPChannel):  # type: ignore[misc]
         if sent:
             self._moved = time.monotonic()
         return sent
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        """A shortage of the kernel's memory passes: what is left of an answer is sent then."""
+        try:
+            return int(super().send(data, do_close=do_close))
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            # Whoever polls is told at once that there is room.
+            time.sleep(_PAUSE)
+            return 0
 
     @property
     def is_being_answered(self) -> bool:

@@ -6,19 +6,18 @@ For the supervisor's only thread. It owns the channels. What is to become of the
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from errno import ENOBUFS
+from functools import partial
 from typing import Final
 
 from kubelb import log
 from kubelb.deadlines import Deadlines
-from kubelb.own_limits import EXHAUSTED, own_reason
-from kubelb.reasons import number_of
+from kubelb.reasons import reason
 from kubelb.snapshot import Snapshot
 from kubelb.stats import ROWS, Count, Table
 from kubelb.supervisor import plan, pulse
@@ -27,6 +26,7 @@ from kubelb.supervisor.pulse import Pulse
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER, FromControl, FromGiver, FromTaker, FromWorker, Message
 from kubelb.wire.messages import AT_MOST, HandOver, Listen, Receive, SnapshotChanged
+from kubelb.wire.outbox import SHORT, SHORTAGE, Outbox, say_short
 
 _AGAIN = 0.01
 """Seconds between two attempts to send the newest snapshot to a worker that is behind."""
@@ -36,10 +36,8 @@ _MISSED = 3.0
 """Seconds after which a worker that has not said that it goes by the newest snapshot is sent it once more."""
 _LAST_WORDS = 3000
 """Messages that are heard from a child that has died; as many as a socket of 1 MiB holds."""
-_SHORT: Final = EXHAUSTED | {errno.ETOOMANYREFS}
-"""By which a message is not sent for want of something here (sendmsg(2), memfd_create(2), unix(7))."""
 _SHORTAGE: Final = 1.0
-"""Seconds until snapshots are sent again, where this process was short of something."""
+"""Seconds until what has not been sent is sent, where this process was short of something."""
 _WORD = 1 << 64
 Heard = Channel[FromWorker] | Channel[FromControl]
 """The supervisor's end of a child's channel."""
@@ -59,8 +57,14 @@ class Family:
         """Workers that end once their sessions have gone elsewhere."""
         self._channels: dict[int, Heard] = {}
         """By pid."""
+        self._outboxes: dict[int, Outbox] = {}
+        """By pid."""
+        self._postponed: dict[int, Callable[[], object]] = {}
+        """By pid of the worker that gives: handing over sessions that has to be tried again."""
         self._late: dict[int, tuple[SnapshotChanged, float]] = {}
         """By pid: the newest snapshot, for workers that are behind, and since when they are."""
+        self._settle_at = 0.0
+        """When what is owed is sent again, at the earliest; seconds of the monotonic clock."""
         self._not_before = 0.0
         """When snapshots are sent again, where something was short; seconds of the monotonic clock."""
         self._pulses: dict[int, Pulse] = {}
@@ -112,6 +116,7 @@ class Family:
     def started(self, place: Place, pid: int, channel: Heard, now: float) -> Place:
         self.places[place.name] = place = plan.started(place, pid, now)
         self._channels[pid] = channel
+        self._outboxes[pid] = Outbox(channel, pid=pid)
         return place
 
     def not_started(self, place: Place, now: float) -> None:
@@ -151,10 +156,13 @@ class Family:
     def closed(self, pid: int) -> None:
         """Nothing is heard from it any more."""
         self._channels.pop(pid).close()
+        del self._outboxes[pid]
         self._late.pop(pid, None)
+        self._postponed.pop(pid, None)
 
     def send(self, place: Place, message: Message, fds: Sequence[int] = ()) -> bool:
-        """Whether it took it. One that does not even take its messages is stuck, and is ended to be replaced."""
+        """Whether it took it, or will: where something is short here, what has no descriptors is kept and sent later.
+        One that does not even take its messages is stuck, and is ended to be replaced."""
         if place.pid is None or place.pid not in self._channels:
             return False
         try:
@@ -167,9 +175,10 @@ class Family:
         return False
 
     def _send(self, pid: int, message: Message, fds: Sequence[int] = ()) -> bool:
-        """Whether it took it. Raises :class:`OSError` where the supervisor itself is short of something: a socket is
-        not sent then before the snapshot that says what is listened on there."""
-        channel = self._channels[pid]
+        """As :meth:`send`. Raises :class:`OSError` for what is not kept, where something is short: a socket is not
+        sent then before the snapshot that says what is listened on there, nor anything that has descriptors before
+        what is owed."""
+        channel, outbox = self._channels[pid], self._outboxes[pid]
         try:
             newest = self._send_newest(pid, channel)
         except OSError as error:
@@ -177,16 +186,20 @@ class Family:
                 raise
             self._tell_short(pid, self._late[pid][0], error)
             newest = True
-        return newest and channel.send(message, fds)
+        if not newest:
+            return False
+        if isinstance(message, SnapshotChanged):
+            return channel.send(message)
+        if not fds:
+            return outbox.send(message)
+        if outbox.flush() and outbox.owes:
+            raise OSError(ENOBUFS, reason(ENOBUFS))
+        return channel.send(message, fds)
 
     def _tell_short(self, pid: int, message: Message, error: OSError) -> None:
         """What is not sent for want of something here is sent later, and nobody is stuck for that: a snapshot stays
         the newest for that child, and whoever does not go by it is sent the sockets once more."""
-        number = number_of(error)
-        if number not in _SHORT:
-            raise error
-        what, reason = type(message).__name__, own_reason(number)
-        log.limited().warning("message_not_sent", pid=pid, message=what, reason=reason)
+        say_short(error, message, pid=pid)
         if pid in self._late:
             now = time.monotonic()
             self._late[pid] = self._late[pid][0], now
@@ -210,6 +223,7 @@ class Family:
     def catch_up(self, now: float) -> None:
         """Send the newest snapshot to those who have read most of what was sent before, and at last to the others.
         Who has no room then is stuck."""
+        self._settle(now)
         if now < self._not_before:
             return
         for pid, (message, since) in list(self._late.items()):
@@ -223,6 +237,22 @@ class Family:
             if is_last and (place := self.place_of(pid)) is not None:
                 del self._late[pid]
                 self._end_stuck(place, pid)
+
+    def _settle(self, now: float) -> None:
+        """Send what is owed, and hand over what could not be handed over."""
+        if now < self._settle_at or not self._owes:
+            return
+        self._settle_at = now + SHORTAGE
+        for pid, outbox in list(self._outboxes.items()):
+            if not outbox.flush() and (place := self.place_of(pid)) is not None:
+                self._end_stuck(place, pid)
+        postponed, self._postponed = self._postponed, {}
+        for hand_over in postponed.values():
+            hand_over()
+
+    @property
+    def _owes(self) -> bool:
+        return bool(self._postponed) or any(outbox.owes for outbox in self._outboxes.values())
 
     def _send_newest(self, pid: int, channel: Heard) -> bool:
         """The snapshot that it is still to get, if there is one: nothing overtakes that."""
@@ -274,15 +304,17 @@ class Family:
 
     def next_attempt(self, now: float) -> float:
         """When to :meth:`catch_up`, or look who hangs, again."""
-        return min(max(now + _AGAIN, self._not_before) if self._late else math.inf, self._look_at)
+        late = max(now + _AGAIN, self._not_before) if self._late else math.inf
+        owed = max(now, self._settle_at) if self._owes else math.inf
+        return min(late, owed, self._look_at)
 
     def send_control(self, message: Message, fds: Sequence[int] = ()) -> bool:
         return CONTROL in self.places and self.send(self.places[CONTROL], message, fds)
 
     def answer_control(self, message: Message) -> bool:
-        """As :meth:`send_control`. Raises :class:`OSError` where the supervisor itself is short of something."""
+        """As :meth:`send_control`, but nothing is kept. Raises :class:`OSError` where something is short here."""
         pid = self.places[CONTROL].pid if CONTROL in self.places else None
-        return pid is not None and pid in self._channels and self._send(pid, message)
+        return pid is not None and pid in self._channels and self._channels[pid].send(message)
 
     def send_all(self, message: Message) -> None:
         for place in self.all():
@@ -300,25 +332,34 @@ class Family:
             if (channel := self._channels.get(place.pid or 0)) is not None and channel.has_room():
                 self.send(place, message)
 
-    def spread(self, fds: Sequence[int]) -> None:
-        """Channels through which sessions come, to the workers by turns. The descriptors are given in copy."""
+    def spread(self, fds: Sequence[int]) -> bool:
+        """Channels through which sessions come, to the workers by turns. The descriptors are given in copy. Whether
+        they have been sent, all to whom they were for."""
+        delivered = True
         takers = [place for place in self.workers() if self.hears(place)]
         for number, place in enumerate(takers):
             if share := fds[(number - self._spread) % len(takers) :: len(takers)]:
-                self.send(place, Receive(), share)
+                delivered = self.send(place, Receive(), share) and delivered
         self._spread += len(fds)
+        return delivered
 
-    def hand_over(self, giving: Place, taking: int, deliver: Callable[[Sequence[int]], None]) -> None:
+    def hand_over(self, giving: Place, taking: int, deliver: Callable[[Sequence[int]], bool]) -> None:
         """Have a worker give its sessions to so many relay threads, through channels.
 
-        ``deliver`` passes their other ends on, in copy: fewer, where descriptors run out.
+        ``deliver`` passes their other ends on, in copy, and says whether that could be done: fewer, where descriptors
+        run out. Where something is short here it is tried again later, for whatever sessions the worker has then.
         """
         each = plan.channels_each(len(giving.rows), taking, AT_MOST)
         pairs: list[tuple[Channel[FromTaker], Channel[FromGiver]]] = []
-        with suppress(OSError):
+        try:
             pairs.extend(Channel.pair(FROM_TAKER, FROM_GIVER) for _ in range(each * len(giving.rows)))
-        self.send(giving, HandOver(), [ours.fileno() for ours, _ in pairs])
-        deliver([theirs.fileno() for _, theirs in pairs])
+        except OSError as error:
+            if error.errno not in SHORT:
+                raise
+        told = self.send(giving, HandOver(), [ours.fileno() for ours, _ in pairs])
+        delivered = deliver([theirs.fileno() for _, theirs in pairs])
+        if giving.pid is not None and self.hears(giving) and not (pairs and told and delivered):
+            self._postponed[giving.pid] = partial(self.hand_over, giving, taking, deliver)
         for ours, theirs in pairs:
             ours.close()
             theirs.close()

@@ -89,7 +89,9 @@ class LogKeeping:
         """When the last line has been said: once it is written, but not for ever."""
         self.write_apart()
         if self._channel is not None:
-            self._channel.send(Stop())
+            # What it is to do is also said by the end of the channel.
+            if not self._channel.offer(Stop()):
+                self._channel.close()
             self._await_child(time.monotonic() + self._patience)
         log.go_through(None)
 

@@ -239,6 +239,8 @@ class Supervisor:
         """One begins once everybody serves, and the one before is over."""
         if not self._service.serving:
             self._announce()
+        if self._arrival is not None:
+            self._arrival.look(time.monotonic())
         if self._arrival is not None and self._arrival.over and not self._arrival.failed:
             self._arrival = None
             self._announce()

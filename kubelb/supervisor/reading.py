@@ -32,16 +32,24 @@ Answer = Callable[[ToControl], bool]
 
 class Reading:
     def __init__(
-        self, selector: selectors.BaseSelector, sockets: Sockets, spawn: Spawn, answer: Answer, pause: float
+        self,
+        selector: selectors.BaseSelector,
+        sockets: Sockets,
+        spawn: Spawn,
+        answer: Answer,
+        answer_at_last: Answer,
+        pause: float,
     ) -> None:
         """``spawn`` starts a reader: its pid, and the channel through which it says what it has read. ``answer``
-        tells control, and whether it took it. ``pause`` is the time in seconds between two attempts to listen on an
-        address that is in use."""
+        tells control, and whether it took it, and raises :class:`OSError` where something is short here;
+        ``answer_at_last`` keeps it then, and tells it later. ``pause`` is the time in seconds between two attempts to
+        listen on an address that is in use."""
         self._pause = pause
         self._selector = selector
         self._sockets = sockets
         self._spawn = spawn
         self._answer = answer
+        self._answer_at_last = answer_at_last
         self._number = 0
         """Of control's question."""
         self._pid = 0
@@ -157,7 +165,7 @@ class Reading:
             short = Fault(
                 what=f"what is wrong cannot be passed on: {own_reason(number_of(error))}", instead="see the log"
             )
-            taken = not self._answer(NoConfiguration(self._number, (short,)))
+            taken = not self._answer_at_last(NoConfiguration(self._number, (short,)))
         if not taken:
             for fault in faults:
                 log.get().error("reload_failed", fault=str(fault))

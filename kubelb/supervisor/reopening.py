@@ -37,7 +37,7 @@ def open_anew(channel: Channel[ToOpener], files: Iterable[str], user: str | None
         except OSError as error:
             log.get().error("log_not_reopened", file=path, reason=reason_of(error))
         else:
-            channel.send(LogOpened(index), [fd])
+            channel.send_at_last(LogOpened(index), [fd])
             os.close(fd)
     # The supervisor need not wait for the end of this process.
     channel.close()
@@ -84,6 +84,8 @@ class Reopening:
             return
         try:
             message, fds = self._channel.receive_with_fds()
+        except BlockingIOError:
+            return
         except (MessageFault, MessageLost) as error:
             log.get().error("log_not_reopened", reason=str(error))
             return

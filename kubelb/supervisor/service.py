@@ -118,7 +118,12 @@ class Service:
         self.log = LogKeeping(self._fork_log_writer, self.signals, deadlines.last_lines)
         self.reopening = Reopening(self.selector, self._fork_opener, self._log_opened, self._reopen)
         self.reading = Reading(
-            self.selector, self.sockets, self._fork_reader, self.family.answer_control, deadlines.bind
+            self.selector,
+            self.sockets,
+            self._fork_reader,
+            answer=self.family.answer_control,
+            answer_at_last=self.family.send_control,
+            pause=deadlines.bind,
         )
         self.family.add(CONTROL, 1)
         self.fill(config.workers if isinstance(config.workers, int) else None)
@@ -246,7 +251,7 @@ class Service:
             assume(Process(), None)
             reader.end_after(self.deadlines.read)
             running = self.config if self.reloaded is None else parse_toml(self.reloaded, "reloaded").config
-            channel.send(reader.read(self._origin.sources, self._origin.overrides, running))
+            channel.send_at_last(reader.read(self._origin.sources, self._origin.overrides, running))
 
         return children.spawn(run, "reader", FROM_READER, TO_READER, self.signals, not_for_it=self._all_but(()))
 

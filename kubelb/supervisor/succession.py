@@ -10,6 +10,7 @@ import os
 import selectors
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from kubelb import log
@@ -36,6 +37,7 @@ from kubelb.wire.messages import (
     Upgrade,
     Upgraded,
 )
+from kubelb.wire.outbox import SHORTAGE, Outbox, say_short
 
 
 class Arrival:
@@ -46,9 +48,12 @@ class Arrival:
         """The old one has gone."""
         self.failed = False
         self._asked = False
+        self._ask_at = math.inf
+        """When to ask for the sessions again, some of which could not be taken; seconds of the monotonic clock."""
         self._allowed = False
         self._service = service
         self._predecessor = predecessor
+        self._outbox = Outbox(predecessor.channel)
         service.upgrade = predecessor.channel
         service.selector.register(predecessor.channel, selectors.EVENT_READ, self._told)
 
@@ -65,7 +70,15 @@ class Arrival:
 
     def _say(self, message: FromSuccessor) -> None:
         if not self.over:
-            self._predecessor.channel.send(message)
+            self._outbox.send(message)
+
+    def look(self, now: float) -> None:
+        """Do what is due."""
+        if not self.over:
+            self._outbox.flush()
+        if now >= self._ask_at:
+            self._ask_at = math.inf
+            self.ask_again()
 
     def quit(self, gracefully: bool) -> None:
         """The operator wants no kubelb any more: the old one is not to go on in this one's place."""
@@ -81,11 +94,14 @@ class Arrival:
     def _told(self) -> None:
         try:
             message, fds = self._predecessor.channel.receive_with_fds()
+        except BlockingIOError:
+            return
         except (MessageFault, MessageLost) as error:
             self.give_up(f"the running kubelb is another one than this can succeed: {error}")
             return
         if isinstance(message, Descriptors):
-            self._service.family.spread(fds)
+            if not self._service.family.spread(fds):
+                self._ask_at = time.monotonic() + SHORTAGE
         elif isinstance(message, Serve):
             self._allowed = True
         elif isinstance(message, Drained):
@@ -145,7 +161,7 @@ class Departure:
     def call_off(self) -> None:
         """This one is told to stop at once; a new one that serves already is not concerned."""
         if not self._new.took_over:
-            self._new.channel.send(Stop())
+            self._new.say(Stop())
 
     def quit_after(self) -> None:
         """This one is to stop gracefully, whatever becomes of the new one."""
@@ -154,23 +170,29 @@ class Departure:
     def look(self, now: float) -> None:
         """Do what is due, and what can be."""
         service = self._service
+        self._new.settle()
         if now >= self._new.deadline and self._new.took_over:
             self._new.deadline = math.inf
             log.get().warning("handing_over_is_slow", workers=[place.pid for place in service.family.leaving])
         elif now >= self._new.deadline and not self.over:
-            self._new.channel.send(Stop())
+            self._new.say(Stop())
             self._fail(("the new kubelb was not ready in time",))
         elif service.ending.phase is Phase.HANDING_OVER and not service.family.leaving:
             self._give_way(now)
 
     def _told(self) -> None:
-        new, service = self._new, self._service
         try:
-            message = new.channel.receive()
-        except (MessageFault, MessageLost) as error:
-            new.channel.send(Stop())
-            self._fail((f"the new kubelb is another one than this can leave things to: {error}",))
+            message = self._new.channel.receive()
+        except BlockingIOError:
             return
+        except (MessageFault, MessageLost) as error:
+            self._new.say(Stop())
+            self._fail((f"the new kubelb is another one than this can leave things to: {error}",))
+        else:
+            self._do(message)
+
+    def _do(self, message: FromSuccessor | None) -> None:
+        new, service = self._new, self._service
         if isinstance(message, Inherit):
             new.pid, new.version = message.pid, message.version
             self._leave()
@@ -195,14 +217,14 @@ class Departure:
         try:
             self._new.leave(service.snapshot, sorted(service.family.rows), descriptors)
         except OSError as error:
-            self._new.channel.send(Stop())
+            self._new.say(Stop())
             self._fail((f"nothing can be left to the new kubelb: {own_reason(number_of(error))}",))
 
     def _step_back(self) -> None:
         """The new supervisor may serve."""
         service, family = self._service, self._service.family
         self._new.has_taken_over(time.monotonic() + service.deadlines.hand_over)
-        self._new.channel.send(Serve())
+        self._new.say(Serve())
         service.serving, service.ending = False, Ending(Phase.HANDING_OVER)
         family.send_control(Retire())
         family.leave(family.workers())
@@ -211,7 +233,15 @@ class Departure:
         """Its relay threads, so many, get all sessions there are."""
         family = self._service.family
         for place in family.leaving:
-            family.hand_over(place, threads, self._new.send_descriptors)
+            family.hand_over(place, threads, self._deliver)
+
+    def _deliver(self, fds: Sequence[int]) -> bool:
+        try:
+            self._new.send_descriptors(fds)
+        except OSError as error:
+            say_short(error, Descriptors())
+            return False
+        return True
 
     def _give_way(self, now: float) -> None:
         """All sessions are with the new one: end, once control has answered whoever asked for the upgrade."""
@@ -222,7 +252,7 @@ class Departure:
         service.family.send_control(Stop())
         service.systemd.main_pid(self._new.pid)
         service.ending = plan.stop_fast(service.ending, now, service.deadlines.stop)
-        self._new.channel.send(Drained())
+        self._new.say(Drained())
 
     def _fail(self, faults: tuple[str, ...]) -> None:
         """Be what was before."""

@@ -11,10 +11,14 @@ For the only thread of each supervisor. Each owns its end of the channel.
 from __future__ import annotations
 
 import os
+import signal
 import socket
-from collections.abc import Mapping, MutableMapping, Sequence
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import kubelb
 from kubelb.config.faults import ConfigFault, Fault, toml_text
@@ -28,6 +32,9 @@ from kubelb.supervisor.sockets import ADMIN
 from kubelb.wire.channel import Channel, MessageLost, close_all
 from kubelb.wire.message_sets import FROM_PREDECESSOR, FROM_SUCCESSOR, FromPredecessor, MessageFault
 from kubelb.wire.messages import AT_MOST, Descriptors, Failed, Inherit, Legacy
+from kubelb.wire.outbox import Outbox
+
+T = TypeVar("T")
 
 _VARIABLE = "KUBELB_PREDECESSOR"
 """Of a new supervisor: its end of the channel."""
@@ -42,6 +49,7 @@ class Successor:
     def __init__(self, image: Image, variables: dict[str, str], deadline: float) -> None:
         """Starts it. ``variables`` are for it to find in its environment. Raises :class:`OSError`."""
         self.channel, theirs = Channel.pair(FROM_SUCCESSOR, FROM_PREDECESSOR)
+        self._outbox = Outbox(self.channel)
         try:
             start_apart(image, {**variables, _VARIABLE: str(theirs.fileno())}, theirs.fileno())
         except OSError:
@@ -68,11 +76,23 @@ class Successor:
         for first in range(0, len(fds), AT_MOST):
             self.channel.send(Descriptors(), fds[first : first + AT_MOST])
 
+    def say(self, message: FromPredecessor) -> None:
+        """Where something is short here it is kept; :meth:`settle` is to be called now and then."""
+        self._outbox.send(message)
+
+    def settle(self) -> None:
+        self._outbox.flush()
+
     def has_taken_over(self, deadline: float) -> None:
         """``deadline`` is when it has to have all sessions."""
         self.took_over, self.deadline = True, deadline
 
     def close(self) -> None:
+        """One that could not be told to give up must not take the end of the channel for leave to serve."""
+        self._outbox.flush()
+        if self._outbox.owes and self.pid and not self.took_over:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
         self.channel.close()
 
 
@@ -115,8 +135,8 @@ class Predecessor:
         """Raises :class:`ConfigFault` when it has gone, or has given up waiting."""
         self.channel.settimeout(_ANSWER)
         try:
-            self.channel.send(Inherit(os.getpid(), kubelb.__version__))
-            legacy = self.channel.receive()
+            self.channel.send_at_last(Inherit(os.getpid(), kubelb.__version__))
+            legacy = _in_time(self.channel.receive)
             if not isinstance(legacy, Legacy):
                 raise ConfigFault(Fault(what="the running kubelb has given up the upgrade"))
             return Inheritance(legacy, self._descriptors(legacy.descriptors))
@@ -132,7 +152,7 @@ class Predecessor:
     def _descriptors(self, names: Sequence[str]) -> dict[str, int]:
         found: list[int] = []
         while len(found) < len(names):
-            message, fds = self.channel.receive_with_fds()
+            message, fds = _in_time(self.channel.receive_with_fds)
             if not isinstance(message, Descriptors) or not fds:
                 close_all(found)
                 raise ConfigFault(Fault(what="the running kubelb's sockets did not arrive", instead="try again"))
@@ -141,7 +161,19 @@ class Predecessor:
 
     def fail(self, faults: Sequence[str]) -> bool:
         """Whether it could be told: it says so then, and goes on."""
-        return self.channel.send(Failed(tuple(faults)))
+        return self.channel.send_at_last(Failed(tuple(faults)))
+
+
+def _in_time(receive: Callable[[], T]) -> T:
+    """What is received, from a channel that waits, also where the kernel has no memory for it at first.
+
+    Raises :class:`TimeoutError`.
+    """
+    give_up_at = time.monotonic() + _ANSWER
+    while time.monotonic() < give_up_at:
+        with suppress(BlockingIOError):
+            return receive()
+    raise TimeoutError
 
 
 @dataclass

@@ -15,10 +15,12 @@ import os
 import select
 import socket
 import termios
+import time
 from array import array
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
+from kubelb.own_limits import EXHAUSTED
 from kubelb.reasons import reason, reason_of
 from kubelb.wire.message_sets import M, Message, MessageFault, MessageSet, encode
 
@@ -30,6 +32,10 @@ _IN_FILE = b"\xc0"
 """Stands for a message that is in the first of the descriptors; the nil of MessagePack, which is none itself."""
 _BUFFER = 1 << 20
 """Bytes that a socket is to hold; the kernel may give fewer."""
+_PAUSE = 0.005
+"""Seconds until the kernel is asked again for a message that it had no memory for."""
+_PATIENCE = 5.0
+"""Seconds for which :meth:`Channel.send_at_last` tries."""
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -75,13 +81,30 @@ class Channel(Generic[M]):
     def send(self, message: Message, fds: Sequence[int] = ()) -> bool:
         """Whether the other end took it: it may be gone, or (for the supervisor) so far behind that it is stuck.
 
-        ``fds``, :data:`~kubelb.wire.messages.AT_MOST` of them, are given in copy.
+        ``fds``, :data:`~kubelb.wire.messages.AT_MOST` of them, are given in copy. Raises :class:`OSError` where this
+        process is short of memory or descriptors; nothing has been sent then.
         """
         return self._send(message, fds, 0)
 
+    def send_at_last(self, message: Message, fds: Sequence[int] = ()) -> bool:
+        """As :meth:`send`, for a process that has nothing else to do: a shortage is waited out for a few seconds."""
+        give_up_at = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return self.send(message, fds)
+            except OSError as error:
+                if error.errno not in EXHAUSTED or time.monotonic() >= give_up_at:
+                    raise
+            time.sleep(_PAUSE)
+
     def offer(self, message: Message, fds: Sequence[int] = ()) -> bool:
-        """As :meth:`send`, but never waits: a message that finds no room is lost. From any thread."""
-        return self._send(message, fds, socket.MSG_DONTWAIT)
+        """As :meth:`send`, but never waits: a message that finds no room, or no memory, is lost. From any thread."""
+        try:
+            return self._send(message, fds, socket.MSG_DONTWAIT)
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            return False
 
     def _send(self, message: Message, fds: Sequence[int], flags: int) -> bool:
         data = encode(message)
@@ -106,7 +129,8 @@ class Channel(Generic[M]):
     def receive(self) -> M | None:
         """The next message, from one who sends no descriptors; None when the other end is gone.
 
-        Raises :class:`~kubelb.wire.message_sets.MessageFault`, also for descriptors, and :class:`MessageLost`.
+        Raises :class:`~kubelb.wire.message_sets.MessageFault`, also for descriptors, :class:`MessageLost` and
+        :class:`BlockingIOError`.
         """
         message, fds = self.receive_with_fds()
         if fds:
@@ -118,14 +142,21 @@ class Channel(Generic[M]):
         """The next message and the descriptors that came with it, which are the caller's.
 
         There are fewer of them than were sent where this process may have no more. Raises
-        :class:`~kubelb.wire.message_sets.MessageFault`, and :class:`MessageLost` where the message was in one that
-        has not come therefore.
+        :class:`~kubelb.wire.message_sets.MessageFault`, :class:`MessageLost` where the message was in one that
+        has not come therefore, and :class:`BlockingIOError` where there is none yet, or the kernel has no memory for
+        it: it stays where it is, and can be received later.
         """
         try:
             data, ancillary, flags, _ = self._sock.recvmsg(_LARGEST, self._room, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
             # It has gone without having read everything, which is said once, before what it has sent.
             return self.receive_with_fds()
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            # Whoever polls is told at once that it is still there.
+            time.sleep(_PAUSE)
+            raise BlockingIOError(errno.EAGAIN, reason(errno.EAGAIN)) from None
         fds = _descriptors(ancillary)
         try:
             self._check(data, flags)

@@ -14,6 +14,7 @@ import select
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
+from typing import Final
 
 from kubelb import log
 from kubelb.own_limits import own_reason
@@ -30,6 +31,12 @@ _UNDER_WAY = 16
 """Sessions given to one taker and not yet acknowledged: each of them stands still for that moment."""
 
 
+_PASSING: Final = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
+"""By which a session cannot be sent at the moment. One that descriptors are lacking for stays."""
+_SHORTAGE: Final = 0.2
+"""Seconds until a session is sent that could not be sent so."""
+
+
 class Giver:
     """Gives all sessions of a relay thread away, to several takers by turns."""
 
@@ -40,6 +47,10 @@ class Giver:
         self._takers: list[_Taker] = []
         self._turns: Iterator[_Taker] = iter(())
         self._numbers = 0
+        self.wheel_key = 0
+        """The relay thread's."""
+        self._is_short = False
+        """Whether this process was short of something a moment ago: no session is sent until it has passed."""
 
     def begin(self, channels: Sequence[Channel[FromTaker]]) -> None:
         """To those behind these channels, which are this object's from now on; others get no more.
@@ -78,7 +89,7 @@ class Giver:
 
     def _go_on(self) -> None:
         """Send as many as may be under way."""
-        while self._waiting and (taker := self._next_taker()) is not None:
+        while self._waiting and not self._is_short and (taker := self._next_taker()) is not None:
             session = self._waiting.popleft()
             if self._thread.let_go(session):
                 self._send(session, taker)
@@ -96,19 +107,20 @@ class Giver:
         taker.sent[self._numbers] = session
         fds: list[int] = []
         try:
-            if not taker.channel.offer(_record(self._numbers, session, fds), fds):
+            if not taker.channel.send(_record(self._numbers, session, fds), fds):
                 # It has much to read still, or is gone: its channel tells next.
                 taker.full = True
                 self._wait(taker.sent.pop(self._numbers))
         except (OSError, MemoryError) as error:
-            del taker.sent[self._numbers]
-            self._keep(session, _reason(error))
+            self._put_off(taker.sent.pop(self._numbers), error)
         finally:
             close_all(fds[2:])
 
     def _told(self, taker: _Taker) -> None:
         try:
             message = taker.channel.receive()
+        except BlockingIOError:
+            return
         except Exception:
             self._lose(taker)
             raise
@@ -123,6 +135,21 @@ class Giver:
                 self._keep(session, "it was not taken")
             self._drop_idle(taker)
             self._go_on()
+
+    def _put_off(self, session: Session, error: OSError | MemoryError) -> None:
+        """It could not be sent, and is sent later where that passes."""
+        if isinstance(error, OSError) and error.errno not in _PASSING:
+            self._keep(session, _reason(error))
+            return
+        log.limited().warning("session_not_handed_over", reason=_reason(error), effect="it is tried again")
+        self._wait(session)
+        self._is_short = True
+        self._thread.set_deadline(self, _SHORTAGE)
+
+    def expired(self) -> None:
+        """As the relay thread's deadline: the shortage may have passed."""
+        self._is_short = False
+        self._go_on()
 
     def _given(self, session: Session) -> None:
         # Only after this poll's events: one of them may be the socket's, and a new one would get its descriptor.
@@ -156,6 +183,8 @@ class Giver:
                 "sessions_not_handed_over", reason="who was to take them is gone", count=len(self._waiting)
             )
         self._thread.hand_over(None)
+        self._thread.drop_deadline(self)
+        self._is_short = False
         self._waiting.clear()
 
 
@@ -229,6 +258,8 @@ class Taking:
     def _received(self, mask: int) -> None:
         try:
             message, fds = self._channel.receive_with_fds()
+        except BlockingIOError:
+            return
         except Exception:
             self.end()
             raise

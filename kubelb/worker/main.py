@@ -104,7 +104,7 @@ class _Worker:
             thread.start()
         signals = SignalPipe([signal.SIGTERM])
         main.thread.watch(signals.fileno(), select.EPOLLIN, lambda mask: self._end_at_once(signals))
-        self._channel.send(Ready())
+        self._channel.send_at_last(Ready())
         main.thread.run()
         for lane in self._lanes:
             lane.close()
@@ -120,6 +120,8 @@ class _Worker:
         """On the main thread: a message of the supervisor, or its end."""
         try:
             message, fds = self._channel.receive_with_fds()
+        except BlockingIOError:
+            pass
         except MessageLost as error:
             # The supervisor sees that this worker is behind, and sends again what counts.
             log.limited().warning("message_lost", reason=str(error))

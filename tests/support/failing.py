@@ -36,6 +36,7 @@ ERRNOS: Final[Mapping[str, tuple[int, ...]]] = {
     "memfd_create": _DESCRIPTORS,
     "sendmsg": (*_BUFFERS, errno.ETOOMANYREFS),
     "sendall": _BUFFERS,
+    "recvmsg": _MEMORY,
     "eventfd": _DESCRIPTORS,
     "epoll_create": _DESCRIPTORS,
     "epoll_ctl": (errno.ENOMEM, errno.ENOSPC),
@@ -156,7 +157,12 @@ def failing_calls() -> Iterator[Failing]:
         patch.setattr(os, "close", failing.closing(os.close))
         patch.setattr(splice, "splice", failing.instead("splice", os.splice))
         patch.setattr(select, "epoll", functools.partial(_Epoll, failing, select.epoll))
-        for name, call in (("_accept", "accept"), ("sendmsg", "sendmsg"), ("sendall", "sendall")):
+        for name, call in (
+            ("_accept", "accept"),
+            ("sendmsg", "sendmsg"),
+            ("sendall", "sendall"),
+            ("recvmsg", "recvmsg"),
+        ):
             patch.setattr(socket.socket, name, failing.instead(call, getattr(socket.socket, name)), raising=False)
         patch.setattr(sockets, "SocketType", failing.socket_type())
         patch.setattr(handed, "SocketType", failing.socket_type())
