@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import errno
-import resource
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
 from kubelb.control.commands import Drain
 from kubelb.own_limits import own_reason
+from tests.support.descriptors import no_more_descriptors
 from tests.support.eventually import eventually
 from tests.support.identity import asked
 from tests.support.proxy import EchoServers, Proxy, a_config, reserved, running
@@ -36,20 +34,6 @@ def proxy(tmp_path: Path) -> Iterator[Proxy]:
         config = msgspec.structs.replace(config, listeners=listeners)
         with running(tmp_path, config=config) as proxy:
             yield proxy
-
-
-@contextmanager
-def no_more_descriptors(process: psutil.Process) -> Iterator[None]:
-    """Within, the process can open nothing."""
-    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
-    taken = {int(link.name) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
-    free = next(number for number in range(soft) if number not in taken)
-    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (free, hard))
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def reached(proxy: Proxy) -> set[str]:

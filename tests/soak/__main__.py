@@ -37,23 +37,24 @@ def main(arguments: list[str]) -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}, {options.minutes:g} minutes", flush=True)
     try:
-        outcome = _soak(options.minutes * 60, seed, options.idle, options.workers)
+        outcome = _soak(options.minutes * 60, seed, options.idle, options.workers, not options.no_probes)
     except KeyboardInterrupt:
         return 130
-    print(report(outcome))
     return 1 if outcome.journal.findings else 0
 
 
-def _soak(seconds: float, seed: int, idle: int, workers: int) -> Outcome:
+def _soak(seconds: float, seed: int, idle: int, workers: int, probed: bool) -> Outcome:
     mark = uuid.uuid4().hex
     rounds = max(_ROUNDS, round(seconds / _ROUND))
     plan = Plan(idle=idle, seed=seed)
     with (
         tempfile.TemporaryDirectory(prefix="kubelb-soak-") as directory,
-        a_stage(Path(directory), plan, environment={MARK: mark}, workers=workers) as stage,
+        a_stage(Path(directory), plan, environment={MARK: mark}, probed=probed, workers=workers) as stage,
     ):
         try:
-            return Campaign(stage, mark, seed, _say).run(seconds, rounds)
+            outcome = Campaign(stage, mark, seed, _say).run(seconds, rounds)
+            print(report(outcome), flush=True)
+            return outcome
         except BaseException:
             # Cut off in the middle of something, perhaps an upgrade: no one of them is who leads the others out.
             for process in processes(mark):
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=10, help="how long, 10 unless told")
     parser.add_argument("--seed", type=int, help="of an earlier soak, to have the same things happen again")
     parser.add_argument("--idle", type=int, default=1000, help="idle sessions, 1000 unless told")
+    parser.add_argument("--no-probes", action="store_true", help="servers are not probed")
     parser.add_argument("--workers", type=int, default=2, help="of the proxy, 2 unless told")
     return parser
 

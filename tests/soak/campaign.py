@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kubelb.cli import adminclient
+from kubelb.snapshot import GOOD
 from tests.soak.deeds import Deeds, Flaps
 from tests.soak.holdings import Holdings, measure, trend
 from tests.soak.journal import Journal
@@ -93,10 +94,10 @@ class Campaign:
         self._note()
 
     def _is_calm(self) -> bool:
-        """Whether all servers are up, and there are as many sessions as there are idle clients."""
+        """Whether all servers are usable, and there are as many sessions as there are idle clients."""
         status, idle = self._stage.proxy.status(), self._stage.load.plan.idle
         servers = status.pools[0].servers
-        up = [server.state for server in servers] == ["up"] * SERVERS
+        up = len(servers) == SERVERS and all(server.state in GOOD for server in servers)
         return up and status.clients.active == sum(server.active for server in servers) == idle
 
     def _measure(self) -> Holdings:
@@ -111,6 +112,9 @@ class Campaign:
         return before
 
     def _judge_log(self) -> None:
-        for event in _FAULTS:
-            for record in self._stage.proxy.log.events(event):
-                self._journal.find(f"in the log: {record}")
+        log = self._stage.proxy.log
+        records = [record for event in _FAULTS for record in log.events(event)]
+        # Whoever is killed here, or is replaced, is killed.
+        records += [record for record in log.events("child_died") if not record["how"].startswith("SIGKILL")]
+        for record in records:
+            self._journal.find(f"in the log: {record}")

@@ -10,8 +10,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 import psutil
@@ -20,14 +20,22 @@ from kubelb.cli import adminclient
 from kubelb.config.values import Duration
 from tests.soak.holdings import processes
 from tests.soak.journal import Journal
+from tests.soak.shortages import any_injection, injected, stopped
+from tests.support.descriptors import no_more_descriptors
 from tests.support.eventually import eventually
-from tests.support.load.stage import SERVERS, Stage, kill_worker
+from tests.support.load.faults import WorkerShort
+from tests.support.load.stage import SERVERS, Stage, clients_of, kill_worker
 from tests.support.proxy import gone
 
 _MEMBERS = [(0, 1), (1, 2), (0, 2), (0, 1, 2)]
 """Two or more, so that there is one left when a server dies."""
+_WORKERS = [1, 2, 3]
 _PATIENCE = 30.0
 """Seconds that a deed may take until it is done."""
+_SHORTAGE = 1.5
+"""Seconds that something is withheld for, at least."""
+_PAUSE = 5.0
+"""Seconds for which a worker stands still, or nobody reads the log, at most."""
 _UPGRADE = 0.8
 """Seconds that an upgrade takes, about."""
 
@@ -53,8 +61,17 @@ class Deeds:
             self.kill_control: 2,
             self.kill_amid_upgrade: 3,
             self.kill_new_supervisor: 1,
+            self.withhold_descriptors: 3,
+            self.inject_into_worker: 6,
+            self.inject_into_control: 3,
+            self.inject_into_supervisor: 3,
+            self.stop_worker: 1,
+            self.stop_control: 1,
+            self.leave_log_unread: 1,
         }
         """With how often they come, relative to each other."""
+        self._note = ""
+        """Of the deed under way, what exactly it is."""
 
     def do_one(self) -> None:
         """Any."""
@@ -66,18 +83,20 @@ class Deeds:
         self._do(self.reload_base)
 
     def _do(self, deed: Callable[[], None]) -> None:
-        name = deed.__name__.replace("_", " ")
+        name, self._note = deed.__name__.replace("_", " "), ""
         with self._journal.doing(name):
             try:
                 deed()
                 eventually(self._is_whole, "the proxy is whole", _PATIENCE)
             except (AssertionError, adminclient.AdminFault, psutil.Error) as error:
-                self._journal.find(f"{name}: {error!r}; there are {self._family()}")
+                self._journal.find(f"{name} ({self._note}): {error!r}; there are {self._family()}")
 
-    def _is_whole(self) -> bool:
+    def _is_whole(self, workers: Sequence[int] = ()) -> bool:
+        """With so many workers, or as many as the file says."""
         try:
             family = {self._proxy.supervisor, *self._proxy.children()}
-            return len(family) == self._workers + 2 and set(self._family()) == family and bool(self._proxy.status())
+            is_full = len(family) - 2 in (workers or [self._workers])
+            return is_full and set(self._family()) == family and bool(self._proxy.status())
         except (adminclient.AdminFault, psutil.NoSuchProcess):
             return False
 
@@ -86,12 +105,12 @@ class Deeds:
 
     def _write(self) -> None:
         """Members, workers, addresses, timeouts and the way to pick change."""
-        self._workers = self._chance.choice([1, 2, 3])
+        self._workers = self._chance.choice(_WORKERS)
         self._stage.write(
             self._chance.choice(_MEMBERS),
             workers=self._workers,
             spare=self._chance.choice([False, True]),
-            connect_timeout=self._chance.choice([1, 2, 3]),
+            connect_timeout=self._chance.choice(_WORKERS),
             user_timeout=Duration(self._chance.choice([8, 10, 12])),
             balance=self._chance.choice(["least_conn", "round_robin", "random_two"]),
         )
@@ -158,6 +177,67 @@ class Deeds:
             if process != old and _parent(process) not in family and self._proxy.pid == old.pid:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
+
+    def withhold_descriptors(self) -> None:
+        """From any process."""
+        victim = self._chance.choice([*self._proxy.workers(), self._proxy.control(), self._proxy.supervisor])
+        with self._short(victim, "descriptors"), no_more_descriptors(victim):
+            self._meanwhile(victim)
+
+    def inject_into_worker(self) -> None:
+        self._inject(self._chance.choice(self._proxy.workers()))
+
+    def inject_into_control(self) -> None:
+        self._inject(self._proxy.control())
+
+    def inject_into_supervisor(self) -> None:
+        self._inject(self._proxy.supervisor)
+
+    def _inject(self, victim: psutil.Process) -> None:
+        injection = any_injection(self._chance)
+        with self._short(victim, str(injection)), injected(victim, injection):
+            self._meanwhile(victim)
+
+    @contextmanager
+    def _short(self, victim: psutil.Process, what: str) -> Iterator[None]:
+        """Within, something is withheld from it. If it is a worker its clients may feel that, and nobody else."""
+        since, is_worker = time.monotonic(), victim in self._proxy.workers()
+        ports = clients_of(victim, self._proxy.address[1]) if is_worker else frozenset[int]()
+        self._note = f"{what}, in {'worker' if is_worker else 'control or supervisor'} {victim.pid}"
+        yield
+        if is_worker:
+            self._journal.faults.append(WorkerShort(since, time.monotonic(), ports))
+        # Whether a reload has been gone by is not known.
+        eventually(lambda: self._is_whole(_WORKERS), "the proxy is whole again", _PATIENCE)
+        self.reload()
+
+    def _meanwhile(self, victim: psutil.Process) -> None:
+        """A reload, an upgrade, or nothing, while something is withheld: it may fail."""
+        is_worker = victim in self._proxy.workers()
+        time.sleep(_SHORTAGE / 2)
+        happens = self._chance.choice(["nothing", "upgrade"] if is_worker else ["nothing", "reload", "upgrade"])
+        self._note += f", meanwhile {happens}"
+        if happens == "reload":
+            with suppress(adminclient.AdminFault):
+                self.reload()
+        elif happens == "upgrade":
+            self._proxy.supervisor.send_signal(signal.SIGUSR2)
+        time.sleep(_SHORTAGE / 2)
+
+    def stop_worker(self) -> None:
+        """It goes on before anybody takes it for hung."""
+        with stopped(self._chance.choice(self._proxy.workers())):
+            time.sleep(self._chance.uniform(1, _PAUSE))
+
+    def stop_control(self) -> None:
+        """Another takes its place."""
+        control = self._proxy.control()
+        with stopped(control):
+            eventually(lambda: gone(control), "control has been replaced", _PATIENCE)
+
+    def leave_log_unread(self) -> None:
+        with self._proxy.log.unread():
+            time.sleep(self._chance.uniform(1, _PAUSE))
 
 
 def _parent(process: psutil.Process) -> psutil.Process | None:

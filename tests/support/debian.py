@@ -30,6 +30,7 @@ PROVIDED = {
     "iproute2": ("ip", "ss", "tc"),
     "libnginx-mod-stream": (STREAM_MODULE,),
     "nginx": ("nginx", NGINX_UNIT),
+    "strace": ("strace",),
     "systemd": ("systemd-analyze", "systemd-socket-activate"),
     "wrk": ("wrk",),
 }

@@ -1,4 +1,4 @@
-"""A process that may open only so many files more."""
+"""Processes that may open only so many files more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import itertools
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
 
 
 @contextmanager
@@ -19,6 +22,20 @@ def descriptors_left(count: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def no_more_descriptors(process: psutil.Process) -> Iterator[None]:
+    """Within, the process can open nothing."""
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    taken = {int(link.name) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
+    free = next(number for number in range(soft) if number not in taken)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _is_open(number: int) -> bool:

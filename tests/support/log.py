@@ -6,6 +6,8 @@ import json
 import os
 import select
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 DEADLINE = 60.0
@@ -54,6 +56,12 @@ class Log:
             self._take()
             whole = self._said if self._ended else self._said[: self._said.rfind(b"\n") + 1]
         return whole.decode()
+
+    @contextmanager
+    def unread(self) -> Iterator[None]:
+        """Nobody reads what is said, within; who looks meanwhile waits."""
+        with self._grown:
+            yield
 
     def events(self, event: str, **fields: object) -> list[Record]:
         """The records of one kind that have these fields."""

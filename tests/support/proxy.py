@@ -284,11 +284,11 @@ def lives(client: socket.socket) -> bool:
 
 def _polls(process: psutil.Process) -> bool:
     with suppress(OSError):
-        return "anon_inode:[eventpoll]" in map(_target, Path(f"/proc/{process.pid}/fd").iterdir())
+        return "anon_inode:[eventpoll]" in map(target_of, Path(f"/proc/{process.pid}/fd").iterdir())
     return False
 
 
-def _target(link: Path) -> str:
+def target_of(link: Path) -> str:
     """What it leads to; empty where it is gone already."""
     with suppress(OSError):
         return str(link.readlink())
@@ -298,7 +298,7 @@ def _target(link: Path) -> str:
 def sessions_by_thread(worker: psutil.Process) -> list[int]:
     """How many sessions each relay thread of a worker holds: what its epoll watches, two sockets a session."""
     directory = Path("/proc", str(worker.pid))
-    epolls = [fd for fd in (directory / "fd").iterdir() if _target(fd) == "anon_inode:[eventpoll]"]
+    epolls = [fd for fd in (directory / "fd").iterdir() if target_of(fd) == "anon_inode:[eventpoll]"]
     return [_watched(directory, fd.name) // 2 for fd in sorted(epolls)]
 
 
@@ -306,7 +306,7 @@ def _watched(directory: Path, epoll: str) -> int:
     """The connected sockets among the descriptors in an epoll."""
     connected = {line.split()[9] for table in ("tcp", "tcp6") for line in _connected(directory / "net" / table)}
     fds = re.findall(r"^tfd: +(\d+)", (directory / "fdinfo" / epoll).read_text(), re.MULTILINE)
-    names = [_target(directory / "fd" / fd) for fd in fds]
+    names = [target_of(directory / "fd" / fd) for fd in fds]
     return sum(name.removeprefix("socket:[").removesuffix("]") in connected for name in names)
 
 

@@ -15,10 +15,10 @@ import msgspec
 import psutil
 
 from kubelb.config.model.config import Config
-from kubelb.config.model.pools import Health, Server
+from kubelb.config.model.pools import PASSIVE, Health, Server
 from kubelb.config.toml.writer import write_toml
 from kubelb.config.values import Address, Duration
-from kubelb.snapshot import SocketAddress
+from kubelb.snapshot import GOOD, SocketAddress
 from tests.support import debian
 from tests.support.eventually import eventually
 from tests.support.load.faults import WorkerKilled
@@ -26,7 +26,7 @@ from tests.support.load.loop import Loop
 from tests.support.load.records import Plan
 from tests.support.load.running import Load
 from tests.support.load.servers import Servers
-from tests.support.proxy import Proxy, a_config, reserved, running, suspended
+from tests.support.proxy import Proxy, a_config, reserved, running, suspended, target_of
 
 SERVERS = 3
 _PROBED = Health(probe="tcp", interval=Duration(0.1), timeout=Duration(0.5), slow_start=Duration(0))
@@ -73,22 +73,27 @@ def a_stage(
     plan: Plan,
     prepare: Callable[[], None] | None = None,
     environment: Mapping[str, str] | None = None,
+    probed: bool = True,
     **settings: Any,
 ) -> Iterator[Stage]:
-    """The load has begun, and every client been served. ``settings`` are those of the whole proxy, the rest is as in
+    """The load has begun, and every client been served. ``probed``: the servers are probed. ``settings`` are those of
+    the whole proxy, the rest is as in
     :func:`~tests.support.proxy.running`."""
     raise_file_limit()
+    usable = ["up"] if probed else GOOD
     with ExitStack() as stack:
         addresses = [stack.enter_context(reserved()) for _ in range(SERVERS)]
         listen, spare = (stack.enter_context(reserved()) for _ in range(2))
         config = a_config(listen, [Server(address=Address(*address)) for address in addresses], **settings)
-        pool = msgspec.structs.replace(config.pools["pool"], health=_PROBED, drain_timeout=_FOR_LONG)
+        pool = msgspec.structs.replace(
+            config.pools["pool"], health=_PROBED if probed else PASSIVE, drain_timeout=_FOR_LONG
+        )
         config = msgspec.structs.replace(config, pools={"pool": pool})
         # Before there is a thread: ``prepare`` runs between fork and exec.
         proxy = stack.enter_context(running(directory, config=config, prepare=prepare, environment=environment))
         loop = stack.enter_context(Loop())
         servers = stack.enter_context(Servers(loop, addresses))
-        eventually(lambda: all(server.state == "up" for server in proxy.servers()), "all servers are up")
+        eventually(lambda: all(server.state in usable for server in proxy.servers()), "all servers are up")
         load = stack.enter_context(Load(loop, listen, plan))
         yield Stage(servers, proxy, load, config, directory / "kubelb.toml", spare)
 
@@ -104,14 +109,14 @@ def kill_worker(victim: psutil.Process, port: int) -> WorkerKilled:
     since = time.monotonic()
     # It must take no more clients between the look at whom it has and its end.
     with suspended([victim]):
-        fault = WorkerKilled(since, time.monotonic(), _clients_of(victim, port))
+        fault = WorkerKilled(since, time.monotonic(), clients_of(victim, port))
         victim.kill()
     return fault
 
 
-def _clients_of(worker: psutil.Process, port: int) -> frozenset[int]:
+def clients_of(worker: psutil.Process, port: int) -> frozenset[int]:
     """The clients' ports of all connections a process has accepted on ``port``."""
-    links = (fd.readlink().name for fd in Path(f"/proc/{worker.pid}/fd").iterdir())
+    links = (target_of(fd) for fd in Path(f"/proc/{worker.pid}/fd").iterdir())
     inodes = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)]", link))}
     command = [debian.provided("ss"), "-tneH", "state", "connected", "exclude", "time-wait", "sport", "=", f":{port}"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
