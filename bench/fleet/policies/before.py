@@ -32,7 +32,8 @@ class _Known(NamedTuple):
 
 
 class _Look:
-    def __init__(self) -> None:
+    def __init__(self, begun: float) -> None:
+        self.begun = begun
         self.over = False
 
 
@@ -80,17 +81,19 @@ class Before(Sequential):
     def _look(self, watch: _Watch, timer: int, anew: bool) -> None:
         if timer != watch.timer or len(watch.looks) >= 2:
             return
-        now, look = self.clock.now, _Look()
+        now = self.clock.now
+        look = _Look(now)
         watch.looks.append(look)
         watch.begun_at = now
         if len(watch.looks) < 2:
             self._set_timer(watch, now + _BESIDE, anew=True)
-        self.clock.at(now + _TIMEOUT, self._end, watch, look, "silent")
         if anew or watch.kept != watch.server.closings:
             self._ask_anew(watch, look)
-        else:
-            self.world.probed(watch.server, anew=False)
-            self.clock.at(watch.server.asked(now), self._answered, watch, look, watch.server.life)
+            return
+        self.world.probed(watch.server, anew=False)
+        answered_at = watch.server.asked(now)
+        self._wait(watch, look, answered_at)
+        if answered_at > now + _COMPANY:
             self.clock.at(now + _COMPANY, self._ask_anew, watch, look)
 
     def _ask_anew(self, watch: _Watch, look: _Look) -> None:
@@ -101,10 +104,21 @@ class Before(Sequential):
         if server.door == "refuses":
             self.clock.at(now + ROUND_TRIP, self._end, watch, look, "refused")
         elif server.door == "open":
-            self.clock.at(server.probed_anew(now), self._answered, watch, look, server.life)
+            self._wait(watch, look, server.probed_anew(now))
+        else:
+            self._wait(watch, look, math.inf)
+
+    def _wait(self, watch: _Watch, look: _Look, answered_at: float) -> None:
+        if answered_at < math.inf:
+            self.clock.at(answered_at, self._answered, watch, look, watch.server.life)
+        if answered_at > look.begun + _TIMEOUT:
+            self.clock.at(look.begun + _TIMEOUT, self._end, watch, look, "silent")
 
     def _answered(self, watch: _Watch, look: _Look, life: int) -> None:
-        if not look.over and life == watch.server.life:
+        if life != watch.server.life:
+            # What it was going to say was lost with it.
+            self.clock.at(look.begun + _TIMEOUT, self._end, watch, look, "silent")
+        elif not look.over:
             watch.kept = watch.server.closings
             self._end(watch, look, "not ready" if watch.server.status == 500 else "passed")
 
