@@ -30,11 +30,11 @@ succeeds = "KUBELB_PREDECESSOR" in os.environ
 started = os.getpid()
 
 
-def failing(name, number):
+def failing(name, number, kind=socket.SOCK_SEQPACKET):
     call = getattr(socket.socket, name)
 
     def instead(sock, *args):
-        if (sock.family, sock.type) == (socket.AF_UNIX, socket.SOCK_SEQPACKET) and os.path.exists({armed!r}):
+        if (sock.family, sock.type) == (socket.AF_UNIX, kind) and os.path.exists({armed!r}):
             who, *calls = open({armed!r}).read().split()
             is_it = succeeds and os.getpid() == started if who == "successor" else os.getpid() == int(who)
             if is_it and name in calls:
@@ -48,6 +48,7 @@ def failing(name, number):
 failing("sendall", errno.ENOBUFS)
 failing("sendmsg", errno.ENOBUFS)
 failing("recvmsg", errno.ENOMEM)
+failing("send", errno.ENOBUFS, socket.SOCK_STREAM)
 """
 SENDS = ("sendall", "sendmsg")
 
@@ -153,7 +154,7 @@ def test_what_the_supervisor_cannot_receive_it_receives_later(proxy: Proxy, shor
     assert proxy.supervisor == supervisor
 
 
-@pytest.mark.parametrize("calls", [SENDS, ["recvmsg"]])
+@pytest.mark.parametrize("calls", [SENDS, ["recvmsg"], ["send"]])
 def test_a_reload_goes_on_once_control_can(proxy: Proxy, shortage: Shortage, calls: tuple[str, ...]) -> None:
     control = proxy.control()
     shortage.begin(control.pid, *calls)

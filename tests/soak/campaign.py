@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from kubelb.cli import adminclient
 from kubelb.snapshot import GOOD
@@ -116,5 +118,9 @@ class Campaign:
         records = [record for event in _FAULTS for record in log.events(event)]
         # Whoever is killed here, or is replaced, is killed.
         records += [record for record in log.events("child_died") if not record["how"].startswith("SIGKILL")]
+        if records or self._journal.findings:
+            file = Path(tempfile.gettempdir(), f"kubelb-soak-{self._mark}.log")
+            file.write_text(log.text)
+            self._journal.find(f"the whole log is {file}")
         for record in records:
             self._journal.find(f"in the log: {record}")

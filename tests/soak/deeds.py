@@ -70,7 +70,7 @@ class Deeds:
             self.leave_log_unread: 1,
         }
         """With how often they come, relative to each other."""
-        self._note = ""
+        self._notes: list[str] = []
         """Of the deed under way, what exactly it is."""
 
     def do_one(self) -> None:
@@ -83,13 +83,13 @@ class Deeds:
         self._do(self.reload_base)
 
     def _do(self, deed: Callable[[], None]) -> None:
-        name, self._note = deed.__name__.replace("_", " "), ""
-        with self._journal.doing(name):
+        name = deed.__name__.replace("_", " ")
+        with self._journal.doing(name) as self._notes:
             try:
                 deed()
                 eventually(self._is_whole, "the proxy is whole", _PATIENCE)
             except (AssertionError, adminclient.AdminFault, psutil.Error) as error:
-                self._journal.find(f"{name} ({self._note}): {error!r}; there are {self._family()}")
+                self._journal.find(f"{name} {self._notes}: {error!r}; there are {self._family()}")
 
     def _is_whole(self, workers: Sequence[int] = ()) -> bool:
         """With so many workers, or as many as the file says."""
@@ -200,12 +200,14 @@ class Deeds:
 
     @contextmanager
     def _short(self, victim: psutil.Process, what: str) -> Iterator[None]:
-        """Within, something is withheld from it. If it is a worker its clients may feel that, and nobody else."""
+        """Within, something is withheld from it, and from what it starts. A worker's clients may feel that, and those
+        of workers that the supervisor starts meanwhile; nobody else."""
         since, is_worker = time.monotonic(), victim in self._proxy.workers()
         ports = clients_of(victim, self._proxy.address[1]) if is_worker else frozenset[int]()
-        self._note = f"{what}, in {'worker' if is_worker else 'control or supervisor'} {victim.pid}"
+        starts_workers = victim == self._proxy.supervisor
+        self._notes.append(f"{what}, in {'worker' if is_worker else 'control or supervisor'} {victim.pid}")
         yield
-        if is_worker:
+        if is_worker or starts_workers:
             self._journal.faults.append(WorkerShort(since, time.monotonic(), ports))
         # Whether a reload has been gone by is not known.
         eventually(lambda: self._is_whole(_WORKERS), "the proxy is whole again", _PATIENCE)
@@ -216,7 +218,7 @@ class Deeds:
         is_worker = victim in self._proxy.workers()
         time.sleep(_SHORTAGE / 2)
         happens = self._chance.choice(["nothing", "upgrade"] if is_worker else ["nothing", "reload", "upgrade"])
-        self._note += f", meanwhile {happens}"
+        self._notes.append(f"meanwhile {happens}")
         if happens == "reload":
             with suppress(adminclient.AdminFault):
                 self.reload()

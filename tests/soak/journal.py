@@ -19,6 +19,11 @@ class Deed(NamedTuple):
     name: str
     since: float
     until: float
+    what: str = ""
+    """What exactly, where that differs."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.what})" if self.what else self.name
 
 
 class Journal:
@@ -40,15 +45,16 @@ class Journal:
         return "{:02d}:{:02d}".format(*divmod(int(time.monotonic() - self.begun), 60))
 
     @contextmanager
-    def doing(self, deed: str) -> Iterator[None]:
-        """Within, it is being done."""
+    def doing(self, deed: str) -> Iterator[list[str]]:
+        """Within, it is being done; what exactly can be added to the list."""
         since = time.monotonic()
-        yield
-        self.deeds.append(Deed(deed, since, time.monotonic()))
+        what: list[str] = []
+        yield what
+        self.deeds.append(Deed(deed, since, time.monotonic(), ", ".join(what)))
 
     def during(self, since: float, until: float) -> str:
         """What was being done then."""
-        return ", ".join(deed.name for deed in self.deeds if deed.since <= until and deed.until >= since) or "nothing"
+        return ", ".join(str(deed) for deed in self.deeds if deed.since <= until and deed.until >= since) or "nothing"
 
     def find(self, what: str) -> None:
         self.findings.append(f"{self.clock} {what}")
@@ -59,7 +65,8 @@ class Journal:
             all_of_them = failures()
             new, self._seen = all_of_them[self._seen :], len(all_of_them)
             for failure in unexplained(new, self.faults):
-                self.find(f"{failure}; {failure.at - self.begun:.3f} s after the beginning")
+                meanwhile = self.during(failure.began, failure.at)
+                self.find(f"{failure}; {failure.at - self.begun:.3f} s after the beginning; meanwhile {meanwhile}")
 
 
 def counts(words: Iterable[str]) -> str:
