@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from bench.__main__ import main
+from bench.fleet.goals import reached
 from bench.fleet.report import markdown
 from bench.fleet.results import Figures, FleetRun
 
@@ -36,6 +37,12 @@ def test_a_peak_higher_than_somebody_elses_is_missed_but_for_noise() -> None:
     higher = msgspec.structs.replace(BEST, peak=104)
     assert row(higher, BEST, "peak") == ["104", "100"]
     assert row(msgspec.structs.replace(BEST, peak=106), BEST, "peak") == ["106 **missed**", "100"]
+
+
+def test_kubelb_without_probes_is_nobody_else() -> None:
+    less = msgspec.structs.replace(BEST, peak=50)
+    assert reached("peak", {"kubelb": BEST, "kubelb-nginx": less}) is True
+    assert reached("peak", {"kubelb": BEST, "k3s": less}) is False
 
 
 def test_one_needless_cut_more_is_missed() -> None:
