@@ -17,6 +17,7 @@ import psutil
 from tests.soak.campaign import Campaign, Outcome
 from tests.soak.holdings import MARK, processes
 from tests.soak.report import report
+from tests.support.debian import needing
 from tests.support.load.records import Plan
 from tests.support.load.stage import a_stage
 
@@ -48,6 +49,7 @@ def _soak(seconds: float, seed: int, idle: int, workers: int, probed: bool) -> O
     rounds = max(_ROUNDS, round(seconds / _ROUND))
     plan = Plan(idle=idle, seed=seed)
     with (
+        needing(frozenset({"iproute2", "strace"})),
         tempfile.TemporaryDirectory(prefix="kubelb-soak-") as directory,
         a_stage(Path(directory), plan, environment={MARK: mark}, probed=probed, workers=workers) as stage,
     ):

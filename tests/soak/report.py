@@ -30,7 +30,9 @@ def report(outcome: Outcome) -> str:
             f"held at rest, last third:  {held.last}; at most {held.limits()}",
             *(f"FOUND: {finding}" for finding in journal.findings[:_SHOWN]),
             *([f"FOUND: {hidden} more"] if (hidden := len(journal.findings) - _SHOWN) > 0 else []),
-            "not passed" if journal.findings else "passed: each failure is explained by a kill, and nothing grows",
+            "not passed"
+            if journal.findings
+            else "passed: each failure is explained by a kill or a shortage, and nothing grows",
         ]
     )
 
