@@ -158,6 +158,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """It is no member any more: it is draining, never picked, and gone with its last session."""
     cut_at: float | None = None
     """When its sessions are to be reset; None: they may stay."""
+    refuge_from: float | None = None
+    """When another server was first seen good after what speaks against this one; None: none has been."""
     cut_spares: Spares = "nobody"
     """Which of its sessions are not reset all the same."""
     cut_against: float = 0.0

@@ -4,7 +4,8 @@ Evidence about a server alone never ends a session (:mod:`kubelb.health.machine`
 a *refuge*. That is another server that was seen good by a look begun after the harm, or by bytes that came from it
 since. A refuge that has itself been away is a sign of an outage that all shared; the others then get a few intervals
 of probes to return as well, and every deadline counts from the refuge's return. So the server that returns first does
-not make the old deadlines of the others due.
+not make the old deadlines of the others due. An outage may be too short to be noticed of the refuge: so a server is
+gone only once a connect that was begun after the refuge was seen good has not been answered.
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ def _working(pool: Pool) -> list[tuple[object, ...]]:
 
 def _pool(pool: Pool, conditions: Mapping[int, Condition], settings: configured.Pool | None, now: float) -> Pool:
     judged = [_judged(server, conditions.get(server.slot), now) for server in pool.servers]
-    return msgspec.structs.replace(pool, servers=tuple(_with_cut(server, judged, settings) for server in judged))
+    sheltered = [_with_refuge(server, judged, now) for server in judged]
+    return msgspec.structs.replace(
+        pool, servers=tuple(_with_cut(server, sheltered, settings) for server in sheltered)
+    )
 
 
 def _judged(server: Server, condition: Condition | None, now: float) -> Server:
@@ -107,6 +111,20 @@ def _judged(server: Server, condition: Condition | None, now: float) -> Server:
     )
 
 
+def _with_refuge(server: Server, pool: Sequence[Server], now: float) -> Server:
+    known = server.known or Condition()
+    # A byte that is not acknowledged is no harm yet, but it may come to that.
+    harm_from = known.unacked_since if known.harm_from is None else known.harm_from
+    since = None if harm_from is None else _refuge_since(_others(server, pool), harm_from)
+    seen = None if since is None else now if server.refuge_from is None else server.refuge_from
+    return msgspec.structs.replace(server, refuge_from=seen)
+
+
+def _others(server: Server, pool: Sequence[Server]) -> list[Server]:
+    """The other servers that are in use."""
+    return [other for other in pool if other.slot != server.slot and other.state in GOOD]
+
+
 class _Cut(NamedTuple):
     """When sessions are to be reset, and which are passed over."""
 
@@ -129,7 +147,7 @@ def _cut(server: Server, pool: Sequence[Server], settings: configured.Pool | Non
         return _Cut(server.since + _DRAIN_TIMEOUT if server.cut_at is None else server.cut_at)
     if server.removed:
         return _Cut(server.since + settings.drain_timeout)
-    others = [other for other in pool if other.slot != server.slot and other.state in GOOD]
+    others = _others(server, pool)
     if server.drained and server.state == "draining":
         return _Cut(server.since + settings.drain_timeout) if others else _STAY
     known = server.known
@@ -139,18 +157,20 @@ def _cut(server: Server, pool: Sequence[Server], settings: configured.Pool | Non
         refuge = _refuge_since(others, known.harm_from)
         return _STAY if refuge is None else _Cut(max(server.since, refuge) + settings.drain_timeout)
     if server.state == "down" and settings.health.on_down != "keep":
-        return _cut_of_dead(known, others, sum(one.may_be_picked for one in pool), settings)
+        return _cut_of_dead(server, known, others, sum(one.may_be_picked for one in pool), settings)
     return _STAY
 
 
-def _cut_of_dead(known: Condition, others: Sequence[Server], size: int, settings: configured.Pool) -> _Cut:
+def _cut_of_dead(
+    server: Server, known: Condition, others: Sequence[Server], size: int, settings: configured.Pool
+) -> _Cut:
     """Of one that is down; ``others`` are those in use, ``size`` is how many servers the pool has."""
     assert known.harm_from is not None
     refuge = _refuge_since(others, known.harm_from)
-    if refuge is None:
+    if refuge is None or server.refuge_from is None:
         return _STAY
     wait = settings.drain_timeout if settings.health.on_down == "drain" else 0.0
-    if known.finding == "gone" and known.alive_at <= known.found_at:
+    if known.finding == "gone" and known.alive_at <= known.found_at and known.door_at >= server.refuge_from:
         shared = refuge > known.harm_from
         from_when = max(known.found_at, refuge + _grace(settings.health)) if shared else known.found_at
         return _Cut(from_when + wait, "acknowledged", known.found_at)

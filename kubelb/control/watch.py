@@ -88,16 +88,24 @@ class Watch:
         self._wants_new |= anew
         self._plan()
 
-    def _plan(self) -> None:
+    def _look_at(self, due: float) -> None:
+        """And not when it was planned before."""
+        self._forget_plan()
+        self._timer = self._loop.at(max(time.monotonic(), due), self._look)
+
+    def _forget_plan(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _plan(self) -> None:
+        self._forget_plan()
         haste = self._is_hasty()
         if haste or not self._dormant:
             now = time.monotonic()
             hasty = self._hasty if haste else None
             wait = pause(self._condition, self._health.interval, hasty, now, self._chance)
-            self._timer = self._loop.at(max(now, self._begun_at + wait), self._look)
+            self._look_at(self._begun_at + wait)
 
     def _is_hasty(self) -> bool:
         return self._hurried or is_in_doubt(self._condition)
@@ -140,8 +148,10 @@ class Watch:
         if result.outcome in ANSWERED | FAULTS:
             self._failing = result.outcome in FAULTS
         self._tell(result, begun_at)
-        if result.outcome is not Outcome.SLOW:
-            # One that is slow is not asked more often for that.
+        if result.outcome is Outcome.SLOW:
+            # One that only takes its time is not asked in haste for that.
+            self._look_at(look.begun_at + self._health.timeout / 2)
+        else:
             self._plan()
 
     def _tell(self, result: Result, begun_at: float) -> None:
@@ -152,8 +162,6 @@ class Watch:
         self._condition = self._told(Evidence(kind, now, result.reason, begun_at) if kind else None, probe)
 
     def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._forget_plan()
         self._forget(self._looks)
         self._prober.close()

@@ -275,7 +275,9 @@ def _maybe_gone(condition: Condition, evidence: Evidence) -> Condition:
 
 def _after_unheard(condition: Condition, evidence: Evidence, rules: Rules) -> Condition:
     since = max(evidence.since, condition.heard_at, condition.answered_at)
-    return replace(_acknowledges(condition), unheard_since=since)
+    waiting = replace(_acknowledges(condition), unheard_since=since)
+    # Where other sessions hear from it, it is a long request of this one.
+    return waiting if since > evidence.since else _after_doubt(waiting, evidence, rules)
 
 
 def _after_doubt(condition: Condition, evidence: Evidence, rules: Rules) -> Condition:

@@ -42,7 +42,8 @@ _FINDINGS: dict[State, Finding] = {"up": "alive", "suspect": "silent", "draining
 
 
 def a_condition(state: State, since: float = 900.0, **fields: object) -> Condition:
-    """One that is up has been seen so just now; what speaks against another began when it got into its state."""
+    """One that is up has been seen so just now. What speaks against another began when it got into its state, and
+    goes on: the connect that it leaves unanswered was begun just now."""
     good = state == "up"
     condition = Condition(
         state=state,
@@ -53,6 +54,7 @@ def a_condition(state: State, since: float = 900.0, **fields: object) -> Conditi
         proven=True,
         harm_from=None if good else since,
         good_at=NOW if good else since,
+        door_at=NOW,
     )
     return replace(condition, **fields)
 
@@ -313,6 +315,19 @@ def test_a_refuge_was_seen_after_the_harm() -> None:
     assert cut_of(GONE, a_condition("up", good_at=989.0)).cut_at == 990.0
     assert cut_of(GONE, a_condition("unknown", good_at=0.0, heard_at=989.1, harm_from=None)).cut_at == 990.0
     assert cut_of(GONE, a_condition("draining"), a_condition("down"), a_condition("suspect")).cut_at is None
+
+
+def test_a_server_is_gone_only_if_a_connect_was_begun_since_there_is_a_refuge() -> None:
+    """An outage that all shared may have been too short to be seen of the others."""
+    early = replace(GONE, door_at=NOW - 0.1)
+    servers = cut_of(early, UP)
+    assert (servers.cut_at, servers.refuge_from) == (None, NOW)
+    pool = configured.Pool(servers=(), health=configured.Health())
+    before = a_snapshot(servers, a_server(2))
+    later = decide(before, {1: replace(early, door_at=NOW + 0.1), 2: UP}, {"api": pool}, NOW + 0.5)
+    assert (later.pools[0].servers[0].cut_at, later.pools[0].servers[0].refuge_from) == (990.0, NOW)
+    lost = decide(later, {1: early, 2: a_condition("suspect")}, {"api": pool}, NOW + 1)
+    assert lost.pools[0].servers[0].refuge_from is None
 
 
 def test_after_an_outage_that_all_shared_the_others_have_time_to_return() -> None:

@@ -185,6 +185,8 @@ def test_a_server_that_vanishes_is_cut_within_a_second() -> None:
     world.tell(Piece(1, Evidence(Kind.UNACKNOWLEDGED, 10.45, "", 10.0, 2)), 10.45)
     assert world.servers[1].cut_at is None
     world.tell(Piece(1, Evidence(Kind.UNANSWERED, 10.66, "", 10.26)), 10.66)
+    assert world.servers[1].cut_at is None, "it was tried before the others were seen good"
+    world.tell(Piece(1, Evidence(Kind.UNANSWERED, 10.76, "", 10.36)), 10.76)
     assert world.servers[1].cut_at == 10.66
     world.tell(Piece(1, passed(11.0)), 11.0)
     assert world.servers[1].cut_at is None

@@ -280,7 +280,9 @@ def test_silence_in_a_crowd_takes_nobody_down(condition: Condition, rules: Rules
 
 def test_silence_begins_with_the_session_that_waits() -> None:
     waiting = after(told(P), Evidence(Kind.UNHEARD, 10.5, "a session waits", 10.0), RULES)
-    assert (waiting.state, waiting.harm_from) == ("up", None)
+    assert (waiting.state, waiting.harm_from) == ("suspect", None)
+    others = noted(told(P), Signs(10.1, NEVER))
+    assert after(others, Evidence(Kind.UNHEARD, 10.5, "a session waits", 10.0), RULES).state == "up"
     assert after(waiting, Evidence(S, 13.5, "no answer", 10.5), RULES).harm_from == 10.0
     heard = after(waiting, Evidence(P, 10.6, "passed", 10.5), RULES)
     again = after(heard, Evidence(Kind.UNHEARD, 11.0, "a session waits", 10.0), RULES)

@@ -34,7 +34,7 @@ def test_nobody_is_found_gone_where_no_number_of_retransmissions_is_enough(monke
 def test_an_overload_costs_sessions_where_silence_is_proof_of_death(monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures("overload").cuts == 0
     monkeypatch.setitem(machine._AFTER, Kind.SILENT, machine._after_unanswered)
-    monkeypatch.setattr(decide, "_cut_of_dead", lambda known, *_: decide._Cut(known.found_at))
+    monkeypatch.setattr(decide, "_cut_of_dead", lambda server, known, *_: decide._Cut(known.found_at))
     assert figures("overload").needless > 0
 
 
