@@ -172,6 +172,7 @@ class Watch:
     def _doubt(self, look: _Look, asked_at: float) -> None:
         if not look.over:
             self._condition = self._told(Kind.DOUBT, asked_at)
+            self._set_timer(max(self._clock.now, look.begun + self._health.timeout / 2))
 
     def _accepted(self, look: _Look) -> None:
         if not look.over and look.anew_at is not None and (self._failing or is_in_doubt(self._condition)):
