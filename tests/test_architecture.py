@@ -83,7 +83,7 @@ PURE = {
         "supervisor": "changes credence listenfds plan pulse",
         "syslog": "message",
         "wire": "message_sets messages",
-        "worker": "dialplan waits",
+        "worker": "client_hello dialplan retry_budget waits",
     }.items()
     for name in names.split()
 }
