@@ -37,6 +37,8 @@ _LIMITED = select.EPOLLRDNORM
 """Comes with every EPOLLIN of a socket. Limited flows are watched for it, so that no event of theirs is just that."""
 _BULK_STREAK = 8
 """Full steps in a row that make a session bulk."""
+_FIRST_BYTES: Final = 16384
+"""So many of the first bytes of a client are shown to whoever wants to know them, at most."""
 _SMALL: Final = 4096
 """Bytes of a buffer that stands in for a conduit that cannot be emptied, until there is a better one."""
 
@@ -132,7 +134,7 @@ class Mover:
             try:
                 if flow is None:
                     other(fd, mask)
-                elif mask == _IN and flow.state is _OPEN:
+                elif mask == _IN and flow.moved and flow.state is _OPEN:
                     # As _read() does it, without the calls: this is where small talk spends its time.
                     conduit = self._conduit
                     try:
@@ -140,8 +142,6 @@ class Mover:
                     except OSError as error:
                         self._step_failed(flow, error)
                         continue
-                    if not flow.moved:
-                        flow.first_at = now
                     flow.moved += count
                     flow.moved_at = now
                     if conduit.held or count == conduit.size:
@@ -262,6 +262,8 @@ class Mover:
     def _step(self, flow: Flow) -> int | None:
         """Bytes moved, 0 where the conduit says that the source has ended; None: nothing to read, or it failed."""
         try:
+            if not flow.moved:
+                self._show_first_bytes(flow)
             count = self._conduit.step(flow.src, flow.dst)
         except OSError as error:
             self._step_failed(flow, error)
@@ -273,6 +275,15 @@ class Mover:
         if self._conduit.held or count == self._conduit.size:
             self._after_step(flow)
         return count
+
+    def _show_first_bytes(self, flow: Flow) -> None:
+        """Before the first step: tell what a client says to whoever wants to know. Raises what the step would."""
+        session = flow.session
+        told = session.on_first_bytes
+        if told is not None and flow is session.up:
+            data = session.client.recv(_FIRST_BYTES, socket.MSG_PEEK)
+            session.on_first_bytes = None
+            told(session, data)
 
     def _after_step(self, flow: Flow) -> None:
         """It read more than the destination took, or all that a step can."""

@@ -140,8 +140,8 @@ class Session:
     """``slot`` is the server's column in the shared counters, ``idle_timeout`` in seconds (None: no limit)."""
 
     __slots__ = (
-        "about", "client", "counted", "down", "half_close", "half_close_timeout", "idle_timeout", "lasting", "server",
-        "slot", "up", "wheel_key",
+        "about", "client", "counted", "down", "half_close", "half_close_timeout", "idle_timeout", "lasting",
+        "on_first_bytes", "server", "slot", "up", "wheel_key",
     )  # fmt: skip
 
     def __init__(
@@ -172,6 +172,9 @@ class Session:
         self.lasting = lasting
         self.half_close = half_close
         self.half_close_timeout = half_close_timeout
+        self.on_first_bytes: Callable[[Session, bytes], None] | None = None
+        """Told once what the client says first, while that is still unmoved; by the relay thread that adopts it, and
+        not by a thread of its own. None: nobody wants to know."""
         self.wheel_key = 0
         self.counted = (0, 0)
         """Bytes up and down that are already in the shared counters."""

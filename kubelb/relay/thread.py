@@ -145,9 +145,13 @@ class RelayThread:
         for session in self._mover.sessions():
             heir(session)
 
+    def holds(self, session: Session) -> bool:
+        """Whether it is here, and not lent to a thread of its own."""
+        return self._mover.holds(session.up)
+
     def let_go(self, session: Session) -> bool:
         """Whether the session is still there; it is the caller's then, and what it moved here is in the books."""
-        if not self._mover.holds(session.up):
+        if not self.holds(session):
             return False
         try:
             self._mover.release(session)
@@ -324,6 +328,7 @@ class RelayThread:
 
     def _lend(self, session: Session, returns: bool) -> bool:
         """Give the session a thread of its own, if there are descriptors and memory for one."""
+        session.on_first_bytes = None
         try:
             thread = Alone(session, self._zero_copy, returns, lambda: self.post(self._fell_back))
         except (OSError, MemoryError):
