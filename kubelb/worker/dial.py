@@ -12,7 +12,7 @@ import errno
 import math
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from socket import SocketType
 from typing import Final, NamedTuple
@@ -21,30 +21,22 @@ from kubelb import log
 from kubelb.config.variables import Client, Opening, Try, address_text
 from kubelb.own_limits import EXHAUSTED, OWN, own_reason
 from kubelb.proxyproto import encode
-from kubelb.reasons import reason
 from kubelb.relay.session import Session, close
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Listener, Server, target
 from kubelb.stats import Count
 from kubelb.worker.abandon import abandoned_by_faults, give_up
 from kubelb.worker.books import Books, Visit
+from kubelb.worker.client_hello import HANDSHAKE
 from kubelb.worker.dialplan import Start, Step, Wait, may_retry, most_tries, next_step, patience
 from kubelb.worker.manner import CannotBind, Manner
+from kubelb.worker.second_chance import Newcomer, SecondChances
 from kubelb.worker.sockets import connection, reset
 from kubelb.worker.view import PoolView
 
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY})
-_KINDS: Final[Mapping[int, int]] = {
-    errno.ECONNREFUSED: Count.REFUSED,
-    errno.ETIMEDOUT: Count.UNANSWERED,
-    errno.EHOSTUNREACH: Count.UNREACHABLE,
-    errno.EHOSTDOWN: Count.UNREACHABLE,
-    errno.ENETUNREACH: Count.UNREACHABLE,
-    errno.ENETDOWN: Count.UNREACHABLE,
-    errno.ECONNRESET: Count.RESET,
-}
-"""How dials that fail with these errnos are counted."""
 _NO_RATES = (0, 0)
+_HANDSHAKE: Final = bytes([HANDSHAKE])
 _RETRY = 0.1
 """Seconds between two looks whether a descriptor is free again."""
 
@@ -78,8 +70,10 @@ class Dial:
         books: Books,
         exhausted: Callable[[str], None],
         manner: Manner | None = None,
+        chances: SecondChances | None = None,
     ) -> None:
-        """``exhausted`` is told what of ours ran out; ``manner`` is the listener's."""
+        """``exhausted`` is told what of ours ran out; ``manner`` is the listener's; ``chances`` are those of its
+        relay thread, if there are any."""
         self._client = client
         self._from = who
         self._listener = listener
@@ -88,6 +82,7 @@ class Dial:
         self._books = books
         self._exhausted = exhausted
         self._manner = manner
+        self._chances = chances
         self._most = most_tries(listener, view.usable)
         """So many servers are tried."""
         self._begun = thread.now
@@ -278,7 +273,7 @@ class Dial:
         visit = Visit(who.remote, listener, server, now, opening, who.counted_as)
         options = self._view.liveness if server.address[1] else ()
         rates = _NO_RATES if self._manner is None else self._manner.rates(who)
-        return Session(
+        session = Session(
             self._client,
             sock,
             server.slot,
@@ -290,6 +285,17 @@ class Dial:
             listener.half_close,
             listener.half_close_timeout,
         )
+        if self._chances is not None and self._most > 1 and rates == _NO_RATES:
+            session.on_first_bytes = self._client_spoke
+        return session
+
+    def _client_spoke(self, session: Session, data: bytes) -> None:
+        """What it says first may be something that another server can be asked too, if its own says nothing."""
+        assert self._chances is not None
+        if data[:1] == _HANDSHAKE and session.down.first_at is None:
+            tried = {*self._tried, session.slot}
+            told = session, data, self._from, self._listener, self._view, self._manner, tried, self._most, self._begun
+            self._chances.offer(Newcomer(*told))
 
     def _introduce(self, sock: SocketType) -> int:
         """Tell a server who comes, in so many bytes; a new connection has room for them."""
@@ -328,8 +334,7 @@ class Dial:
         if code in OWN:
             self._tell_own_limit(server, code)
             return
-        kind = _KINDS.get(code, Count.OTHERWISE)
-        self._view.failed(server, self._thread.now, reason(code), kind)
+        self._view.connect_failed(server, self._thread.now, code)
 
     def _tell_own_limit(self, server: Server, code: int) -> None:
         """It says nothing of the server."""

@@ -33,6 +33,7 @@ from kubelb.worker.listing import Listing
 from kubelb.worker.manner import Manner, manner_of
 from kubelb.worker.place import place_of, same_variables
 from kubelb.worker.reception import Proxy, Reception
+from kubelb.worker.second_chance import SecondChances
 from kubelb.worker.sightings import Sightings
 from kubelb.worker.sockets import listening_address, local_address, reset
 from kubelb.worker.stalls import Stalls
@@ -66,6 +67,7 @@ class Lane:
         self._stalls = Stalls(self.thread, row, self._sightings)
         self.thread.stirred = self._stalls.begin
         self._note_relay()
+        self._chances = SecondChances(self.thread)
         self._cuts = Cuts(self.thread, self._rng, self._sightings.accepted)
         self._views: dict[str, PoolView] = {}
         self._snapshot = snapshot
@@ -188,7 +190,8 @@ class Lane:
             self.books.turned_away(who)
             reset(client)
             return
-        Dial(client, who, listener, view, self.thread, self.books, self._exhausted, manner).begin()
+        dial = Dial(client, who, listener, view, self.thread, self.books, self._exhausted, manner, self._chances)
+        dial.begin()
 
     def _crowded(self, most: int) -> bool:
         """Whether the newest client is one too many: nginx closes it then, as well as it says so."""

@@ -6,8 +6,10 @@ sum over all rows and taken back if that is too many, so ``max_conns`` holds ove
 
 from __future__ import annotations
 
+import errno
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
 
 from kubelb import log
 from kubelb.balance import passive
@@ -15,6 +17,7 @@ from kubelb.balance.eligible import eligible
 from kubelb.balance.ramp import ramped, ramps_until
 from kubelb.balance.selector import Selector, make_selector
 from kubelb.config.variables import Client, Worker, compile_key
+from kubelb.reasons import reason
 from kubelb.snapshot import Pool, Server
 from kubelb.stats import Count, Row, Table
 from kubelb.worker.sightings import Sightings
@@ -24,6 +27,16 @@ _NS = 1_000_000_000
 _KEYED = ("hash", "consistent_hash")
 _COUNTING = ("least_conn", "random_two")
 _AWAY = ("suspect", "down")
+_KINDS: Final[Mapping[int, int]] = {
+    errno.ECONNREFUSED: Count.REFUSED,
+    errno.ETIMEDOUT: Count.UNANSWERED,
+    errno.EHOSTUNREACH: Count.UNREACHABLE,
+    errno.EHOSTDOWN: Count.UNREACHABLE,
+    errno.ENETUNREACH: Count.UNREACHABLE,
+    errno.ENETDOWN: Count.UNREACHABLE,
+    errno.ECONNRESET: Count.RESET,
+}
+"""How dials that fail with these errnos are counted."""
 
 
 class PoolView:
@@ -124,6 +137,10 @@ class PoolView:
             window, begun_ns = int(server.fail_timeout * _NS), int(begun * _NS)
             own = passive.after_success(self._own_streak(server), streaks, server.max_fails, window, begun_ns)
             self._put_streak(server, own)
+
+    def connect_failed(self, server: Server, now: float, code: int) -> None:
+        """As :meth:`failed`, with that errno of connect(2); none of our own limits."""
+        self.failed(server, now, reason(code), _KINDS.get(code, Count.OTHERWISE))
 
     def failed(self, server: Server, now: float, reason: str, kind: int) -> None:
         """It did not accept a connection; ``kind`` is the word for such failures."""

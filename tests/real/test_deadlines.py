@@ -29,6 +29,7 @@ from kubelb.worker.cuts import _Order
 from kubelb.worker.dial import Dial
 from kubelb.worker.listing import Listing
 from kubelb.worker.preface import Preface
+from kubelb.worker.second_chance import SecondChances
 from kubelb.worker.stalls import Stalls
 from tests.support.deadlines import standing
 from tests.support.eventually import eventually
@@ -92,7 +93,7 @@ def test_every_owner_is_among_these() -> None:
         for definition in ast.walk(ast.parse(file.read_text()))
         if isinstance(definition, ast.ClassDef) and "set_deadline" in called(definition)
     }
-    tried = {owner.__name__ for owner, _ in CASES} | {LimitedFlow.__name__, Stalls.__name__}
+    tried = {owner.__name__ for owner, _ in CASES} | {LimitedFlow.__name__, Stalls.__name__, SecondChances.__name__}
     assert tried == setters | {"Session", "LimitedFlow"}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -25,23 +26,30 @@ from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER
 from tests.support.eventually import eventually
 from tests.support.failing import ERRNOS, Failing, failing_calls
+from tests.support.hello import client_hello
 from tests.support.identity import reset
 from tests.support.lanes import RunningLane, a_lane, a_snapshot, with_listener
 from tests.support.leaks import Holdings
 
 _MUCH = 1 << 20
 """Bytes; more than the sockets on the way hold."""
+_LITTLE = 10
+"""Bytes."""
 _BLOCKS = 8
 """The calls are dealt out to so many tests, which can run beside each other."""
+
+HELLO = client_hello()
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 class Server:
     """A client's first two bytes are its mark and what it wants: an echo (e), much of its mark (m), that without
-    end (u), or only to be read (s)."""
+    end (u), a little of it (3, with which a hello goes on), or only to be read (s)."""
 
-    def __init__(self) -> None:
+    def __init__(self, late: float = 0.0) -> None:
+        """Whoever wants a little gets it after so many seconds."""
+        self._late = late
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.address: SocketAddress = self._listener.getsockname()
         self._thread = threading.Thread(target=self._accept, name="server")
@@ -73,6 +81,9 @@ class Server:
             while len(said) < 2 and (piece := client.recv(2 - len(said))):
                 said += piece
             mark, wish = said[:1], said[1:]
+            if wish == HELLO[1:2]:
+                time.sleep(self._late)
+                client.sendall(mark * _LITTLE)
             if wish == b"m":
                 client.sendall(mark * _MUCH)
             while wish == b"u":
@@ -282,6 +293,35 @@ def test_every_call_of_a_hand_over_may_fail(server: Server, block: int) -> None:
             return calls
 
     play_all(block, play)
+
+
+@pytest.fixture(scope="module")
+def late_server() -> Iterator[Server]:
+    with Server(late=0.5) as server:
+        yield server
+
+
+@pytest.mark.parametrize("block", range(_BLOCKS))
+def test_every_call_for_a_second_server_may_fail(late_server: Server, server: Server, block: int) -> None:
+    """Whoever has no second chance for it has the late answer of its first server."""
+    addresses = [late_server.address, server.address]
+    snapshot = a_snapshot(addresses, connect_timeout=10.0, hedge_delay=0.001)
+
+    def play(number: int, choice: int, count: int) -> int:
+        with a_failing_lane(snapshot) as (lane, failing):
+            failing.arm(number, choice, count)
+            guests = [Guest(lane, b"", HELLO) for _ in range(2)]
+            for guest in guests:
+                guest.mark = HELLO[:1]
+                guest.read(_LITTLE)
+            if not failing.failed:
+                assert lane.count(Count.UNANSWERED) == [1, 0], "one has had a second server"
+            for guest in guests:
+                guest.finish()
+            return assert_serves(lane, failing)
+
+    play_all(block, play)
+    play(1 << 20, 0, 1)
 
 
 def test_what_a_session_was_broken_off_by_is_told_with_what_to_do(server: Server) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from kubelb.control.loop import Loop, Timer
 from kubelb.relay.thread import RelayThread
+from kubelb.worker.second_chance import SecondChances
 from kubelb.worker.stalls import Stalls
 
 
 def standing(thread: RelayThread) -> list[object]:
-    """The owners, one for each deadline, but for the one that is the thread's as a whole. For the thread itself."""
+    """The owners, one for each deadline, but for those that are the thread's as a whole. For the thread itself."""
     entries = (entry for bucket in thread._wheel._buckets.values() for entry in bucket)
-    return [entry for entry in entries if not isinstance(entry, Stalls)]
+    return [entry for entry in entries if not isinstance(entry, (Stalls, SecondChances))]
 
 
 def timers(loop: Loop) -> list[Timer]:

@@ -43,12 +43,16 @@ ERRNOS: Final[Mapping[str, tuple[int, ...]]] = {
     "accept": (*_DESCRIPTORS, errno.ENOBUFS, errno.ECONNABORTED, errno.EPROTO),
     "socket": (*_DESCRIPTORS, errno.ENOBUFS),
     "connect": (errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EPERM),
+    "send": _BUFFERS,
+    "recv": _MEMORY,
     "setsockopt": _BUFFERS,
     "getsockname": _BUFFERS,
     "shutdown": _BUFFERS,
     "close": (errno.EINTR, errno.EIO),
     "clone": (errno.EAGAIN,),
 }
+_METHODS: Final = ("setsockopt", "getsockname", "shutdown", "send", "recv")
+"""Of a socket, whose names are those of the calls that they make."""
 _PIPE_SIZES: Final = {fcntl.F_SETPIPE_SZ: "F_SETPIPE_SZ", fcntl.F_GETPIPE_SZ: "F_GETPIPE_SZ"}
 
 
@@ -130,7 +134,7 @@ class Failing:
             return self.fails("connect") or real.connect_ex(sock, address)
 
         made = {"__init__": __init__, "connect_ex": connect_ex, "close": self.closing(real.close)}
-        made |= {name: self.instead(name, getattr(real, name)) for name in ("setsockopt", "getsockname", "shutdown")}
+        made |= {name: self.instead(name, getattr(real, name)) for name in _METHODS}
         return type("FailingSocket", (real,), made)
 
 

@@ -74,7 +74,8 @@ class Listener(Settings, frozen=True, kw_only=True):
     connect_timeout: Duration = Duration(2)
     """How long a client may wait until some server has accepted its connection."""
     hedge_delay: Duration = Duration(0.25)
-    """A server that has not accepted for so long is given company: another one is tried beside it."""
+    """A server that has not accepted for so long, or has accepted and not answered a TLS ClientHello, is given
+    company: another one is tried beside it."""
     idle_timeout: Duration | None = None
     """A session in which nothing moved for so long, in either direction, is closed; None: never."""
     half_close: bool = True
