@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kubelb import log
 from kubelb.cli.check import show_faults
-from kubelb.config.faults import ConfigFault, Places, fault_at
+from kubelb.config.faults import ConfigFault, Fault, Places, fault_at
 from kubelb.config.log_targets import log_targets, peer
 from kubelb.config.model.logs import Log, LogTarget
 from kubelb.config.overrides import NO_OVERRIDES, Overrides
@@ -23,7 +23,8 @@ from kubelb.deadlines import USUAL, Deadlines
 from kubelb.discovery.resolve import resolve
 from kubelb.health.probes import prepare
 from kubelb.outlets import Target
-from kubelb.reasons import reason_of
+from kubelb.own_limits import EXHAUSTED, own_reason
+from kubelb.reasons import number_of, reason_of
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.main import Supervisor
 from kubelb.supervisor.privileges import check_user, ignored_user
@@ -62,6 +63,11 @@ def run(
         supervisor = Supervisor(loaded.config, snapshot, Origin(image, sources, overrides, predecessor), deadlines)
     except ConfigFault as error:
         return show(error)
+    except OSError as error:
+        if error.errno not in EXHAUSTED:
+            raise
+        what = f"kubelb cannot be started: {own_reason(number_of(error))}"
+        return show(ConfigFault(Fault(what=what, instead="try again")))
     prepare(pool.health for pool in loaded.config.pools.values())
     # What is there now is never garbage: a collection in a child would only make it copy the pages.
     gc.collect()

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from kubelb import log
-from kubelb.reasons import reason_of
+from kubelb.own_limits import EXHAUSTED, own_reason
+from kubelb.reasons import number_of, reason_of
 from kubelb.signals import SignalPipe
 from kubelb.supervisor.image import Image
 from kubelb.supervisor.signals import blocked, forget
@@ -59,12 +60,20 @@ def spawn(
                 thing.close()
             run(theirs)
             status = 0
-        except Exception:
-            log.get().exception("internal_error")
+        except Exception as error:
+            _say_end(error)
         finally:
             os._exit(status)
     theirs.close()
     return pid, ours
+
+
+def _say_end(error: Exception) -> None:
+    """Of a child that cannot go on."""
+    if isinstance(error, OSError) and error.errno in EXHAUSTED:
+        log.get().error("own_limit", reason=own_reason(number_of(error)), effect="this process ends")
+    else:
+        log.get().error("internal_error", exc_info=error)
 
 
 def hear(selector: selectors.BaseSelector, pid: int, channel: Channel[Any], heard: Callable[[], object]) -> None:

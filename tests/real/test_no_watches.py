@@ -1,9 +1,13 @@
-"""A supervisor that may watch no descriptor more (fs.epoll.max_user_watches): it lives, and tries again."""
+"""A supervisor that may watch no descriptor more (fs.epoll.max_user_watches): it lives, and tries again. So it does
+with a child that the system has nothing for, which says so in a line."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,10 +16,12 @@ import pytest
 
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
+from kubelb.own_limits import own_reason
 from tests.support.eventually import eventually
-from tests.support.identity import IdentityServers, ask, keep, leave
+from tests.support.identity import IdentityServers, ask, keep, leave, name_of
+from tests.support.log import DEADLINE
 from tests.support.program import OURS, a_program
-from tests.support.proxy import Proxy, echoes, gone
+from tests.support.proxy import Proxy, echoes, gone, reserved
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -37,6 +43,32 @@ def refused(selector, what, *rest):
 
 
 selectors.DefaultSelector.register = refused
+"""
+_NO_EPOLL = """\
+import errno, os, select
+
+epoll = select.epoll
+
+
+class Refused:
+    def __new__(cls, *arguments):
+        if os.path.exists({armed!r}):
+            os.unlink({armed!r})
+            raise OSError(errno.EMFILE, "no descriptor is left")
+        return epoll(*arguments)
+
+
+select.epoll = Refused
+"""
+_NO_MEMORY = """\
+import errno, os
+
+
+def refused(*arguments):
+    raise OSError(errno.ENOMEM, "no memory is left")
+
+
+os.memfd_create = refused
 """
 
 
@@ -80,6 +112,30 @@ def test_a_child_that_could_not_be_heard_is_started_again(proxy: Proxy, armed: P
     eventually(whole(proxy), "another worker is in its place")
     assert not gone(living)
     assert ask(proxy.address)
+
+
+def test_a_worker_that_the_system_has_nothing_for_says_so_in_a_line_and_is_started_again(
+    tmp_path: Path, servers: IdentityServers
+) -> None:
+    armed = tmp_path / "armed"
+    with a_program(tmp_path, servers.addresses, _NO_EPOLL.format(armed=str(armed)) + OURS) as (proxy, _):
+        armed.touch()
+        proxy.workers()[0].kill()
+        (said,) = proxy.log.wait_for("own_limit")
+        assert said["reason"] == own_reason(errno.EMFILE)
+        eventually(whole(proxy), "another worker is in its place")
+
+
+def test_a_start_that_the_system_has_nothing_for_is_refused_in_a_line(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(_NO_MEMORY + OURS)
+    with reserved() as listen:
+        command = [sys.executable, str(program), "run", "--runtime-dir", str(tmp_path / "run")]
+        command += ["--listen", name_of(listen), "--server", "127.0.0.1:9"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    (line,) = done.stderr.splitlines()
+    assert own_reason(errno.ENOMEM) in line
+    assert done.returncode == 1
 
 
 def test_a_reload_whose_reader_could_not_be_heard_is_refused(proxy: Proxy, armed: Path, unheard: Path) -> None:

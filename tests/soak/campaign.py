@@ -116,8 +116,9 @@ class Campaign:
     def _judge_log(self) -> None:
         log = self._stage.proxy.log
         records = [record for event in _FAULTS for record in log.events(event)]
-        # Whoever is killed here, or is replaced, is killed.
-        records += [record for record in log.events("child_died") if not record["how"].startswith("SIGKILL")]
+        # Whoever is killed here, or is replaced, is killed; whoever is started amid a shortage may say so, and end.
+        deaths = [record for record in log.events("child_died") if not record["how"].startswith("SIGKILL")]
+        records += deaths[len(log.events("own_limit")) :]
         if records or self._journal.findings:
             file = Path(tempfile.gettempdir(), f"kubelb-soak-{self._mark}.log")
             file.write_text(log.text)
