@@ -25,7 +25,7 @@ from kubelb.supervisor.plan import CONTROL, Place
 from kubelb.supervisor.pulse import Pulse
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER, FromControl, FromGiver, FromTaker, FromWorker, Message
-from kubelb.wire.messages import AT_MOST, HandOver, Listen, Receive, SnapshotChanged
+from kubelb.wire.messages import AT_MOST, HandOver, Listen, Receive, SnapshotChanged, Stop
 from kubelb.wire.outbox import SHORT, SHORTAGE, Outbox, say_short
 
 _AGAIN = 0.01
@@ -356,7 +356,8 @@ class Family:
         except OSError as error:
             if error.errno not in SHORT:
                 raise
-        told = self.send(giving, HandOver(), [ours.fileno() for ours, _ in pairs])
+        # One that nobody takes anything from is to accept no more, at least.
+        told = self.send(giving, HandOver() if pairs else Stop(), [ours.fileno() for ours, _ in pairs])
         delivered = deliver([theirs.fileno() for _, theirs in pairs])
         if giving.pid is not None and self.hears(giving) and not (pairs and told and delivered):
             self._postponed[giving.pid] = partial(self.hand_over, giving, taking, deliver)

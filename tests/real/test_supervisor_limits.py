@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -16,8 +17,9 @@ from kubelb.control.commands import Drain
 from kubelb.own_limits import own_reason
 from tests.support.descriptors import no_more_descriptors
 from tests.support.eventually import eventually
-from tests.support.identity import asked
-from tests.support.proxy import EchoServers, Proxy, a_config, reserved, running
+from tests.support.identity import IdentityServers, asked, keep, leave
+from tests.support.program import STANDING, a_program
+from tests.support.proxy import EchoServers, Proxy, a_config, echoes, reserved, running
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -66,3 +68,21 @@ def test_a_graceful_stop_does_not_wait_for_a_snapshot(proxy: Proxy) -> None:
         adminclient.command(proxy.runtime_dir, Drain(one))
         proxy.log.wait_for("message_not_sent")
         assert proxy.end(signal.SIGQUIT) == 0
+
+
+def test_sessions_are_handed_over_once_there_is_something_to_do_it_by(
+    tmp_path: Path, servers: IdentityServers
+) -> None:
+    with a_program(tmp_path, servers.addresses) as (proxy, program), ThreadPoolExecutor(1) as pool:
+        clients = [keep(proxy.address)[0] for _ in range(4)]
+        program.write_text(STANDING)
+        upgrade = pool.submit(proxy.upgrade)
+        new = proxy.standing()
+        with no_more_descriptors(proxy.supervisor):
+            new.resume()
+            proxy.log.wait_for("started", 2)
+        upgrade.result()
+        for client in clients:
+            assert echoes(client)
+            leave(client)
+        assert not proxy.log.events("sessions_not_handed_over")
