@@ -20,7 +20,7 @@ class Deadlines:
     bind: float = 0.5
     """Between two attempts to listen on an address that is in use; there are five."""
     hand_over: float = 10.0
-    """Old workers that have not handed over all their sessions by then are named in the log."""
+    """Old workers that have not handed over all their sessions by then are named in the log, and asked again."""
     control_hangs: float = 8.0
     """Control that has not done its work for so long is replaced; nobody notices."""
     worker_hangs: float = 25.0

@@ -126,6 +126,8 @@ class Departure:
         """There is no new one any more, and all is as before."""
         self._service = service
         self._quit_after = False
+        self._threads = 0
+        """Relay threads of the new one, once it has asked for the sessions."""
         deadline = time.monotonic() + service.deadlines.take_over
         self._new = Successor(image, service.systemd.variables, deadline)
         try:
@@ -172,8 +174,11 @@ class Departure:
         service = self._service
         self._new.settle()
         if now >= self._new.deadline and self._new.took_over:
-            self._new.deadline = math.inf
-            log.get().warning("handing_over_is_slow", workers=[place.pid for place in service.family.leaving])
+            self._new.deadline = now + service.deadlines.hand_over
+            if service.family.leaving:
+                log.limited().warning("handing_over_is_slow", workers=[place.pid for place in service.family.leaving])
+                # A worker may have been short of something when it was asked.
+                self._hand_over(self._threads)
         elif now >= self._new.deadline and not self.over:
             self._new.say(Stop())
             self._fail(("the new kubelb was not ready in time",))
@@ -231,7 +236,7 @@ class Departure:
 
     def _hand_over(self, threads: int) -> None:
         """Its relay threads, so many, get all sessions there are."""
-        family = self._service.family
+        family, self._threads = self._service.family, threads
         for place in family.leaving:
             family.hand_over(place, threads, self._deliver)
 

@@ -14,11 +14,12 @@ import pytest
 from kubelb.cli import adminclient
 from kubelb.cli.adminclient import AdminFault
 from kubelb.control.commands import Drain
+from kubelb.deadlines import Deadlines
 from kubelb.own_limits import own_reason
 from tests.support.descriptors import no_more_descriptors
 from tests.support.eventually import eventually
 from tests.support.identity import IdentityServers, asked, keep, leave
-from tests.support.program import STANDING, a_program
+from tests.support.program import STANDING, a_program, impatient
 from tests.support.proxy import EchoServers, Proxy, a_config, echoes, reserved, running
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -86,3 +87,18 @@ def test_sessions_are_handed_over_once_there_is_something_to_do_it_by(
             assert echoes(client)
             leave(client)
         assert not proxy.log.events("sessions_not_handed_over")
+
+
+def test_sessions_of_a_worker_that_had_no_descriptor_for_it_are_handed_over_later(
+    tmp_path: Path, servers: IdentityServers
+) -> None:
+    with reserved() as listen, ThreadPoolExecutor(1) as pool:
+        config = a_config(listen, servers.addresses, workers=1)
+        with impatient(tmp_path, config, Deadlines(hand_over=1.0)) as proxy:
+            client, _ = keep(listen)
+            with no_more_descriptors(proxy.workers()[0]):
+                upgrade = pool.submit(proxy.upgrade)
+                proxy.log.wait_for("sessions_not_handed_over")
+            upgrade.result()
+            assert echoes(client)
+            leave(client)
