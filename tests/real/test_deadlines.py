@@ -6,6 +6,7 @@ All deadlines are an hour away, so one that is gone was dropped.
 from __future__ import annotations
 
 import ast
+import errno
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +23,12 @@ from kubelb.stats import Count
 from kubelb.wire.channel import Channel
 from kubelb.wire.message_sets import FROM_GIVER, FROM_TAKER
 from kubelb.wire.messages import AskSessions, Release, SessionList
-from kubelb.worker import acceptor, answer, listing
+from kubelb.worker import acceptor, answer, handover, listing
 from kubelb.worker.acceptor import Acceptor
 from kubelb.worker.answer import Answer
 from kubelb.worker.cuts import _Order
 from kubelb.worker.dial import Dial
+from kubelb.worker.handover import Giver
 from kubelb.worker.listing import Listing
 from kubelb.worker.preface import Preface
 from kubelb.worker.second_chance import SecondChances
@@ -74,6 +76,7 @@ def far_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer, "_PATIENCE", LONG)
     monkeypatch.setattr(acceptor, "_PAUSE", LONG)
     monkeypatch.setattr(listing, "_PATIENCE", LONG)
+    monkeypatch.setattr(handover, "_SHORTAGE", LONG)
 
 
 @pytest.mark.parametrize(("owner", "case"), CASES, ids=lambda value: getattr(value, "__name__", None))
@@ -338,6 +341,21 @@ class Offers:
 
     def __call__(self, part: SessionList) -> bool:
         return self.may
+
+
+@owned_by(Giver)
+def a_session_cannot_be_sent_and_its_taker_goes(stack: ExitStack, echo: SocketAddress) -> Begun:
+    lane = stack.enter_context(a_lane(a_snapshot([echo])))
+    client = stack.enter_context(keep(lane.address)[0])
+    ours, theirs = Channel.pair(FROM_TAKER, FROM_GIVER)
+
+    def fail(*message: object) -> bool:
+        raise OSError(errno.ENOBUFS, "")
+
+    stack.enter_context(pytest.MonkeyPatch.context()).setattr(Channel, "send", fail)
+    lane.run(lambda: lane.lane.hand_over([ours]))
+    stack.callback(leave, client)
+    return lane, theirs.close
 
 
 @owned_by(Listing)
