@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -64,6 +65,22 @@ class Rig:
 
 
 @contextmanager
+def at_one_port(server: str, listen: str) -> Iterator[tuple[int, SocketAddress]]:
+    """Servers at one address, and at another the same port, which is nobody's: it may be somebody's already."""
+    with ExitStack() as stack:
+        while True:
+            port = stack.enter_context(EchoServers([server])).addresses[0][1]
+            try:
+                address = stack.enter_context(reserved(listen, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            break
+        yield port, address
+
+
+@contextmanager
 def a_rig(
     directory: Path,
     *hosts: str,
@@ -79,8 +96,11 @@ def a_rig(
         names = stack.enter_context(a_name_server())
         names.hosts[NAME] = hosts
         names.silent = silent
-        port = stack.enter_context(EchoServers([hosts[0] if of_listener else "0.0.0.0"])).addresses[0][1]
-        address = stack.enter_context(reserved(listen, port if of_listener else 0))
+        if of_listener:
+            port, address = stack.enter_context(at_one_port(hosts[0], listen))
+        else:
+            port = stack.enter_context(EchoServers(["0.0.0.0"])).addresses[0][1]
+            address = stack.enter_context(reserved(listen))
         config = a_config(address, [Server(address=Address(NAME, port)), *fixed], "round_robin")
         discovery = Discovery(
             source="dns",

@@ -194,7 +194,7 @@ def assert_its_own(session: Session, before: Session) -> None:
 
 def test_every_field_is_known_to_these_tests() -> None:
     """A new one is kept, and in the record, or each side has its own: it is to be said here which."""
-    own = {"client", "counted", "down", "lasting", "server", "up", "wheel_key"}
+    own = {"client", "counted", "down", "lasting", "on_first_bytes", "server", "up", "wheel_key"}
     assert set(Session.__slots__) == SESSION_KEEPS | own
     own = {"back", "dst", "held", "session", "src", "streak", "streak_end", "unsent", "watched"}
     assert set(Flow.__slots__) == FLOW_KEEPS | own
