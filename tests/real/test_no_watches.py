@@ -52,10 +52,11 @@ epoll = select.epoll
 
 class Refused:
     def __new__(cls, *arguments):
-        if os.path.exists({armed!r}):
+        try:
             os.unlink({armed!r})
-            raise OSError(errno.EMFILE, "no descriptor is left")
-        return epoll(*arguments)
+        except FileNotFoundError:
+            return epoll(*arguments)
+        raise OSError(errno.EMFILE, "no descriptor is left")
 
 
 select.epoll = Refused
