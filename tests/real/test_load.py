@@ -102,15 +102,21 @@ def test_what_a_proxy_does_wrong(spoil: Spoil, hows: set[str]) -> None:
 
 
 def test_a_killed_server_explains_its_sessions_failures_and_no_others(tmp_path: Path) -> None:
-    with a_stage(tmp_path, FEW) as stage:
-        kill = stage.servers.kill(0)
-        stage.load.wait_for_progress()
-        failures = stage.load.finish().failures
-        assert failures
-        assert unexplained(failures, [kill]) == []
-        known = [failure for failure in failures if failure.server]
-        assert unexplained(known, [replace(kill, server=stage.servers.name(1))]) == known
-        assert unexplained(failures, [replace(kill, since=time.monotonic())]) == list(failures)
+    # Nobody may be in the middle of anything on the server that is killed: then there is another trial.
+    for trial in range(10):
+        directory = tmp_path / str(trial)
+        directory.mkdir()
+        with a_stage(directory, FEW) as stage:
+            kill = stage.servers.kill(0)
+            stage.load.wait_for_progress()
+            failures = stage.load.finish().failures
+            assert unexplained(failures, [kill]) == []
+            known = [failure for failure in failures if failure.server]
+            assert unexplained(known, [replace(kill, server=stage.servers.name(1))]) == known
+            assert unexplained(failures, [replace(kill, since=time.monotonic())]) == list(failures)
+        if failures:
+            return
+    pytest.fail("a killed server has broken nothing off")
 
 
 @debian.IPROUTE2
