@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -139,9 +140,18 @@ def test_nobody_waits_and_what_is_lost_is_told(tmp_path: Path) -> None:
 def fill_queue(pid: int) -> None:
     """The one that this process puts its lines into."""
     for fd in descriptors(pid, "socket:"):
-        with copy_of(pid, fd) as copy, socket.socket(fileno=os.dup(copy)) as sock, suppress(BlockingIOError):
-            while (sock.family, sock.type) == (socket.AF_UNIX, socket.SOCK_DGRAM):
-                sock.send(b'1 {"event": "filling"}', socket.MSG_DONTWAIT)
+        try:
+            fill_if_queue(pid, fd)
+        except OSError as error:
+            # That of a client which has left meanwhile.
+            if error.errno != errno.EBADF:
+                raise
+
+
+def fill_if_queue(pid: int, fd: int) -> None:
+    with copy_of(pid, fd) as copy, socket.socket(fileno=os.dup(copy)) as sock, suppress(BlockingIOError):
+        while (sock.family, sock.type) == (socket.AF_UNIX, socket.SOCK_DGRAM):
+            sock.send(b'1 {"event": "filling"}', socket.MSG_DONTWAIT)
 
 
 def assert_told_once(log: Log, clients: list[str]) -> None:
