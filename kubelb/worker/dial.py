@@ -24,7 +24,6 @@ from kubelb.proxyproto import encode
 from kubelb.relay.session import Session, close
 from kubelb.relay.thread import RelayThread
 from kubelb.snapshot import Listener, Server, target
-from kubelb.stats import Count
 from kubelb.worker.abandon import abandoned_by_faults, give_up
 from kubelb.worker.books import Books, Visit
 from kubelb.worker.client_hello import HANDSHAKE
@@ -99,7 +98,9 @@ class Dial:
         """Try servers until one is being waited for; False: one has accepted, or there is none to be tried now."""
         view, now = self._view.newest(), self._thread.now
         self._view = view
-        while len(self._tried) < self._most and (server := self._pick(view, now)) is not None:
+        while (
+            len(self._tried) < self._most and (server := view.pick_another(self._from, self._tried, now)) is not None
+        ):
             try:
                 code = self._try(server, now)
             except CannotBind as error:
@@ -124,13 +125,6 @@ class Dial:
         else:
             self._refuse()
         return False
-
-    def _pick(self, view: PoolView, now: float) -> Server | None:
-        """A server that has not been tried, with a place claimed on it."""
-        servers = view.pool.servers
-        tried = [position for position, server in enumerate(servers) if server.slot in self._tried]
-        position = view.pick(self._from, tried if self._tried else (), now)
-        return None if position is None else servers[position]
 
     def _try(self, server: Server, now: float) -> int:
         """Begin to connect, as :meth:`_connect`. The place on the server is the caller's if this raises anything."""
@@ -351,8 +345,7 @@ class Dial:
             self._note_try(server, begun)
             self._view.release(server)
             if now - begun >= least:
-                reason = f"no answer to connect for {now - begun:.2f} s"
-                self._view.failed(server, now, reason, Count.UNANSWERED)
+                self._view.unanswered(server, now, begun)
         self._waiting = ()
 
     def _note_try(self, server: Server, begun: float) -> None:

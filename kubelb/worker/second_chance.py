@@ -160,14 +160,11 @@ class SecondChances:
             return False
         connection, header = self._prepared(newcomer)
         view = newcomer.view.newest()
-        servers = view.pool.servers
-        tried = [position for position, server in enumerate(servers) if server.slot in newcomer.tried]
-        position = view.pick(newcomer.who, tried, now)
-        if position is None:
+        server = view.pick_another(newcomer.who, newcomer.tried, now)
+        if server is None:
             return False
         self._budget.spend(now)
         self._give_up_slow(newcomer)
-        server = servers[position]
         newcomer.attempt = _Attempt(server, view, connection, header)
         newcomer.tried.add(server.slot)
         newcomer.due = now + newcomer.listener.hedge_delay
@@ -203,10 +200,7 @@ class SecondChances:
         attempt = newcomer.attempt
         self._leave(newcomer)
         if attempt is not None and attempt.connection.accepted_in is None:
-            now = self._thread.now
-            waited = now - attempt.connection.begun
-            reason = f"no answer to connect for {waited:.2f} s"
-            attempt.view.failed(attempt.server, now, reason, Count.UNANSWERED)
+            attempt.view.unanswered(attempt.server, self._thread.now, attempt.connection.begun)
 
     def _leave(self, newcomer: Newcomer) -> None:
         """Wait for its second server no more, if it has one."""

@@ -114,6 +114,13 @@ class PoolView:
             conns[position] = server.max_conns
         return None
 
+    def pick_another(self, client: Client, tried: Collection[int], now: float) -> Server | None:
+        """As :meth:`pick`: a server whose slot is not among ``tried``."""
+        servers = self.pool.servers
+        positions = [position for position, server in enumerate(servers) if server.slot in tried] if tried else ()
+        position = self.pick(client, positions, now)
+        return None if position is None else servers[position]
+
     def _active(self, server: Server) -> int:
         return self._table.total(server.slot, Count.ACTIVE)
 
@@ -137,6 +144,10 @@ class PoolView:
             window, begun_ns = int(server.fail_timeout * _NS), int(begun * _NS)
             own = passive.after_success(self._own_streak(server), streaks, server.max_fails, window, begun_ns)
             self._put_streak(server, own)
+
+    def unanswered(self, server: Server, now: float, begun: float) -> None:
+        """As :meth:`failed`: nothing has answered a connect that was begun at ``begun``."""
+        self.failed(server, now, f"no answer to connect for {now - begun:.2f} s", Count.UNANSWERED)
 
     def connect_failed(self, server: Server, now: float, code: int) -> None:
         """As :meth:`failed`, with that errno of connect(2); none of our own limits."""
