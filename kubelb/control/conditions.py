@@ -73,8 +73,9 @@ class Conditions:
         self.known = {slot: noted(condition, self._signs(slot)) for slot, condition in self.known.items()}
 
     def consider(self, slot: int, evidence: Evidence) -> Change:
-        subject = self.subjects[slot]
-        before = noted(self.known[slot], self._signs(slot))
+        """With what sessions have shown meanwhile."""
+        self.note_signs()
+        subject, before = self.subjects[slot], self.known[slot]
         condition = self.known[slot] = after(before, evidence, self._rules(subject))
         if evidence.kind is Kind.PASSED and subject.health.probe in _ASKING:
             self._readiness_seen.add(subject.pool)

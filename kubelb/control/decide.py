@@ -80,10 +80,9 @@ def _working(pool: Pool) -> list[tuple[object, ...]]:
 
 def _pool(pool: Pool, conditions: Mapping[int, Condition], settings: configured.Pool | None, now: float) -> Pool:
     judged = [_judged(server, conditions.get(server.slot), now) for server in pool.servers]
-    sheltered = [_with_refuge(server, judged, now) for server in judged]
-    return msgspec.structs.replace(
-        pool, servers=tuple(_with_cut(server, sheltered, settings) for server in sheltered)
-    )
+    size = sum(server.may_be_picked for server in judged)
+    servers = tuple(_with_cut(server, judged, size, settings, now) for server in judged)
+    return msgspec.structs.replace(pool, servers=servers)
 
 
 def _judged(server: Server, condition: Condition | None, now: float) -> Server:
@@ -111,20 +110,6 @@ def _judged(server: Server, condition: Condition | None, now: float) -> Server:
     )
 
 
-def _with_refuge(server: Server, pool: Sequence[Server], now: float) -> Server:
-    known = server.known or Condition()
-    # A byte that is not acknowledged is no harm yet, but it may come to that.
-    harm_from = known.unacked_since if known.harm_from is None else known.harm_from
-    since = None if harm_from is None else _refuge_since(_others(server, pool), harm_from)
-    seen = None if since is None else now if server.refuge_from is None else server.refuge_from
-    return msgspec.structs.replace(server, refuge_from=seen)
-
-
-def _others(server: Server, pool: Sequence[Server]) -> list[Server]:
-    """The other servers that are in use."""
-    return [other for other in pool if other.slot != server.slot and other.state in GOOD]
-
-
 class _Cut(NamedTuple):
     """When sessions are to be reset, and which are passed over."""
 
@@ -136,54 +121,70 @@ class _Cut(NamedTuple):
 _STAY = _Cut(None)
 
 
-def _with_cut(server: Server, pool: Sequence[Server], settings: configured.Pool | None) -> Server:
-    cut = _cut(server, pool, settings)
+def _with_cut(
+    server: Server, pool: Sequence[Server], size: int, settings: configured.Pool | None, now: float
+) -> Server:
+    """``pool`` are all its servers, as they are judged now, of which so many may be picked."""
+    others = [other for other in pool if other.slot != server.slot and other.state in GOOD]
+    refuge = _refuge_since(others, server.known)
+    refuge_from = None if refuge is None else now if server.refuge_from is None else server.refuge_from
+    server = msgspec.structs.replace(server, refuge_from=refuge_from)
+    cut = _cut(server, others, refuge, size, settings)
     return msgspec.structs.replace(server, cut_at=cut.at, cut_spares=cut.spares, cut_against=cut.against)
 
 
-def _cut(server: Server, pool: Sequence[Server], settings: configured.Pool | None) -> _Cut:
-    """What becomes of the sessions of a server; ``pool`` are all, as they are judged now."""
+def _cut(
+    server: Server, others: Sequence[Server], refuge: float | None, size: int, settings: configured.Pool | None
+) -> _Cut:
+    """What becomes of the sessions of a server; ``others`` are those in use, ``refuge`` is since when there is one to
+    go to."""
     if settings is None:
         return _Cut(server.since + _DRAIN_TIMEOUT if server.cut_at is None else server.cut_at)
     if server.removed:
         return _Cut(server.since + settings.drain_timeout)
-    others = _others(server, pool)
     if server.drained and server.state == "draining":
         return _Cut(server.since + settings.drain_timeout) if others else _STAY
     known = server.known
-    if known is None or known.harm_from is None:
+    if known is None or known.harm_from is None or refuge is None:
         return _STAY
     if server.state == "draining":
-        refuge = _refuge_since(others, known.harm_from)
-        return _STAY if refuge is None else _Cut(max(server.since, refuge) + settings.drain_timeout)
+        return _Cut(max(server.since, refuge) + settings.drain_timeout)
     if server.state == "down" and settings.health.on_down != "keep":
-        return _cut_of_dead(server, known, others, sum(one.may_be_picked for one in pool), settings)
+        return _cut_of_dead(server, known, known.harm_from, refuge, _most_in_time_since(others, size), settings)
     return _STAY
 
 
 def _cut_of_dead(
-    server: Server, known: Condition, others: Sequence[Server], size: int, settings: configured.Pool
+    server: Server,
+    known: Condition,
+    harm_from: float,
+    refuge: float,
+    majority: float,
+    settings: configured.Pool,
 ) -> _Cut:
-    """Of one that is down; ``others`` are those in use, ``size`` is how many servers the pool has."""
-    assert known.harm_from is not None
-    refuge = _refuge_since(others, known.harm_from)
-    if refuge is None or server.refuge_from is None:
-        return _STAY
+    """Of one that is down; ``majority`` is since when at least half of the pool has answered in time."""
+    assert server.refuge_from is not None
     wait = settings.drain_timeout if settings.health.on_down == "drain" else 0.0
     if known.finding == "gone" and known.alive_at <= known.found_at and known.door_at >= server.refuge_from:
-        shared = refuge > known.harm_from
+        shared = refuge > harm_from
         from_when = max(known.found_at, refuge + _grace(settings.health)) if shared else known.found_at
         return _Cut(from_when + wait, "acknowledged", known.found_at)
     if known.finding == "silent":
-        majority = _most_in_time_since(others, size)
-        silent_from = max(known.harm_from, known.heard_at, refuge, majority)
+        silent_from = max(harm_from, known.heard_at, refuge, majority)
         if silent_from < math.inf:
             return _Cut(silent_from + settings.health.hang_timeout + wait, "heard", silent_from + _TICK)
     return _STAY
 
 
-def _refuge_since(others: Sequence[Server], harm_from: float) -> float | None:
-    """Since when sessions have had somewhere to go; None: they have not been shown a place."""
+def _refuge_since(others: Sequence[Server], known: Condition | None) -> float | None:
+    """Since when sessions of a server of which this is known have had somewhere to go; None: they have not been shown
+    a place, or need none."""
+    if known is None:
+        return None
+    # A byte that is not acknowledged is no harm yet, but it may come to that.
+    harm_from = known.unacked_since if known.harm_from is None else known.harm_from
+    if harm_from is None:
+        return None
     since = [
         other.known.good_since
         for other in others

@@ -22,7 +22,7 @@ from kubelb.control.watch import Watch
 from kubelb.discovery.local import is_local
 from kubelb.discovery.members import TooManyServers, changes, found, left_out, merge, sweep
 from kubelb.discovery.targets import Target
-from kubelb.health.machine import Evidence, Kind
+from kubelb.health.machine import GOOD_ANSWERS, Evidence, Kind
 from kubelb.health.probes import Prober
 from kubelb.snapshot import GOOD, Condition, Probe, Server, Snapshot
 from kubelb.stats import SLOTS, Count, Row, Table
@@ -41,7 +41,6 @@ _RESULTS: Final[Mapping[Kind, int]] = {
     Kind.SILENT: Count.PROBES_FAILED,
     Kind.BROKEN: Count.PROBES_FAILED,
 }
-_GOOD_ANSWERS = (Kind.PASSED, Kind.NOT_TOLD)
 _RARELY = 2
 """Intervals of probes between two looks for which there is no other reason than that a session waits: long requests
 are normal, and a server with much to do is not to be asked more often for that."""
@@ -175,7 +174,7 @@ class Keeper:
                 self._not_asked_slots.discard(slot)
             if evidence is None:
                 return self._conditions.known[slot]
-            if evidence.kind in _GOOD_ANSWERS:
+            if evidence.kind in GOOD_ANSWERS:
                 self._row.put(slot, Count.PASSED_AT, int(evidence.since * 1e9))
             return self._consider(slot, evidence)
 
@@ -230,11 +229,15 @@ class Keeper:
 
     def _decide(self, snapshot: Snapshot) -> None:
         self._conditions.note_signs()
+        self._judge(snapshot)
+
+    def _judge(self, snapshot: Snapshot) -> None:
+        """By what is known."""
         self._show(decide(snapshot, self._conditions.known, self._settings, time.monotonic()))
 
     def _consider(self, slot: int, evidence: Evidence) -> Condition:
         change = self._conditions.consider(slot, evidence)
-        self._decide(self.snapshot)
+        self._judge(self.snapshot)
         if change.of_trouble:
             self._look_at_others(self._conditions.subjects[slot])
         return change.after

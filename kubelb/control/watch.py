@@ -16,7 +16,7 @@ from typing import Final
 from kubelb.config.model.pools import Health
 from kubelb.control.look import Look
 from kubelb.control.loop import Loop, Timer
-from kubelb.health.machine import Evidence, Kind
+from kubelb.health.machine import GOOD_ANSWERS, Evidence, Kind
 from kubelb.health.probes import ANSWERED, FAULTS, Outcome, Prober, Result
 from kubelb.health.schedule import is_in_doubt, pause
 from kubelb.snapshot import Condition, Probe
@@ -157,7 +157,7 @@ class Watch:
     def _tell(self, result: Result, begun_at: float) -> None:
         now = time.monotonic()
         kind = _KINDS.get(result.outcome)
-        fault = "" if kind in (Kind.PASSED, Kind.NOT_TOLD) else result.reason
+        fault = "" if kind in GOOD_ANSWERS else result.reason
         probe = None if result.outcome in _STAGES else Probe(ended_at=now, seconds=now - begun_at, fault=fault)
         self._condition = self._told(Evidence(kind, now, result.reason, begun_at) if kind else None, probe)
 

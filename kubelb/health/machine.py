@@ -46,7 +46,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -87,6 +87,10 @@ class Kind(Enum):
     DOUBT = auto()
     """A worker met a failed dial or an unexpected reset, or a probe takes its time: worth an immediate look, proof of
     nothing."""
+
+
+GOOD_ANSWERS: Final = frozenset({Kind.PASSED, Kind.NOT_TOLD})
+"""With these a probe has passed."""
 
 
 class Evidence(NamedTuple):
