@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import typing
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -61,18 +60,6 @@ def a_sighting(rig: Rig) -> None:
     assert {ask(rig.proxy.address) for _ in range(8)}
 
 
-def a_session_waits(rig: Rig) -> None:
-    """For a server whose kernel accepts and acknowledges, and which does not answer."""
-    members = rig.members()
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        rig.write(Server(address=Address(*mute.getsockname())))
-        rig.reload()
-        with socket.create_connection(rig.proxy.address, 30) as client:
-            client.sendall(b"?")
-            eventually(lambda: rig.trap.has_sprung, "it has been heard")
-    rig.write(*members)
-
-
 def sessions_are_asked_for(rig: Rig) -> None:
     fails(lambda: adminclient.sessions(rig.proxy.runtime_dir))
 
@@ -103,7 +90,7 @@ def a_reload_by_signal(rig: Rig) -> None:
 
 TO_CONTROL: dict[type[msgspec.Struct], Callable[[Rig], None]] = {
     Sighting: a_sighting,
-    Stalled: a_session_waits,
+    Stalled: Rig.have_a_session_wait,
     SessionList: sessions_are_asked_for,
     Configuration: an_address_is_bound,
     NoConfiguration: a_file_is_refused,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import typing
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -211,18 +210,6 @@ def worker_said_sighting(rig: Rig) -> None:
     rig.write(first, second)
 
 
-def worker_said_stalled(rig: Rig) -> None:
-    """A server's kernel accepts for it, and acknowledges, and it does not answer."""
-    members = rig.members()
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        rig.write(Server(address=Address(*mute.getsockname())))
-        rig.reload()
-        with socket.create_connection(rig.proxy.address, 30) as client:
-            client.sendall(b"?")
-            eventually(lambda: rig.trap.has_sprung, "it has been said")
-    rig.write(*members)
-
-
 def worker_said_sessions(rig: Rig) -> None:
     answer = adminclient.sessions(rig.proxy.runtime_dir)
     assert len(answer.sessions) <= 2
@@ -234,7 +221,7 @@ def worker_said_sessions(rig: Rig) -> None:
 OF_WORKERS: dict[type[msgspec.Struct], Callable[[Rig], None]] = {
     Ready: worker_said_ready,
     Sighting: worker_said_sighting,
-    Stalled: worker_said_stalled,
+    Stalled: Rig.have_a_session_wait,
     SessionList: worker_said_sessions,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -188,6 +189,17 @@ class Rig:
 
     def reached(self) -> set[str]:
         return {ask(self.proxy.address) for _ in range(8)}
+
+    def have_a_session_wait(self) -> None:
+        """For a server whose kernel accepts and acknowledges, and which does not answer."""
+        members = self.members()
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            self.write(Server(address=Address(*mute.getsockname())))
+            self.reload()
+            with socket.create_connection(self.proxy.address, 30) as client:
+                client.sendall(b"?")
+                eventually(lambda: self.trap.has_sprung, "that has been said or heard")
+        self.write(*members)
 
 
 @contextmanager
