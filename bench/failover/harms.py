@@ -18,7 +18,7 @@ Act = Callable[[Machines, float], Harm]
 
 _ALL: Final = range(len(NAMES))
 _DOWN_SECONDS: Final = 3.0
-"""Of servers that return."""
+"""Servers that return are away for so many seconds."""
 _FAREWELL_SECONDS: Final = 1.0
 """How long clients have, once nobody listens, to ask once more and hear that the connection closes."""
 _AFTERWARDS_SECONDS: Final = 12.0
@@ -80,7 +80,7 @@ def kill_and_start(machines: Machines, seconds: float) -> Harm:
 
 
 def start_slowly(machines: Machines, seconds: float) -> Harm:
-    """As a kube-apiserver does: it forbids everything until its rules are there, then it is not ready for a while."""
+    """It starts as a kube-apiserver does: it forbids everything at first, then it is not ready for a while."""
     forbidding = Manner(ready=403, status=403)
     return _start(machines, seconds, [(forbidding, _FORBIDDEN_SECONDS), (_UNREADY, _UNREADY_SECONDS)])
 
@@ -97,7 +97,7 @@ def _start(machines: Machines, seconds: float, first: list[tuple[Manner, float]]
 
 
 def behave(manner: Manner, *numbers: int) -> Act:
-    """Of these servers, to the end."""
+    """These servers behave like that to the end."""
 
     def act(machines: Machines, seconds: float) -> Harm:
         harm = machines.tell(manner, *numbers)
@@ -149,7 +149,7 @@ def _unplugged(machines: Machines, harm: Harm, seconds: float) -> Harm:
 
 
 def lose_packets(percent: float) -> Act:
-    """Of those that go to the server."""
+    """So many percent of the packets that go to the server are lost."""
 
     def act(machines: Machines, seconds: float) -> Harm:
         harm = machines.lose_packets(percent, DEAD)

@@ -17,13 +17,13 @@ class Reply(NamedTuple):
     """Who answers."""
     status: int
     length: int
-    """Of the body, in bytes."""
+    """The body has so many bytes."""
     lasts: bool
     """The connection takes further requests."""
 
 
 class Line:
-    """Through the balancer; whoever dialled it closes it."""
+    """A connection through the balancer. The client that dialled it closes it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -46,7 +46,7 @@ class Line:
         return Reply(self.server, int(first.split(" ")[1]), int(fields["Content-Length"]), lasts)
 
     async def read_body(self, length: int) -> None:
-        """To its end, however long that takes."""
+        """Reads the body to its end, however long that takes."""
         while length:
             read = len(await self._reader.read(min(length, 65536)))
             if not read:

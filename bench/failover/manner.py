@@ -29,7 +29,7 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
     ready_seconds: tuple[float, ...] = (0.0,)
     """What replies to ``/readyz`` take, beside :attr:`seconds`: one value after the other, from the first again."""
     status: int = 200
-    """Of all other replies."""
+    """All other replies have this status."""
     seconds: tuple[float, float] = (0.0, 0.0)
     """Each reply takes a time drawn evenly from between these two."""
     answers: bool = True

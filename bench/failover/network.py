@@ -69,11 +69,11 @@ class Network:
         self.switch.ip([f"link set port{server + 1} down" for server in servers])
 
     def unplug_node(self) -> None:
-        """From now on the node reaches nobody, and its link is down."""
+        """Takes the node's link down: from now on it reaches nobody."""
         self.switch.ip(["link set port0 down"])
 
     def lose_packets(self, percent: float, server: int) -> None:
-        """From now on so many of the packets that go to the server are lost, each by chance."""
+        """Has so many of the packets that go to the server be lost from now on, each by chance."""
         port = f"port{server + 1}"
         self.switch.tc(
             [

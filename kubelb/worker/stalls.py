@@ -3,8 +3,8 @@
 Costs nothing while nothing moves, and a fraction of a millisecond four times a second otherwise: bytes that move
 touch nothing here. Whether a session waits is seen from the times of its two flows; only then the kernel is asked
 (:mod:`kubelb.relay.tcp_info`), until it has said that all is acknowledged, and :mod:`kubelb.worker.waits` says what
-it means. Of idle sessions a few are looked
-at with each beat: TCP's keepalive finds out whether their servers are there, and leaves its questions to be seen.
+it means. Of idle sessions a few are looked at with each beat: TCP's keepalive finds out whether their servers are
+there, and leaves its questions to be seen.
 
 Each look also leaves its sign of life in the shared counters. :attr:`Count.HEARD_AT` is when bytes last came from a
 server, as the thread that moves them has it; once one of its sessions is not acknowledged the kernel's word counts,

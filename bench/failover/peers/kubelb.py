@@ -38,6 +38,6 @@ def probing(place: Place) -> list[str]:
 
 
 def with_nginx_conf(place: Place) -> list[str]:
-    """In nginx's place, with RKE's file and nothing else: no probes."""
+    """kubelb stands in nginx's place, with RKE's file and nothing else: it has no probes."""
     options = arguments(configuration(RKE, place), place.directory)
     return [sys.executable, "-c", "from kubelb.cli.nginx import main; main()", *options]

@@ -26,9 +26,9 @@ class Peer:
     """One balancer in one configuration."""
 
     name: str
-    """As on the command line."""
+    """It is chosen by this on the command line."""
     title: str
-    """As in the table."""
+    """It heads the peer's column in the table."""
     command: Callable[[Place], list[str]]
     """Writes its files; the command that runs it in the foreground."""
     settle_seconds: float = 4.0
